@@ -1,0 +1,1 @@
+"""The ledger room: a replicated ledger; knows nothing of learning."""

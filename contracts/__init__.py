@@ -1,0 +1,1 @@
+"""The contracts room: Vyper contracts, their artifacts, and the record and blob codec."""

@@ -1,0 +1,1 @@
+"""The node room: an edge server and its client; joins learner and chain."""
