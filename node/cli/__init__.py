@@ -1,0 +1,127 @@
+"""The `merit` command: one module per command, imported only when that command is used.
+
+`COMMANDS` names every command with its line of help. `merit NAME ...` imports `node.cli.NAME` and takes its `app`,
+a `typer.Typer`: with one function in it (and no callback) it is a plain command, with several it is a group of
+subcommands. So `merit --help` loads none of torch, py-evm, web3 and numpy, and answers at once. A command module
+keeps to the same rule at its top level, so that its own `--help` is quick too: it imports what is heavy inside the
+function that needs it.
+
+What every command keeps to:
+
+- it takes `--json` (`node.cli.console.Json`) and then prints one JSON document to standard output, nothing else;
+- exit code 0: done; 1: what was asked about is false (`raise typer.Exit(1)`, as for an audit that fails);
+  2: bad usage or input;
+- a user's mistake raises a `MeritError`, whose message becomes the one line `merit: ...` on standard error. Anything
+  else is a bug and shows its traceback.
+"""
+
+import importlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+COMMANDS = {
+    "run": "Train, score and pay on a network in one process, then audit it and write a report.",
+    "up": "Start a development network with Ethereum JSON-RPC and keep it running.",
+    "client": "Train on own data and send signed updates to edge servers.",
+    "job": "Create, show, top up and close learning jobs.",
+    "rewards": "List what was paid to whom, round by round.",
+    "audit": "Replay a network's whole history from its stores and say what diverges.",
+    "keys": "Make signing keys and show what a key file holds.",
+    "bench": "Measure this machine: signatures, execution of records, exact numerics.",
+    "doctor": "Say what is installed, what each missing part costs and what brings it.",
+}
+
+_TRAIN_EXTRA = {"sklearn", "torch"}
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its commands from a table and imports one only when it is to run."""
+
+    def resolve_command(self, ctx: "Context", args: list[str]) -> "tuple[str | None, Command | None, list[str]]":
+        """Replace the table's entry by the real command; an unknown name is a usage error with the nearest one."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        if name is None or listed is None:
+            return name, listed, rest
+        command = get_command(importlib.import_module(f"node.cli.{name}").app)
+        command.name = name
+        command.short_help = COMMANDS[name]
+        return name, command, rest
+
+
+app = typer.Typer(name="merit", cls=LazyGroup, no_args_is_help=True)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the flag's value
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - costs 20 ms that no other command should pay
+
+        typer.echo(f"merit {version('merit-ledger')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _merit(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Merit, a permissioned post-quantum ledger that pays edge learners for what their updates are worth."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (`sys.argv` by default) and return its exit code.
+
+    MERIT_TRACEBACK=1 in the environment shows the traceback of every error, for whoever looks for a bug.
+    """
+    group = get_command(app)
+    if not isinstance(group, LazyGroup):
+        message = "the root of the command line must be the lazy group"
+        raise TypeError(message)
+    for name, line in COMMANDS.items():
+        group.add_command(TyperCommand(name, help=line))
+    try:
+        result = group.main(args=arguments, prog_name="merit", standalone_mode=False)
+    except (MeritError, typer.TyperException, OSError, ModuleNotFoundError, typer.Abort) as error:
+        explanation = _explain(error)
+        if explanation is None or os.environ.get("MERIT_TRACEBACK"):
+            raise
+        if explanation:
+            typer.echo(f"merit: {explanation}", err=True)
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: Exception) -> str | None:
+    """Return the one line that a user gets for `error`, empty if all is said already, None if it is a bug."""
+    match error:
+        case MeritError():
+            return str(error)
+        case typer.TyperException():
+            return _explain_usage(error)
+        case typer.Abort():
+            return "stopped"
+        case ModuleNotFoundError() if error.name in _TRAIN_EXTRA:
+            return f"this needs {error.name}, which is not installed: pip install 'merit-ledger[train]'"
+        case OSError():
+            return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        case _:
+            return None
+
+
+def _explain_usage(error: typer.TyperException) -> str:
+    context: Context | None = getattr(error, "ctx", None)
+    text = error.format_message().rstrip(".")
+    if type(error).__name__ == "NoArgsIsHelpError":  # Typer has printed the help while it built the error
+        return ""
+    return text if context is None else f"{text} (see {context.command_path} --help)"
