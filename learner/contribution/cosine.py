@@ -1,0 +1,26 @@
+"""The paper's contribution rate: how far an update points where the round as a whole points (BFL-MEC)."""
+
+from math import isqrt
+
+from learner.contribution.round import Round
+
+PPB = 10**9
+
+
+def score(scored: Round) -> tuple[int, ...]:
+    """theta_i = max(0, cos(u_i, g)) in ppb, rounded down, with g the plain sum of the round's updates, u_i included.
+
+    From the Gram matrix alone: u_i . g = sum_j G_ij and |g|^2 = sum_ij G_ij, in Python integers because these sums
+    may leave int64. theta_i = isqrt(10^18 * (u_i . g)^2 // (|u_i|^2 |g|^2)), at most 10^9 by Cauchy-Schwarz;
+    0 if the dot product is not positive or a norm is 0.
+    """
+    rows: list[list[int]] = scored.gram.tolist()
+    dots = [sum(row) for row in rows]
+    whole = sum(dots)
+    return tuple(_cosine(dot, row[index], whole) for index, (dot, row) in enumerate(zip(dots, rows, strict=True)))
+
+
+def _cosine(dot: int, own_squared: int, whole_squared: int) -> int:
+    if dot <= 0 or own_squared == 0 or whole_squared == 0:
+        return 0
+    return isqrt(PPB * PPB * dot * dot // (own_squared * whole_squared))
