@@ -1,7 +1,189 @@
-"""Errors of the replicated ledger."""
+"""Errors of the replicated ledger.
+
+    ChainError
+    +-- KeyFileError             a key at rest
+    |   +-- KeyFileExistsError
+    |   +-- KeyFileMissingError
+    |   +-- KeyFileOpenError     readable by others
+    |   +-- KeyFilePasswordError
+    |   +-- KeyFileFormatError
+    +-- KeyLengthError           a seed or public key of the wrong size
+    +-- RlpError                 bytes that are not canonical RLP
+    +-- TransactionError         a transaction that cannot be built or decoded
+    +-- GenesisError             a genesis document that cannot be used
+    +-- StoreError               the ledger's database
+    |   +-- StoreMissingError
+    |   +-- StoreFormatError     made by another version of this program
+    |   +-- StoreChainError      holds another ledger
+    |   +-- StoreCorruptError    a value that is not what was written
+    |   +-- StoreReadOnlyError
+    +-- BlockError               a stored block that does not decode or check
+    +-- UnknownBlockError        no such block
+    +-- VersionError             rules that this program does not have
+    +-- EngineError              the engine broke the application's contract
+
+A peer's bad input is never an exception: it is a result with a code (`chain.application.Code`).
+"""
+
+from pathlib import Path
 
 from merit.errors import MeritError
 
 
 class ChainError(MeritError):
     """Root of this room's branch."""
+
+
+class KeyFileError(ChainError):
+    """A key at rest cannot be written or read."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        """Name the file first: it is what the user has to act on."""
+        self.path = path
+        super().__init__(f"{path}: {message}")
+
+
+class KeyFileExistsError(KeyFileError):
+    """A key file is never overwritten."""
+
+    def __init__(self, path: Path) -> None:
+        """Build the line."""
+        super().__init__(path, "exists already; a key is never overwritten, choose another file")
+
+
+class KeyFileMissingError(KeyFileError):
+    """There is no such file."""
+
+    def __init__(self, path: Path) -> None:
+        """Build the line."""
+        super().__init__(path, "no such key file; make one with `merit keys new`")
+
+
+class KeyFileOpenError(KeyFileError):
+    """Other users of the machine may read the file."""
+
+    def __init__(self, path: Path, mode: int) -> None:
+        """Build the line; `mode` holds the permission bits found."""
+        self.mode = mode
+        super().__init__(path, f"is open to other users (mode {mode:04o}); run `chmod 600 {path}`")
+
+
+class KeyFilePasswordError(KeyFileError):
+    """The password does not open the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Build the line."""
+        super().__init__(path, "the password is wrong")
+
+
+class KeyFileFormatError(KeyFileError):
+    """The file is no encrypted ML-DSA key."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        """Build the line; `found` says what the file is instead."""
+        self.found = found
+        super().__init__(path, f"is {found}, not an encrypted ML-DSA-44 or ML-DSA-65 key in PKCS8 PEM")
+
+
+class KeyLengthError(ChainError):
+    """A seed or public key has the wrong size."""
+
+    def __init__(self, what: str, expected: int, found: int) -> None:
+        """Sizes in bytes."""
+        self.what, self.expected, self.found = what, expected, found
+        super().__init__(f"{what} has {found} bytes, expected {expected}")
+
+
+class RlpError(ChainError):
+    """Bytes that are not the canonical RLP encoding of anything."""
+
+
+class TransactionError(ChainError):
+    """A transaction that cannot be built or decoded; the message is the reason."""
+
+
+class GenesisError(ChainError):
+    """A genesis document that cannot be used; the message names the field."""
+
+
+class StoreError(ChainError):
+    """The ledger's database cannot be used."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        """Name the directory first."""
+        self.path = path
+        super().__init__(f"{path}: {message}")
+
+
+class StoreMissingError(StoreError):
+    """There is no store to read."""
+
+    def __init__(self, path: Path) -> None:
+        """Build the line."""
+        super().__init__(path, "holds no ledger; start a node there first")
+
+
+class StoreFormatError(StoreError):
+    """The store was made by another version of this program, or is no store of ours."""
+
+    def __init__(self, path: Path, expected: str, found: str) -> None:
+        """Build the line from the format names."""
+        self.expected, self.found = expected, found
+        super().__init__(path, f"has format {found}, this program reads {expected}; use the version that made it")
+
+
+class StoreChainError(StoreError):
+    """The store holds another ledger."""
+
+    def __init__(self, path: Path, expected: bytes, found: bytes) -> None:
+        """Both arguments are genesis hashes (32 bytes)."""
+        self.expected, self.found = expected, found
+        super().__init__(
+            path, f"holds the ledger with genesis hash 0x{found.hex()}, not 0x{expected.hex()}; use another directory"
+        )
+
+
+class StoreCorruptError(StoreError):
+    """A value is not what was written; nothing of it is used."""
+
+    def __init__(self, path: Path, space: str, key: bytes, why: str) -> None:
+        """`space` and `key` name the record."""
+        self.space, self.key, self.why = space, key, why
+        super().__init__(path, f"{space} 0x{key.hex()} {why}; restore this store from another node")
+
+
+class StoreReadOnlyError(StoreError):
+    """A store opened for reading was asked to change."""
+
+    def __init__(self, path: Path) -> None:
+        """Build the line."""
+        super().__init__(path, "is open for reading only")
+
+
+class BlockError(ChainError):
+    """A block does not decode, or its parts do not belong together."""
+
+
+class UnknownBlockError(ChainError):
+    """There is no such block."""
+
+    def __init__(self, block: str) -> None:
+        """`block` is the number or hash that was asked for."""
+        self.block = block
+        super().__init__(f"there is no block {block}")
+
+
+class VersionError(ChainError):
+    """The ledger asks for rules that this program does not have."""
+
+    def __init__(self, what: str, wanted: int, known: tuple[int, ...]) -> None:
+        """Say what is missing; `what` is execution, contracts or rules."""
+        self.what, self.wanted, self.known = what, wanted, known
+        have = ", ".join(map(str, known))
+        super().__init__(
+            f"the ledger uses {what} version {wanted}, this program has {have}; install a newer merit-ledger"
+        )
+
+
+class EngineError(ChainError):
+    """The engine broke the application's contract (wrong height, commit without a block): a bug, the node stops."""

@@ -1,0 +1,23 @@
+"""Addresses: 20 bytes, derived from a scheme and a public key, so the key of an address never changes."""
+
+from typing import NewType
+
+from chain.crypto.hashing import keccak256
+from chain.crypto.schemes import PUBLIC_KEY_BYTES, Scheme
+from chain.errors import KeyLengthError
+
+Address = NewType("Address", bytes)
+
+ADDRESS_BYTES = 20
+ZERO = Address(bytes(ADDRESS_BYTES))
+
+
+def address_of(scheme: Scheme, public_key: bytes) -> Address:
+    """Return keccak256(scheme || public_key)[12:]; `KeyLengthError` for a key of the wrong size.
+
+    The scheme is hashed too: no key of one scheme can claim the address of another's.
+    """
+    if len(public_key) != PUBLIC_KEY_BYTES[scheme]:
+        what = f"{scheme.name} public key"
+        raise KeyLengthError(what, PUBLIC_KEY_BYTES[scheme], len(public_key))
+    return Address(keccak256(bytes((scheme,)) + public_key)[12:])
