@@ -1,0 +1,21 @@
+"""Every bound of this room in one place, each with its reason; sizes derive from `SIGNATURE_BYTES`."""
+
+from typing import Final
+
+from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
+
+RECORD_BODY_BYTES: Final = 76  # contracts.records: the packed fields that a client signs
+RECORDS_PER_BATCH: Final = 128  # contracts/Ledger.vy; larger batches were slower (recipes: 64 to 128 is the best)
+RECORD_BYTES: Final = RECORD_BODY_BYTES + 1 + 20 + max(SIGNATURE_BYTES.values())  # body, scheme, signer, signature
+
+# A transaction is a full batch of the longest records, its own key and signature, and room for the other fields.
+TRANSACTION_BYTES: Final = (
+    RECORDS_PER_BATCH * RECORD_BYTES + max(PUBLIC_KEY_BYTES.values()) + max(SIGNATURE_BYTES.values()) + 64 * 1024
+)
+BLOCK_BYTES: Final = 4 * 1024 * 1024  # CometBFT's default block.max_bytes; the engine passes the bound that it has
+GAS_LIMIT_LEAST: Final = 300_000_000  # a batch of 128 records with EIP-7623's floor for calldata needs 17 million
+GAS_LIMIT_MOST: Final = 2**63 - 1  # EIP-1985
+CALL_GAS: Final = 50_000_000  # what a read-only call may burn unless its caller says otherwise
+PENDING_PER_SENDER: Final = 4096  # transactions of one sender that may wait in the pool
+LOGS_PER_QUERY: Final = 100_000  # a log query that would return more is refused, not cut
+KEY_DATA_BYTES: Final = max(PUBLIC_KEY_BYTES.values())
