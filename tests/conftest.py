@@ -1,0 +1,46 @@
+"""What all tests share: hypothesis without deadlines, the folder of shared data, and no skip in a full run."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+NO_SKIP = bool(os.environ.get("MERIT_NO_SKIP"))  # set by `scripts/test --all`
+
+settings.register_profile("merit", deadline=None, print_blob=True)  # a shared machine keeps no deadline
+settings.load_profile("merit")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with MNIST and published test vectors: $MERIT_SHARED, or `shared` beside the checkout."""
+    folder = Path(os.environ.get("MERIT_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"there is no {folder}: set MERIT_SHARED to the folder that holds mnist/ and vectors/")
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    # xfail reports itself as skipped, too, but means that the test ran
+    if NO_SKIP and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("gpu") is None:
+        _fail(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if NO_SKIP and report.skipped:
+        _fail(report)
+    return report
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"{reason}\nA full run skips nothing but tests marked gpu: install what this one needs."
