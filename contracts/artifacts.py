@@ -1,0 +1,53 @@
+"""The compiled contracts as package data: ABI, bytecode and storage layout, without a compiler and without web3."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from contracts.errors import UnknownContractError
+
+DIRECTORY: Final = Path(__file__).parent / "artifacts"
+NAMES: Final = ("Registry", "Token", "Ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One compiled contract.
+
+    `abi` is the standard JSON ABI; `bytecode` the initcode, to which ABI-encoded constructor arguments are appended;
+    `deployed_bytecode` the code that it leaves, but for the immutables that it appends; `layout` maps a storage
+    variable to its slot and Vyper type and `structs` a struct's name to its members in order (see
+    `contracts.layout`); `source_sha256` is the digest of the `.vy` file, and `compiler` names what made all this.
+    """
+
+    name: str
+    abi: tuple[dict[str, Any], ...]
+    bytecode: bytes
+    deployed_bytecode: bytes
+    layout: dict[str, Any]
+    structs: dict[str, tuple[tuple[str, str], ...]]
+    source_sha256: str
+    compiler: str
+
+
+@cache
+def load(name: str) -> Artifact:
+    """Return the artifact of `Registry`, `Token` or `Ledger`; raise `UnknownContractError` for another name."""
+    if name not in NAMES:
+        raise UnknownContractError(name)
+    fields = json.loads((DIRECTORY / f"{name}.json").read_text(encoding="utf-8"))
+    return Artifact(
+        name=fields["name"],
+        abi=tuple(fields["abi"]),
+        bytecode=bytes.fromhex(fields["bytecode"][2:]),
+        deployed_bytecode=bytes.fromhex(fields["deployed_bytecode"][2:]),
+        layout=fields["layout"],
+        structs={
+            name: tuple((member["name"], member["type"]) for member in members)
+            for name, members in fields["structs"].items()
+        },
+        source_sha256=fields["source_sha256"],
+        compiler=fields["compiler"],
+    )
