@@ -29,16 +29,16 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     from typer._click import Command, Context
 
-COMMANDS = {
-    "run": "Train, score and pay on a network in one process, then audit it and write a report.",
-    "up": "Start a development network with Ethereum JSON-RPC and keep it running.",
+COMMANDS = {  # at most 65 characters of help, which fit into 80 columns
+    "run": "Train, score, pay and audit on a network in one process.",
+    "up": "Start a development network with Ethereum JSON-RPC.",
     "client": "Train on own data and send signed updates to edge servers.",
     "job": "Create, show, top up and close learning jobs.",
     "rewards": "List what was paid to whom, round by round.",
-    "audit": "Replay a network's whole history from its stores and say what diverges.",
+    "audit": "Replay a network's history from its stores; say what diverges.",
     "keys": "Make signing keys and show what a key file holds.",
-    "bench": "Measure this machine: signatures, execution of records, exact numerics.",
-    "doctor": "Say what is installed, what each missing part costs and what brings it.",
+    "bench": "Measure signatures, execution of records and exact numerics.",
+    "doctor": "Say what is installed, what a missing part costs, what brings it.",
 }
 
 _TRAIN_EXTRA = {"sklearn", "torch"}
@@ -58,7 +58,8 @@ class LazyGroup(TyperGroup):
         return name, command, rest
 
 
-app = typer.Typer(name="merit", cls=LazyGroup, no_args_is_help=True)
+# Plain help here: rich's would cost half of the time that `merit --help` takes.
+app = typer.Typer(name="merit", cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the flag's value
@@ -96,32 +97,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         explanation = _explain(error)
         if explanation is None or os.environ.get("MERIT_TRACEBACK"):
             raise
-        if explanation:
-            typer.echo(f"merit: {explanation}", err=True)
+        typer.echo(explanation, err=True)
         return 2
     return result if isinstance(result, int) else 0
 
 
 def _explain(error: Exception) -> str | None:
-    """Return the one line that a user gets for `error`, empty if all is said already, None if it is a bug."""
+    """Return what a user is told about `error`, one line but for a help text; None if it is a bug."""
     match error:
         case MeritError():
-            return str(error)
+            return f"merit: {error}"
         case typer.TyperException():
             return _explain_usage(error)
         case typer.Abort():
-            return "stopped"
+            return "merit: stopped"
         case ModuleNotFoundError() if error.name in _TRAIN_EXTRA:
-            return f"this needs {error.name}, which is not installed: pip install 'merit-ledger[train]'"
+            return f"merit: this needs {error.name}, which is not installed: pip install 'merit-ledger[train]'"
         case OSError():
-            return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+            return f"merit: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         case _:
             return None
 
 
 def _explain_usage(error: typer.TyperException) -> str:
     context: Context | None = getattr(error, "ctx", None)
-    text = error.format_message().rstrip(".")
-    if type(error).__name__ == "NoArgsIsHelpError":  # Typer has printed the help while it built the error
-        return ""
-    return text if context is None else f"{text} (see {context.command_path} --help)"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return error.format_message()  # the help itself
+    hint = "" if context is None else f" (see {context.command_path} --help)"
+    return f"merit: {error.format_message().rstrip('.')}{hint}"
