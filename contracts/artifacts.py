@@ -6,10 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from contracts.errors import UnknownContractError
+from contracts.addresses import ADDRESS_BYTES
+from contracts.errors import LengthError, UnknownContractError
 
 DIRECTORY: Final = Path(__file__).parent / "artifacts"
 NAMES: Final = ("Registry", "Token", "Ledger")
+
+WORD_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +54,19 @@ def load(name: str) -> Artifact:
         source_sha256=fields["source_sha256"],
         compiler=fields["compiler"],
     )
+
+
+def initcode(name: str, *arguments: bytes) -> bytes:
+    """Return what deploys a contract: its bytecode and its constructor's arguments, which are 20-byte addresses only.
+
+    `Registry(governor, keys_precompile)`, `Token(registry)`, `Ledger(registry, token, verifier)`. Raise `LengthError`
+    for another number of arguments or an argument that is no address.
+    """
+    artifact = load(name)
+    expected = next(len(entry["inputs"]) for entry in artifact.abi if entry["type"] == "constructor")
+    if len(arguments) != expected:
+        raise LengthError(part=f"constructor of {name}", length=len(arguments), expected=expected, unit="arguments")
+    for argument in arguments:
+        if len(argument) != ADDRESS_BYTES:
+            raise LengthError(part=f"address for {name}", length=len(argument), expected=ADDRESS_BYTES)
+    return artifact.bytecode + b"".join(argument.rjust(WORD_BYTES, b"\0") for argument in arguments)

@@ -53,15 +53,16 @@ class CodecError(ContractsError):
 
 @dataclass(eq=False)
 class LengthError(CodecError):
-    """A part has the wrong number of bytes."""
+    """A part has the wrong number of bytes, or of another unit."""
 
     part: str
     length: int
     expected: int
+    unit: str = "bytes"
 
     def __str__(self) -> str:
         """Say how long it is and should be."""
-        return f"{self.part} has {self.length} bytes, not {self.expected}"
+        return f"{self.part} has {self.length} {self.unit}, not {self.expected}"
 
 
 @dataclass(eq=False)
