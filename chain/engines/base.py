@@ -1,0 +1,112 @@
+"""The seam: what an engine asks of an application, and what the rest of Merit may ask of an engine.
+
+All of it happens in one thread, the event loop's: an application is never entered twice at once, and readers see
+committed state only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from chain.light import TxResult, results_hash
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from chain import application
+    from chain.genesis import Genesis
+    from chain.light import Commit, Header, Height, ValidatorSet
+
+
+class ReplicatedApplication(Protocol):
+    """The part of `chain.application.Application` that an engine calls; its docstrings hold."""
+
+    def info(self) -> application.Info:
+        """Tell the last durable height and app hash."""
+        ...
+
+    def init_chain(self, genesis: Genesis) -> bytes:
+        """Start from the genesis document; return the app hash that height 1 carries."""
+        ...
+
+    def check_tx(self, raw: bytes, *, recheck: bool = False) -> application.CheckResult:
+        """Judge a transaction for the pool; `recheck` after a height, for what still waits."""
+        ...
+
+    def prepare_proposal(self, transactions: Sequence[bytes], max_bytes: int) -> list[bytes]:
+        """Choose and order transactions for a block."""
+        ...
+
+    def process_proposal(self, transactions: Sequence[bytes]) -> bool:
+        """Tell whether `finalize_block` can execute these transactions."""
+        ...
+
+    def finalize_block(
+        self, height: int, time: application.Timestamp, transactions: Sequence[bytes]
+    ) -> application.Finalized:
+        """Execute a decided height in memory."""
+        ...
+
+    def commit(self) -> None:
+        """Make the finalized height durable."""
+        ...
+
+
+class Engine(Protocol):
+    """A ledger that moves, as one member sees it."""
+
+    @property
+    def chain_id(self) -> str:
+        """The chain's name, which headers and votes carry."""
+        ...
+
+    @property
+    def height(self) -> Height:
+        """The last height that this member has decided, executed and made durable; 0 before the first."""
+        ...
+
+    async def start(self) -> None:
+        """Recover, then take part. Raises a ChainError in one line when that is not possible."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish the height under way and take no more part. Raises what had stopped the engine before, if anything."""
+        ...
+
+    def submit(self, raw: bytes) -> application.CheckResult:
+        """Check a transaction and, when it is accepted, pool it; acceptance is no promise that a block will hold it.
+
+        Raises NotRunningError while the member is stopped, PoolFullError while too much waits.
+        """
+        ...
+
+    def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
+        """Yield every height after `after` (by default: after now) once it is durable here, in order, each once.
+
+        Ends when the engine stops; raises what stopped it, if that was a failure.
+        """
+        ...
+
+    def validators(self, height: Height) -> ValidatorSet:
+        """Return the validators of a height, from 1 on."""
+        ...
+
+    def header(self, height: Height) -> Header:
+        """Return the header of a decided height; raises UnknownHeightError."""
+        ...
+
+    def commit(self, height: Height) -> Commit:
+        """Return the commit that decided a height; raises UnknownHeightError."""
+        ...
+
+    def transactions(self, height: Height) -> tuple[bytes, ...]:
+        """Return the transactions of a decided height, as decided; raises UnknownHeightError."""
+        ...
+
+
+def last_results_hash(results: Sequence[application.TxResult]) -> bytes:
+    """Return what the next header says about a height's results.
+
+    Every engine answers CometBFT with these fields only: the code and the gas used; no data, no gas wanted.
+    """
+    return results_hash([TxResult(code=int(result.code), gas_used=result.gas_used) for result in results])

@@ -1,0 +1,408 @@
+"""N validators in one process: the heights that they agree on, one after another.
+
+A height: the proposer whose turn it is builds a block from the pool; every running validator checks it; each that
+accepts signs CometBFT's precommit, on disk before it is shown; more than two thirds of the power make the commit; every
+running validator executes the block and the results are compared; then each writes it down.
+
+There is no network here, nobody lies, and no timeout is needed: see README.md for what this engine does not do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from chain import light
+from chain.engines import errors
+from chain.engines.embedded.member import Heights, Member
+from chain.engines.embedded.pool import Pool
+from chain.engines.embedded.replica import Replica
+from chain.light import Height
+from chain.validators import genesis_validators
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from concurrent.futures import Executor
+
+    from chain.application import CheckResult
+    from chain.engines.embedded.replica import Validator
+    from chain.engines.embedded.store import Outcome
+    from chain.genesis import Genesis
+    from merit.clock import Clock
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+EMPTY_INTERVAL_S: Final = 5.0
+BATCHING_S: Final = 0.02
+_DUE_S: Final = 1e-6
+"""What is due within a microsecond is due: a sum of floats need not reach its goal exactly."""
+
+
+class EmbeddedEngine:
+    """An `Engine` (chain/engines/base.py) over all of its validators; `member(i)` is the view of one."""
+
+    def __init__(
+        self,
+        validators: Sequence[Validator],
+        genesis: Genesis,
+        clock: Clock,
+        *,
+        block_interval: float = 0.0,
+        empty_interval: float = EMPTY_INTERVAL_S,
+        batching: float = BATCHING_S,
+        manual: bool = False,
+        executor: Executor | None = None,
+    ) -> None:
+        """Prepare; nothing is touched before `start`. Raises UnknownValidatorError.
+
+        - `validators`: those that live in this process; others that genesis names never run.
+        - `block_interval`: seconds between two heights, at least.
+        - `empty_interval`: seconds after which a height is made without transactions; 0 for never.
+        - `batching`: seconds that a height waits for more transactions after the first.
+        - `manual`: make heights only when `advance` is called.
+        - `executor`: threads for verifying votes.
+        """
+        self.genesis = genesis
+        self.validator_set = genesis_validators(genesis)
+        self._replicas = [Replica(validator, genesis, clock) for validator in validators]
+        for replica in self._replicas:
+            if [other.address for other in self._replicas].count(replica.address) > 1:
+                raise errors.UnknownValidatorError(replica.address, "is given twice")
+        self._clock, self._executor = clock, executor
+        self._block_interval, self._empty_interval, self._batching = block_interval, empty_interval, batching
+        self._manual = manual
+        self._pool = Pool()
+        self._turn = asyncio.Lock()  # held for a height, and while a validator comes or goes
+        self._wake, self._stopping = asyncio.Event(), asyncio.Event()
+        self._news = asyncio.Event()  # set and replaced by `_tell`
+        self._task: asyncio.Task[None] | None = None
+        self._started = False
+        self._failure: Exception | None = None
+        self.ended = False
+        """Whether `stop` was called after the last `start`."""
+        self._last_height_at = self._clock.monotonic()
+        self._work_since: float | None = None
+
+    # What the rest of Merit sees
+
+    @property
+    def chain_id(self) -> str:
+        """The chain's name, which headers and votes carry."""
+        return self.genesis.name
+
+    @property
+    def height(self) -> Height:
+        """The last height that every running validator has made durable (when none runs: that any has)."""
+        return min((replica.height for replica in self._running()), default=self._newest().height)
+
+    @property
+    def failure(self) -> Exception | None:
+        """What has stopped the engine, unless that was `stop`."""
+        return self._failure
+
+    def member(self, number: int) -> Member:
+        """Return the view of validator `number` (its place in the list that the engine was given)."""
+        return Member(self, self._replicas[number], number)
+
+    def submit(self, raw: bytes) -> CheckResult:
+        """Check a transaction at the first running validator, and pool it if that accepts.
+
+        Raises NotRunningError, PoolFullError.
+        """
+        self._require_started()
+        running = self._running()
+        if not running:
+            raise errors.NotRunningError(self._replicas[0].address)
+        return self.submit_at(running[0], raw)
+
+    def submit_at(self, replica: Replica, raw: bytes) -> CheckResult:
+        """Check a transaction at one validator, and pool it if that accepts; raises NotRunningError, PoolFullError."""
+        self._require_started()
+        if not replica.running:
+            raise errors.NotRunningError(replica.address)
+        verdict = self._pool.known(raw)
+        if verdict is None:
+            self._pool.require_room(raw)
+            verdict = replica.application.check_tx(raw)
+            if verdict.accepted:
+                self._pool.add(raw, replica.address, verdict)
+                if self._work_since is None:
+                    self._work_since = self._clock.monotonic()
+                    self._wake.set()
+        return verdict
+
+    def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
+        """Yield every height after `after` (by default: after now), in order, once it is durable everywhere."""
+        return Heights(self, lambda: self.height, after)
+
+    async def news(self) -> None:
+        """Wait until a height is durable, a validator comes or goes, or the engine ends."""
+        await self._news.wait()
+
+    def validators(self, height: Height) -> light.ValidatorSet:  # noqa: ARG002 - they never change in this version
+        """Return the validators of a height."""
+        return self.validator_set
+
+    def header(self, height: Height) -> light.Header:
+        """Return the header of a decided height; raises UnknownHeightError."""
+        return self._newest().store.header(height)
+
+    def commit(self, height: Height) -> light.Commit:
+        """Return the commit that decided a height; raises UnknownHeightError."""
+        return self._newest().store.commit(height)
+
+    def transactions(self, height: Height) -> tuple[bytes, ...]:
+        """Return the transactions of a decided height; raises UnknownHeightError."""
+        return self._newest().store.transactions(height)
+
+    # Coming and going
+
+    async def start(self) -> None:
+        """Recover every validator, bring all to one height, then make heights (unless `manual`).
+
+        Raises RecoveryError, EngineStoreError, DivergenceError or LightError.
+        """
+        if self._started:
+            return
+        self._failure, self.ended = None, False
+        self._stopping.clear()
+        async with self._turn:
+            for replica in self._replicas:
+                replica.recover()
+            await self._level(self._replicas)
+            for replica in self._replicas:
+                replica.running = True
+        self._started = True
+        self._last_height_at = self._clock.monotonic()
+        if not self._manual:
+            self._task = asyncio.create_task(self._run(), name=f"engine {self.chain_id}")
+
+    async def stop(self) -> None:
+        """Finish the height under way and end; raises what had stopped the engine before, if anything had.
+
+        The pool is lost, as with any node; stores and applications stay open, for whoever opened them to close.
+        """
+        self._stopping.set()
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+        async with self._turn:
+            self._started, self.ended = False, True
+            for replica in self._replicas:
+                replica.running = False
+        self._tell()
+        if self._failure is not None:
+            raise self._failure
+
+    async def stop_validator(self, number: int) -> None:
+        """Let one validator take no more part, as if its machine were switched off between two heights."""
+        async with self._turn:
+            self._replicas[number].running = False
+        self._tell()
+
+    async def start_validator(self, number: int) -> None:
+        """Let a stopped validator recover, catch up and take part again; raises as `start`."""
+        self._require_started()
+        async with self._turn:
+            replica = self._replicas[number]
+            if not replica.running:
+                replica.recover()
+                await self._level([*self._running(), replica])
+                replica.running = True
+        self._wake.set()
+        self._tell()
+
+    async def _level(self, replicas: Sequence[Replica]) -> None:
+        """Bring all to the highest height among them, and see that they agree there."""
+        source = max(replicas, key=lambda replica: replica.height)
+        for replica in replicas:
+            while replica.height < source.height:
+                height = Height(replica.height + 1)
+                replica.learn(source.store.block(height), source.store.commit(height))
+                await self._clock.sleep(0)
+        self._require_agreement(source.height, {replica.address: replica.outcome for replica in replicas})
+
+    # Heights
+
+    async def advance(self, *, empty: bool = True) -> Height | None:
+        """Make one height now and return it; None if there is nothing to put into it and `empty` is not allowed.
+
+        Raises NoQuorumError, after which the engine goes on, or what has stopped it.
+        """
+        self._require_started()
+        try:
+            async with self._turn:
+                return await self._advance(empty=empty)
+        except errors.NoQuorumError:
+            raise
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    async def _advance(self, *, empty: bool) -> Height | None:
+        running = self._running()
+        height = Height(self.height + 1)
+        self._require_quorum(height, running)
+        self._work_since = None  # whatever is submitted from here on asks for the next height
+        chosen = self._choose(height, running, empty=empty)
+        if chosen is None:
+            return None  # what waits cannot go into a block yet: until more comes, there is nothing to do
+        block, round_, accepting = chosen
+        block_id = light.block_id(block)
+        votes = {replica.address: replica.vote(block, block_id, round_) for replica in accepting}
+        slots = tuple(votes.get(address, light.ABSENT) for address in self.validator_set.addresses)
+        commit = light.Commit(height, round_, block_id, slots)
+        trusted = running[0].follow(block.header, commit, self._executor)
+        outcomes: dict[bytes, Outcome] = {}
+        for replica in running:
+            outcomes[replica.address] = replica.execute(block)
+            await self._clock.sleep(0)  # executing is the long part: let the server answer in between
+        self._require_agreement(height, outcomes)
+        for replica in running:
+            replica.decide(block, outcomes[replica.address], trusted)
+        self._after(block)
+        return height
+
+    def _choose(
+        self, height: Height, running: Sequence[Replica], *, empty: bool
+    ) -> tuple[light.Block, int, list[Replica]] | None:
+        """Return a block, its round and those who accept it with more than two thirds of the power."""
+        bound = self._bound_block(running)
+        votes = [vote for replica in running if (vote := replica.store.vote()) and vote.height == height]
+        start = max((vote.round + 1 for vote in votes), default=0)
+        best = 0
+        for round_ in range(start, start + len(self.validator_set)):
+            proposer = self._proposer(height, round_, running)
+            if proposer is None:
+                continue
+            block = bound or proposer.propose(self._pool.transactions())
+            if not (bound or block.txs or empty):
+                return None
+            accepting = [replica for replica in running if replica.accepts(block)]
+            power = sum(replica.power for replica in accepting)
+            if light.has_quorum(power, self.validator_set.total_power):
+                return block, round_, accepting
+            best = max(best, power)
+        raise errors.ProposalRefusedError(height, best, self.validator_set.total_power)
+
+    def _proposer(self, height: Height, round_: int, running: Sequence[Replica]) -> Replica | None:
+        turn = (height - 1 + round_) % len(self.validator_set)
+        return next((replica for replica in running if replica.index == turn), None)
+
+    @staticmethod
+    def _bound_block(running: Sequence[Replica]) -> light.Block | None:
+        """Return the block that must be proposed again, byte for byte: of those voted for, the one with the most power.
+
+        If a block ever had the votes of more than two thirds, then of any running quorum more than one third has voted
+        for it last, and less than one third for anything else: it is the one that is found here. If none had, no commit
+        can exist anywhere and every choice is safe.
+        """
+        power: dict[bytes, int] = {}
+        blocks: dict[bytes, light.Block] = {}
+        for replica in running:
+            block = replica.store.proposal()
+            if block is not None:
+                name = light.header_hash(block.header)
+                blocks[name] = block
+                power[name] = power.get(name, 0) + replica.power
+        return blocks[max(blocks, key=lambda name: (power[name], name))] if blocks else None
+
+    def _after(self, block: light.Block) -> None:
+        for raw in block.txs:
+            self._pool.remove(raw)
+        running = {replica.address: replica for replica in self._running()}
+        anyone = next(iter(running.values()))
+        self._pool.recheck(lambda raw, entry: running.get(entry, anyone).application.check_tx(raw, recheck=True))
+        self._last_height_at = self._clock.monotonic()
+        if self._work_since is None and block.txs and len(self._pool):
+            self._work_since = self._last_height_at  # this block was full
+        _LOGGER.debug("height %d: %d transactions", block.header.height, len(block.txs))
+        self._tell()
+
+    def _require_agreement(self, height: Height, outcomes: dict[bytes, Outcome]) -> None:
+        for what, results in (
+            ("app hash", {address: outcome.app_hash for address, outcome in outcomes.items()}),
+            ("transaction results", {address: outcome.results_hash for address, outcome in outcomes.items()}),
+        ):
+            if len(set(results.values())) > 1:
+                raise errors.DivergenceError(height, what, results)
+
+    # The loop
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            delay = self._delay()
+            if delay is None or delay > _DUE_S:
+                await self._rest(delay)
+                continue
+            try:
+                await self.advance(empty=self._empty_due())
+            except errors.NoQuorumError:
+                continue  # a validator stopped while this height waited for its turn
+            except Exception:  # noqa: BLE001 - `advance` has kept it for `stop`, `submit` and the subscribers
+                return
+
+    def _delay(self) -> float | None:
+        """Return the seconds until the next height is due; None if nothing makes one due."""
+        if not light.has_quorum(self._running_power(), self.validator_set.total_power):
+            return None
+        now, reasons = self._clock.monotonic(), []
+        if self._work_since is not None:
+            reasons.append(self._work_since + self._batching)
+        if self._empty_interval > 0:
+            reasons.append(self._last_height_at + self._empty_interval)
+        return max(min(reasons), self._last_height_at + self._block_interval) - now if reasons else None
+
+    def _empty_due(self) -> bool:
+        due = self._last_height_at + self._empty_interval - self._clock.monotonic()
+        return self._empty_interval > 0 and due <= _DUE_S
+
+    async def _rest(self, seconds: float | None) -> None:
+        """Wait for a wake-up call, but not longer than `seconds`."""
+        if seconds is None:
+            await self._wake.wait()
+            return
+        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        waker = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({timer, waker}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in (timer, waker):
+                waiting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await waiting
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _fail(self, error: Exception) -> None:
+        _LOGGER.critical("the engine has stopped: %s", error)
+        self._failure = error
+        self._tell()
+
+    # Small questions
+
+    def _running(self) -> list[Replica]:
+        return [replica for replica in self._replicas if replica.running]
+
+    def _running_power(self) -> int:
+        return sum(replica.power for replica in self._running())
+
+    def _newest(self) -> Replica:
+        return max(self._replicas, key=lambda replica: replica.height)
+
+    def _require_started(self) -> None:
+        if self._failure is not None:
+            raise errors.NotRunningError(cause=self._failure) from self._failure
+        if not self._started:
+            raise errors.NotRunningError
+
+    def _require_quorum(self, height: Height, running: Sequence[Replica]) -> None:
+        power, total = sum(replica.power for replica in running), self.validator_set.total_power
+        if not light.has_quorum(power, total):
+            raise errors.NoQuorumError(height, power, total)

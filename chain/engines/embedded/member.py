@@ -1,0 +1,105 @@
+"""One validator's view of the embedded engine, and the heights that a subscriber sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chain.light import Height
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from chain import light
+    from chain.application import CheckResult
+    from chain.engines.base import ReplicatedApplication
+    from chain.engines.embedded.engine import EmbeddedEngine
+    from chain.engines.embedded.replica import Replica
+
+
+class Member:
+    """An `Engine` (chain/engines/base.py) as one validator of an embedded engine sees it."""
+
+    def __init__(self, engine: EmbeddedEngine, replica: Replica, number: int) -> None:
+        """Use `EmbeddedEngine.member`."""
+        self._engine, self._replica, self._number = engine, replica, number
+
+    @property
+    def chain_id(self) -> str:
+        """The chain's name, which headers and votes carry."""
+        return self._engine.chain_id
+
+    @property
+    def address(self) -> bytes:
+        """The validator's address (20 bytes), which commits name."""
+        return self._replica.address
+
+    @property
+    def application(self) -> ReplicatedApplication:
+        """The validator's own replica of the ledger."""
+        return self._replica.application
+
+    @property
+    def running(self) -> bool:
+        """Whether the validator takes part."""
+        return self._replica.running
+
+    @property
+    def height(self) -> Height:
+        """The last height that this validator has made durable."""
+        return self._replica.height
+
+    async def start(self) -> None:
+        """Let the validator recover, catch up and take part; the engine must be running."""
+        await self._engine.start_validator(self._number)
+
+    async def stop(self) -> None:
+        """Let the validator take no more part; the others go on if they hold more than two thirds of the power."""
+        await self._engine.stop_validator(self._number)
+
+    def submit(self, raw: bytes) -> CheckResult:
+        """Check a transaction at this validator, and pool it if that accepts; raises NotRunningError, PoolFullError."""
+        return self._engine.submit_at(self._replica, raw)
+
+    def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
+        """Yield every height after `after` (by default: after now), in order, once it is durable here."""
+        return Heights(self._engine, lambda: self._replica.height, after)
+
+    def validators(self, height: Height) -> light.ValidatorSet:
+        """Return the validators of a height."""
+        return self._engine.validators(height)
+
+    def header(self, height: Height) -> light.Header:
+        """Return a header from this validator's store; raises UnknownHeightError."""
+        return self._replica.store.header(height)
+
+    def commit(self, height: Height) -> light.Commit:
+        """Return a commit from this validator's store; raises UnknownHeightError."""
+        return self._replica.store.commit(height)
+
+    def transactions(self, height: Height) -> tuple[bytes, ...]:
+        """Return a height's transactions from this validator's store; raises UnknownHeightError."""
+        return self._replica.store.transactions(height)
+
+
+class Heights:
+    """Heights in order, each once, as they become durable; it holds no queue, so a slow reader costs nothing."""
+
+    def __init__(self, engine: EmbeddedEngine, height: Callable[[], Height], after: Height | None) -> None:
+        """Begin after `after`, or after what `height()` says now."""
+        self._engine, self._height = engine, height
+        self._last = height() if after is None else after
+
+    def __aiter__(self) -> Heights:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Height:
+        """Wait for the next height; ends with the engine, and raises what stopped it if that was a failure."""
+        while self._height() <= self._last:
+            if self._engine.failure is not None:
+                raise self._engine.failure
+            if self._engine.ended:
+                raise StopAsyncIteration
+            await self._engine.news()
+        self._last = Height(self._last + 1)
+        return self._last

@@ -1,0 +1,187 @@
+"""One validator: its application, its store, its key, and the order in which it touches them.
+
+For each height: `accepts`, `vote` (on disk first), `execute` (in memory), `decide` (engine store first, then the
+application). A crash between any two of these leaves one of three situations, and `recover` knows each: nothing of the
+height is decided (the vote's block is on disk and will be proposed again), the engine store is one or more heights
+ahead of the application (they are executed again), or both stand at the same height.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from chain import light
+from chain.application import Timestamp as BlockTime
+from chain.engines import errors
+from chain.engines.base import last_results_hash
+from chain.engines.embedded.signer import Signer
+from chain.engines.embedded.store import Outcome
+from chain.light import Height
+from chain.validators import CONSENSUS_PARAMS, genesis_time, genesis_validators, transaction_bytes_max
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+
+    from chain.crypto.schemes import SigningKey
+    from chain.engines.base import ReplicatedApplication
+    from chain.engines.embedded.store import EngineStore
+    from chain.genesis import Genesis
+    from merit.clock import Clock
+
+_VOTE_STEP_NS: Final = 1_000_000
+"""A vote is at least this much later than its block (CometBFT's timeIota), so that block times rise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """What a validator of this process brings; whoever opened the application and the store closes them."""
+
+    key: SigningKey
+    application: ReplicatedApplication
+    store: EngineStore
+
+
+class Replica:
+    """A validator at work."""
+
+    def __init__(self, validator: Validator, genesis: Genesis, clock: Clock) -> None:
+        """Prepare; `recover` comes before anything else. Raises UnknownValidatorError."""
+        self.application, self.store = validator.application, validator.store
+        self.validators = genesis_validators(genesis)
+        self.address = light.validator_address(validator.key.public_key)
+        if self.address not in self.validators.addresses:
+            raise errors.UnknownValidatorError(self.address, "is not named in the genesis document")
+        self.index = self.validators.addresses.index(self.address)
+        self.power = self.validators.validators[self.index].power
+        self.running = False
+        self.outcome = Outcome(app_hash=b"", results_hash=light.results_hash(()))
+        self._trusted: light.Trusted | None = None
+        self._genesis, self._clock = genesis, clock
+        self._signer = Signer(validator.key, validator.store, genesis.name)
+
+    @property
+    def height(self) -> Height:
+        """The last height that is decided, executed and durable here."""
+        return self._trusted.header.height if self._trusted else Height(0)
+
+    def recover(self) -> None:
+        """Bring the application to the engine store's height, and remember where both stand.
+
+        Raises ApplicationAheadError, ReplayError, or what is wrong with the newest certificate.
+        """
+        stored = self.store.height
+        info = self.application.info()
+        if info.height > stored:
+            raise errors.ApplicationAheadError(self.address, Height(info.height), stored)
+        app_hash = info.app_hash if info.height else self.application.init_chain(self._genesis)
+        self.outcome = Outcome(app_hash, light.results_hash(()))
+        for height in range(info.height + 1, stored + 1):
+            self._replay(Height(height))
+        self._trusted = None
+        if stored:
+            recorded = self.store.outcome(stored)
+            if self.outcome.app_hash != recorded.app_hash:
+                raise errors.ReplayError(self.address, stored, recorded.app_hash, self.outcome.app_hash)
+            self.outcome = recorded
+            header, commit = self.store.header(stored), self.store.commit(stored)
+            light.verify_commit(header, commit, self.validators, self._genesis.name)
+            self._trusted = light.Trusted(header, commit, self.validators, self.validators)
+
+    def _replay(self, height: Height) -> None:
+        recorded = self.store.outcome(height)
+        outcome = self.execute(self.store.block(height))
+        for was, now in (
+            (recorded.app_hash, outcome.app_hash),
+            (recorded.results_hash, outcome.results_hash),
+        ):
+            if was != now:
+                raise errors.ReplayError(self.address, height, was, now)
+        self.application.commit()
+        self.outcome = outcome
+
+    def propose(self, waiting: Sequence[bytes]) -> light.Block:
+        """Build the next block from what waits in the pool; raises ProposalTooLargeError."""
+        allowed = transaction_bytes_max(len(self.validators))
+        txs = tuple(self.application.prepare_proposal(waiting, allowed))
+        found = len(light.encode_txs(txs))
+        if found > allowed:
+            raise errors.ProposalTooLargeError(Height(self.height + 1), allowed, found)
+        return self._block(txs, self.address)
+
+    def accepts(self, block: light.Block) -> bool:
+        """Tell whether `block` is what may follow here: each field of its header, and its transactions."""
+        expected = self._block(block.txs, block.header.proposer_address)
+        return block == expected and self.application.process_proposal(block.txs)
+
+    def _block(self, txs: tuple[bytes, ...], proposer: bytes) -> light.Block:
+        before = self._trusted
+        last_commit = before.commit if before else light.EMPTY_COMMIT
+        header = light.Header(
+            app_version=self._genesis.versions.execution,
+            chain_id=self._genesis.name,
+            height=Height(self.height + 1),
+            time=light.median_time(before.commit, before.validators) if before else genesis_time(self._genesis),
+            last_block_id=last_commit.block_id,
+            last_commit_hash=light.commit_hash(last_commit),
+            data_hash=light.data_hash(txs),
+            validators_hash=light.validators_hash(self.validators),
+            next_validators_hash=light.validators_hash(self.validators),
+            consensus_hash=light.consensus_hash(CONSENSUS_PARAMS),
+            app_hash=self.outcome.app_hash,
+            last_results_hash=self.outcome.results_hash,
+            evidence_hash=light.evidence_hash(()),
+            proposer_address=proposer,
+        )
+        return light.Block(header, txs, last_commit)
+
+    def vote(self, block: light.Block, block_id: light.BlockId, round_: int) -> light.CommitSig:
+        """Sign a precommit, which is on disk before this returns; raises DoubleSignError."""
+        earliest = block.header.time.to_ns() + _VOTE_STEP_NS
+        when = light.Timestamp.from_ns(max(self._clock.now_ns(), earliest))
+        vote = light.CanonicalVote(light.VoteType.PRECOMMIT, block.header.height, round_, block_id, when)
+        signature = self._signer.sign(vote, block)
+        return light.CommitSig(light.BlockIdFlag.COMMIT, self.address, when, signature)
+
+    def execute(self, block: light.Block) -> Outcome:
+        """Execute a block in memory."""
+        time = BlockTime(block.header.time.seconds, block.header.time.nanos)
+        finalized = self.application.finalize_block(block.header.height, time, block.txs)
+        return Outcome(finalized.app_hash, last_results_hash(finalized.results))
+
+    def follow(self, header: light.Header, commit: light.Commit, pool: Executor | None = None) -> light.Trusted:
+        """Verify a header and its commit against all that is known here; raises LightError."""
+        if self._trusted is None:
+            return light.verify_first(
+                header,
+                commit,
+                self.validators,
+                self._genesis.name,
+                genesis_time=genesis_time(self._genesis),
+                app_hash=self.outcome.app_hash,
+                pool=pool,
+            )
+        return light.verify_next(
+            self._trusted,
+            header,
+            commit,
+            app_hash=self.outcome.app_hash,
+            last_results_hash=self.outcome.results_hash,
+            pool=pool,
+        )
+
+    def decide(self, block: light.Block, outcome: Outcome, trusted: light.Trusted) -> None:
+        """Make a height durable: the engine store first, so that a crash in between is healed by `recover`."""
+        self.store.save(block, trusted.commit, outcome)
+        self.application.commit()
+        self._trusted, self.outcome = trusted, outcome
+
+    def learn(self, block: light.Block, commit: light.Commit) -> None:
+        """Take over the next height from another validator's store, after verifying and executing all of it.
+
+        Raises LightError.
+        """
+        trusted = self.follow(block.header, commit)
+        light.verify_block(block, commit.block_id)
+        self.decide(block, self.execute(block), trusted)
