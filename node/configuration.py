@@ -1,0 +1,84 @@
+"""Reads TOML strictly: an unknown key is refused with the nearest valid one, a wrong value with its place."""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from node.errors import ConfigError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<where>[^`]*)`)?")
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """Read a TOML file into plain values.
+
+    Raises:
+        ConfigError: no such file, or not TOML.
+
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"{path}: no such file"
+        raise ConfigError(msg) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{path}: {error}"
+        raise ConfigError(msg) from None
+
+
+def convert(values: object, kind: type[T], source: str) -> T:
+    """Turn plain values into a struct.
+
+    Args:
+        values: what `read_toml` gave, perhaps with overrides.
+        kind: a msgspec struct with `forbid_unknown_fields`.
+        source: file or flag, named in errors.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest valid one), a missing one, or a wrong value.
+
+    """
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        msg = f"{source}: {_explain(str(error), kind)}"
+        raise ConfigError(msg) from None
+
+
+def parse_toml(text: bytes, kind: type[T], source: str) -> T:
+    """Parse TOML bytes into a struct; errors as in `convert`."""
+    try:
+        values = tomllib.loads(text.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"{source}: {error}"
+        raise ConfigError(msg) from None
+    return convert(values, kind, source)
+
+
+def _explain(message: str, kind: type[msgspec.Struct]) -> str:
+    found = _UNKNOWN.match(message)
+    if found is None:
+        return message.replace("`", "").replace(" - at $.", ", at ")
+    path = [step for step in (found["where"] or "").split(".") if step]
+    keys = _keys_at(kind, path)
+    nearest = difflib.get_close_matches(found["key"], keys, n=1, cutoff=0.0)
+    dotted = ".".join([*path, found["key"]])
+    hint = f"; the nearest valid one is {'.'.join([*path, nearest[0]])}" if nearest else ""
+    return f"unknown key {dotted}{hint}"
+
+
+def _keys_at(kind: type[msgspec.Struct], path: list[str]) -> list[str]:
+    """Return the valid keys of the struct that lies under `path`; none when it is not a struct."""
+    current: object = kind
+    for step in path:
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(current)}  # type: ignore[arg-type] # narrowed by the check below
+        current = fields.get(step.split("[")[0])
+        if not (isinstance(current, type) and issubclass(current, msgspec.Struct)):
+            return []
+    return [field.encode_name for field in msgspec.structs.fields(current)]  # type: ignore[arg-type] # a struct type by the loop above

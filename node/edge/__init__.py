@@ -1,0 +1,1 @@
+"""An edge server: takes updates in, keeps blobs, acknowledges, computes rounds, attests and settles."""

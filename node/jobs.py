@@ -1,0 +1,154 @@
+"""The canonical job file: what a sponsor asks for, in TOML.
+
+It is stored as a blob and named by its digest in the job's terms.
+"""
+
+import hashlib
+
+import msgspec
+import tomli_w
+
+from contracts.digests import name32, text_of
+from contracts.terms import JobTerms
+from learner.terms import Terms, check_terms
+from node.configuration import parse_toml
+
+
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which model is trained: a name that `learner.models` knows or `module:factory`, and its shape."""
+
+    name: str
+    features: int
+    classes: int
+    dimension: int
+
+
+class Numerics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Fixed point of updates and models; see `learner/RULES.md`."""
+
+    fraction_bits: int = 12
+    shift: int = 10
+    norm_bound: float = 64.0
+    """Largest Euclidean norm of an update, in the model's own units."""
+
+
+class RoundSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a round closes and what it pays; times in seconds of block time, reward in whole tokens."""
+
+    phi: int = 10
+    max_wait: int = 10
+    base_reward: int = 100
+    max_staleness: int = 8
+    record_deadline: int = 20
+    attestation_timeout: int = 30
+    records_per_base: int = 1
+
+
+class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Names of the rules and their version."""
+
+    version: int = 1
+    scoring: str = "cosine"
+    aggregation: str = "literal"
+    staleness: str = "constant"
+
+
+class TrainingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the sponsor asks clients to do: train when `samples` new ones have come."""
+
+    samples: int = 20
+    epochs: int = 5
+    batch: int = 10
+    learning_rate: float = 0.01
+
+
+class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole job file. `samples` declares each client's data size (for the data-size baseline), by member id."""
+
+    title: str
+    model: ModelSpec
+    numerics: Numerics = Numerics()
+    round: RoundSpec = RoundSpec()
+    rules: Rules = Rules()
+    training: TrainingSpec = TrainingSpec()
+    samples: dict[str, int] = {}
+
+    def encode(self) -> bytes:
+        """Return the canonical TOML bytes."""
+        return tomli_w.dumps(msgspec.to_builtins(self)).encode()
+
+    def digest(self) -> bytes:
+        """SHA-256 of the canonical bytes."""
+        return hashlib.sha256(self.encode()).digest()
+
+    def learner_terms(self) -> Terms:
+        """Return the terms that the numbers depend on.
+
+        Raises:
+            learner.errors.InvalidTerms: a bound of RULES.md does not hold.
+
+        """
+        terms = Terms(
+            dimension=self.model.dimension,
+            fraction_bits=self.numerics.fraction_bits,
+            shift=self.numerics.shift,
+            norm_bound_squared=int((self.numerics.norm_bound * 2**self.numerics.fraction_bits) ** 2),
+            phi=self.round.phi,
+            max_staleness=self.round.max_staleness,
+            scoring=self.rules.scoring,
+            aggregation=self.rules.aggregation,
+            staleness=self.rules.staleness,
+            rules_version=self.rules.version,
+        )
+        check_terms(terms)
+        return terms
+
+    def ledger_terms(self, *, model: bytes, edge_set: int) -> JobTerms:
+        """Return the terms as the Ledger stores them; `model` is the digest of model 0's blob."""
+        terms = self.learner_terms()
+        return JobTerms(
+            dimension=terms.dimension,
+            fraction_bits=terms.fraction_bits,
+            shift=terms.shift,
+            norm_bound_squared=terms.norm_bound_squared,
+            phi=terms.phi,
+            max_wait=self.round.max_wait,
+            base_reward=self.round.base_reward * 10**18,
+            rules_version=terms.rules_version,
+            scoring=name32(terms.scoring),
+            aggregation=name32(terms.aggregation),
+            staleness=name32(terms.staleness),
+            max_staleness=terms.max_staleness,
+            record_deadline=self.round.record_deadline,
+            attestation_timeout=self.round.attestation_timeout,
+            records_per_base=self.round.records_per_base,
+            edge_set=edge_set,
+            job_file=self.digest(),
+            model=model,
+        )
+
+
+def decode_job_file(data: bytes) -> JobFile:
+    """Parse a job file.
+
+    Raises:
+        ConfigError: not TOML, an unknown key, a wrong value.
+
+    """
+    return parse_toml(data, JobFile, "job file")
+
+
+def learner_terms(terms: JobTerms) -> Terms:
+    """Return the learner's terms of a job as the ledger stores it."""
+    return Terms(
+        dimension=terms.dimension,
+        fraction_bits=terms.fraction_bits,
+        shift=terms.shift,
+        norm_bound_squared=terms.norm_bound_squared,
+        phi=terms.phi,
+        max_staleness=terms.max_staleness,
+        scoring=text_of(terms.scoring),
+        aggregation=text_of(terms.aggregation),
+        staleness=text_of(terms.staleness),
+        rules_version=terms.rules_version,
+    )

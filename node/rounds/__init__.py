@@ -1,0 +1,1 @@
+"""Rounds: what the event log selects, and what is attested of it."""

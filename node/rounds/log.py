@@ -1,0 +1,461 @@
+"""What the ledger's events say about one job: which records are available, and which of them make the next round.
+
+Everything here is a pure function of the event log (and of the payload digests of available blobs), so that every
+edge server and every auditor
+derives the same rounds. The rules:
+
+- A record is *available* at the first block at whose end more than 2/3 of the edge set in force hold it; it is *void*
+  at the first block later than
+  its deadline without that, or when so many servers call it invalid that it cannot be reached. Both are final.
+- The candidates of a round are the available records in the order in which they became available (block, then
+  sequence number), from the block
+  on at which the previous round ended.
+- Of these a copy (a payload that an earlier available record has), a record that is too stale, and one beyond the
+  job's records per client and base
+  are spent without a place; the first phi others make the round. H is the block at which the phi-th is there, or the
+  first block
+  at which `max_wait` has passed since the round before ended and at least one is there.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import assert_never
+
+from contracts import events
+from contracts.digests import Part
+from contracts.terms import JobTerms
+from node.errors import PayloadsNeededError, SelectionDivergesError
+
+
+class RecordStatus(Enum):
+    """What has become of a record; all but `PENDING` and `AVAILABLE` are final."""
+
+    PENDING = "pending"
+    AVAILABLE = "available"
+    VOID = "void"
+    CONSUMED = "consumed"
+    COPY = "copy"
+    STALE = "stale"
+    SURPLUS = "surplus"
+
+
+class JobStatus(Enum):
+    """Life of a job."""
+
+    PROPOSED = "proposed"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class RecordEntry:
+    """One recorded update and what has become of it.
+
+    `decided_at` is the block at whose end it became available or void (0: neither yet); `round` is the round that
+    took or spent it.
+    """
+
+    sequence: int
+    client: int
+    base: int
+    counter: int
+    digest: bytes
+    length: int
+    signer: bytes
+    height: int
+    deadline: int
+    status: RecordStatus = RecordStatus.PENDING
+    decided_at: int = 0
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The records of one round, in order, with the block H that fixes them.
+
+    `spent` counts the records of the job that are no longer live at H, this round's included; `skipped` are those
+    that this selection passed over.
+    A selection without records is the closing one: nothing live is left.
+    """
+
+    job: int
+    round: int
+    height: int
+    records: tuple[RecordEntry, ...]
+    skipped: tuple[tuple[int, RecordStatus], ...]
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEvents:
+    """The events of one block of the ledger; `timestamp` in seconds of block time."""
+
+    height: int
+    timestamp: int
+    events: tuple[events.Event, ...]
+
+
+@dataclass(slots=True)
+class _Acknowledgements:
+    """What one edge server has said: everything below `up_to` is held, but what is missing or invalid."""
+
+    up_to: int = 0
+    missing: set[int] = field(default_factory=set)
+    invalid: set[int] = field(default_factory=set)
+
+    def holds(self, sequence: int) -> bool:
+        return sequence < self.up_to and sequence not in self.missing and sequence not in self.invalid
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOutcome:
+    """A decided round. `selection` is None for a void round of which no selection could be derived."""
+
+    round: int
+    height: int
+    timestamp: int
+    phi: int
+    agreed: bool
+    selection: Selection | None
+    model: bytes
+    reward_wei: int
+    thetas: bytes
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(slots=True)
+class JobLog:
+    """The state of one job, advanced block by block with `observe`.
+
+    Args:
+        job: its number.
+        terms: its terms as created.
+        edge_set_of: the member ids of a numbered edge set.
+
+    """
+
+    job: int
+    terms: JobTerms
+    edge_set_of: Callable[[int], tuple[int, ...]]
+    status: JobStatus = JobStatus.PROPOSED
+    phi: int = 0
+    version: int = 0
+    model: bytes = b""
+    edge_set: tuple[int, ...] = ()
+    boundary_height: int = 0
+    boundary_time: int = 0
+    closing_height: int = 0
+    records: list[RecordEntry] = field(default_factory=list)
+    by_digest: dict[bytes, RecordEntry] = field(default_factory=dict)
+    outcomes: list[RoundOutcome] = field(default_factory=list)
+    payments: dict[int, list[events.Credited]] = field(default_factory=dict)
+    settled: set[int] = field(default_factory=set)
+    marks: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _acks: dict[int, _Acknowledgements] = field(default_factory=dict)
+    _undecided: dict[int, RecordEntry] = field(default_factory=dict)
+    _available: list[RecordEntry] = field(default_factory=list)
+    _blocks: list[tuple[int, int]] = field(default_factory=list)
+    _void_heights: list[int] = field(default_factory=list)
+    _spent: int = 0
+    _payloads: dict[bytes, int] = field(default_factory=dict)
+    _payload_of: dict[int, bytes] = field(default_factory=dict)
+    _used: Counter[tuple[int, int]] = field(default_factory=Counter)
+    _selection: Selection | None = None
+    _parts: dict[bytes, tuple[Part, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Start from the terms: model 0 is current, the first edge set counts."""
+        self.model = self.terms.model
+        self.edge_set = self.edge_set_of(self.terms.edge_set)
+
+    @property
+    def next_round(self) -> int:
+        """The round that is being worked on; it makes the version of the same number."""
+        return self.version + 1
+
+    def acknowledged_up_to(self, edge: int) -> int:
+        """Return the first sequence number that this edge server has said nothing about."""
+        return self._ack(edge).up_to
+
+    def reported_missing(self, edge: int) -> frozenset[int]:
+        """Undecided records that this edge server has reported missing."""
+        return frozenset(s for s in self._ack(edge).missing if s in self._undecided)
+
+    def undecided(self) -> tuple[RecordEntry, ...]:
+        """Return the records that are neither available nor void."""
+        return tuple(self._undecided.values())
+
+    @property
+    def has_candidates(self) -> bool:
+        """Whether an available record waits for a round."""
+        return bool(self._available)
+
+    def voids_between(self, first: int, last: int) -> int:
+        """Count the records that became void after block `first`, up to and including block `last`."""
+        return sum(first < height <= last for height in self._void_heights)
+
+    def model_at(self, version: int) -> bytes:
+        """Digest of the model of a version.
+
+        Raises:
+            IndexError: no such version yet.
+
+        """
+        return self.terms.model if version == 0 else self.outcomes[version - 1].model
+
+    def observe(self, block: BlockEvents, payload_digest: Callable[[bytes], bytes | None]) -> None:
+        """Apply one block's events and judge every undecided record at its end.
+
+        `payload_digest` gives the digest of a blob's payload by the blob's digest, None if the blob is not here.
+
+        Raises:
+            PayloadsNeededError: the block ends a round whose selection needs blobs; nothing was changed, observe the
+            block again when they are here.
+            SelectionDivergesError: the round that the block agrees on is not the one that the log gives.
+
+        """
+        ends_round = any(
+            isinstance(event, events.RoundAgreed | events.RoundVoid) and event.job == self.job for event in block.events
+        )
+        if ends_round:
+            self.select(payload_digest)
+        for event in block.events:
+            if getattr(event, "job", None) == self.job:
+                self._apply(event, block)
+        self._judge(block)
+        if self.status in {JobStatus.OPEN, JobStatus.CLOSING}:
+            self._blocks.append((block.height, block.timestamp))
+
+    def select(self, payload_digest: Callable[[bytes], bytes | None]) -> Selection | None:
+        """Derive the selection of the next round, None while the log does not give one yet.
+
+        Raises:
+            PayloadsNeededError: blobs are missing that must be compared.
+
+        """
+        if self._selection is None and self.status in {JobStatus.OPEN, JobStatus.CLOSING}:
+            self._selection = self._select(payload_digest)
+        return self._selection
+
+    def _apply(self, event: events.Event, block: BlockEvents) -> None:
+        match event:
+            case events.JobOpened():
+                self.status, self.phi = JobStatus.OPEN, event.phi
+                self.boundary_height, self.boundary_time = block.height, block.timestamp
+            case events.Recorded():
+                self._record(event, block)
+            case events.Acknowledged():
+                self._acknowledge(event, block)
+            case events.Attested():
+                self._parts[event.digest] = event.parts
+            case events.RoundAgreed():
+                self._agree(event, block)
+            case events.RoundVoid():
+                self._void(event, block)
+            case events.Credited():
+                self.payments.setdefault(event.round, []).append(event)
+            case events.RoundSettled() | events.RoundUnpaid():
+                self.settled.add(event.round)
+            case events.EdgeSetChanged():
+                self.edge_set = self.edge_set_of(event.number)
+            case events.JobClosing():
+                self.status, self.closing_height = JobStatus.CLOSING, block.height
+            case events.JobClosed():
+                self.status = JobStatus.CLOSED
+            case _:
+                pass  # accounts: they change nothing about rounds
+
+    def _record(self, event: events.Recorded, block: BlockEvents) -> None:
+        entry = RecordEntry(
+            sequence=event.sequence,
+            client=event.client,
+            base=event.base,
+            counter=event.counter,
+            digest=event.digest,
+            length=event.length,
+            signer=event.signer,
+            height=block.height,
+            deadline=block.timestamp + self.terms.record_deadline,
+        )
+        self.records.append(entry)
+        self.by_digest[entry.digest] = entry
+        self.marks[entry.client] = (entry.base, entry.counter)
+        self._undecided[entry.sequence] = entry
+
+    def _acknowledge(self, event: events.Acknowledged, block: BlockEvents) -> None:
+        ack = self._ack(event.edge)
+        ack.up_to = event.up_to
+        ack.missing.update(event.missing)
+        for sequence in event.resolved:
+            entry = self._undecided.get(sequence)
+            if entry is not None and block.timestamp <= entry.deadline:
+                ack.missing.discard(sequence)
+        for sequence in event.invalid:
+            if sequence >= event.first or sequence in ack.missing:  # a hold never goes back
+                ack.missing.discard(sequence)
+                ack.invalid.add(sequence)
+
+    def _judge(self, block: BlockEvents) -> None:
+        """Decide what can be decided at the end of `block`.
+
+        Holds count first, then the deadline and what can no longer be reached.
+        """
+        servers = len(self.edge_set)
+        for entry in tuple(self._undecided.values()):
+            acks = [self._ack(edge) for edge in self.edge_set]
+            in_time = block.timestamp <= entry.deadline
+            holds = sum(ack.holds(entry.sequence) for ack in acks)
+            invalid = sum(entry.sequence in ack.invalid for ack in acks)
+            if in_time and 3 * holds > 2 * servers:
+                entry.status, entry.decided_at = RecordStatus.AVAILABLE, block.height
+                self._available.append(entry)
+            elif not in_time or 3 * (servers - invalid) <= 2 * servers:
+                entry.status, entry.decided_at = RecordStatus.VOID, block.height
+                self._void_heights.append(block.height)
+            else:
+                continue
+            del self._undecided[entry.sequence]
+
+    def _select(self, payload_digest: Callable[[bytes], bytes | None]) -> Selection | None:
+        """Walk the blocks from the boundary on.
+
+        The first at which the round is complete, or late but not empty, is H.
+        """
+        if not self._blocks:
+            return None
+        order = [entry for entry in self._available if entry.status is RecordStatus.AVAILABLE]
+        taken: list[RecordEntry] = []
+        skipped: list[tuple[int, RecordStatus]] = []
+        payloads: set[bytes] = set()
+        used: Counter[tuple[int, int]] = Counter()
+        position = 0
+        for height, timestamp in self._blocks:
+            while position < len(order) and order[position].decided_at <= height and len(taken) < self.phi:
+                entry = order[position]
+                if entry.sequence not in self._payload_of:
+                    self._learn_payloads(order[position:], payload_digest)
+                position += 1
+                status = self._place(entry, payloads, used)
+                payloads.add(self._payload_of[entry.sequence])
+                if status is RecordStatus.CONSUMED:
+                    used[entry.client, entry.base] += 1
+                    taken.append(entry)
+                else:
+                    skipped.append((entry.sequence, status))
+            late = timestamp >= self.boundary_time + self.terms.max_wait
+            drained = self._closed_since(height) and not taken and not self._live_after(height)
+            if len(taken) == self.phi or (taken and late) or drained:
+                voids = sum(void_height <= height for void_height in self._void_heights)
+                return Selection(
+                    job=self.job,
+                    round=self.next_round,
+                    height=height,
+                    records=tuple(taken),
+                    skipped=tuple(skipped),
+                    spent=self._spent + len(taken) + len(skipped) + voids,
+                )
+        return None
+
+    def _place(self, entry: RecordEntry, payloads: set[bytes], used: Counter[tuple[int, int]]) -> RecordStatus:
+        payload = self._payload_of[entry.sequence]
+        key = (entry.client, entry.base)
+        if payload in self._payloads or payload in payloads:
+            return RecordStatus.COPY
+        if self.version - entry.base > self.terms.max_staleness:
+            return RecordStatus.STALE
+        if self._used[key] + used[key] >= self.terms.records_per_base:
+            return RecordStatus.SURPLUS
+        return RecordStatus.CONSUMED
+
+    def _closed_since(self, height: int) -> bool:
+        return self.status is JobStatus.CLOSING and height >= self.closing_height
+
+    def _live_after(self, height: int) -> bool:
+        """Tell whether a record was still undecided at the end of block `height`.
+
+        There are no new records while the job is closing.
+        """
+        return (
+            bool(self._undecided)
+            or any(entry.decided_at > height for entry in self._available)
+            or any(void_height > height for void_height in self._void_heights)
+        )
+
+    def _learn_payloads(self, order: Iterable[RecordEntry], payload_digest: Callable[[bytes], bytes | None]) -> None:
+        needed = []
+        for entry in order:
+            if entry.sequence not in self._payload_of:
+                payload = payload_digest(entry.digest)
+                if payload is None:
+                    needed.append(entry.digest)
+                else:
+                    self._payload_of[entry.sequence] = payload
+        if needed:
+            raise PayloadsNeededError(tuple(needed))
+
+    def _agree(self, event: events.RoundAgreed, block: BlockEvents) -> None:
+        selection = self._selection
+        derived = None if selection is None else (selection.height, len(selection.records), selection.spent)
+        agreed = (event.height, event.k, event.spent)
+        if derived != agreed or selection is None:
+            raise SelectionDivergesError(self.job, event.round, "(height, records, spent)", agreed, derived)
+        self._end_round(event, block, selection, agreed=True)
+
+    def _void(self, event: events.RoundVoid, block: BlockEvents) -> None:
+        self._end_round(event, block, self._selection, agreed=False)
+
+    def _end_round(
+        self,
+        event: events.RoundAgreed | events.RoundVoid,
+        block: BlockEvents,
+        selection: Selection | None,
+        *,
+        agreed: bool,
+    ) -> None:
+        match event:
+            case events.RoundAgreed():
+                model, reward, thetas, parts = event.model, event.reward, event.thetas, self._parts[event.digest]
+            case events.RoundVoid():
+                model, reward, thetas, parts = self.model, 0, b"", ()
+            case _:
+                assert_never(event)
+        outcome = RoundOutcome(
+            round=event.round,
+            height=block.height,
+            timestamp=block.timestamp,
+            phi=self.phi,
+            agreed=agreed,
+            selection=selection,
+            model=model,
+            reward_wei=reward,
+            thetas=thetas,
+            parts=parts,
+        )
+        self.outcomes.append(outcome)
+        self.version, self.model, self.phi = event.round, model, event.phi_next
+        self.boundary_height, self.boundary_time = block.height, block.timestamp
+        if selection is not None:
+            self._spend(selection)
+        self._selection = None
+        self._parts.clear()
+        self._blocks.clear()
+
+    def _spend(self, selection: Selection) -> None:
+        for entry in selection.records:
+            entry.status, entry.round = RecordStatus.CONSUMED, selection.round
+            self._used[entry.client, entry.base] += 1
+        for sequence, status in selection.skipped:
+            self.records[sequence].status, self.records[sequence].round = status, selection.round
+        for sequence in (
+            *(entry.sequence for entry in selection.records),
+            *(sequence for sequence, _ in selection.skipped),
+        ):
+            self._payloads.setdefault(self._payload_of[sequence], sequence)
+        self._spent += len(selection.records) + len(selection.skipped)
+        self._available = [entry for entry in self._available if entry.status is RecordStatus.AVAILABLE]
+
+    def _ack(self, edge: int) -> _Acknowledgements:
+        return self._acks.setdefault(edge, _Acknowledgements())

@@ -1,0 +1,168 @@
+"""What `merit run` reads: a TOML file or a preset, with flags over it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from node.configuration import convert, read_toml
+from node.errors import ConfigError
+from node.jobs import Numerics, RoundSpec, Rules, TrainingSpec
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The ledger: edge servers are its validators. Intervals in seconds."""
+
+    edge_servers: Annotated[int, Meta(ge=1, le=64)] = 4
+    chain_id: Positive = 19781
+    block_interval: Seconds = 0.05
+    empty_interval: Seconds = 0.0
+
+
+class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which data set, and how it is spread over the clients."""
+
+    name: Literal["digits", "mnist"] = "digits"
+    directory: str = ""
+    """Where the four idx files of MNIST lie."""
+    partition: Literal["iid", "shards", "dirichlet"] = "shards"
+    shards_per_client: Positive = 2
+    alpha: Annotated[float, Meta(gt=0)] = 0.5
+    train_samples: Annotated[int, Meta(ge=0)] = 0
+    """Use only so many training samples; 0 uses all."""
+
+
+class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How many clients and how fast.
+
+    A client's `training.samples` new samples come in `interval` seconds times its own factor, which is log-normal with
+    `spread`; the last `slow` clients are `slow_factor` times slower on top of it.
+    """
+
+    count: Annotated[int, Meta(ge=1, le=1024)] = 20
+    interval: Seconds = 1.0
+    spread: Annotated[float, Meta(ge=0, le=3)] = 0.4
+    slow: Annotated[int, Meta(ge=0)] = 0
+    slow_factor: Annotated[float, Meta(ge=1)] = 10.0
+
+
+class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One run: `rounds` decided rounds, or fewer if `target_accuracy` is reached before (0: never stop early)."""
+
+    title: str = "digits"
+    seed: int = 1
+    rounds: Positive = 30
+    target_accuracy: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    model: str = "softmax"
+    network: Network = Network()
+    data: Data = Data()
+    clients: Clients = Clients()
+    numerics: Numerics = Numerics()
+    round: RoundSpec = RoundSpec()
+    rules: Rules = Rules()
+    training: TrainingSpec = TrainingSpec()
+
+
+PRESETS: dict[str, RunFile] = {
+    "digits": RunFile(
+        title="scikit-learn digits, 20 clients of two label shards each",
+        training=TrainingSpec(samples=20, epochs=5, batch=10, learning_rate=0.05),
+        clients=Clients(slow=2, slow_factor=5.0),
+        rules=Rules(aggregation="delta"),
+    ),
+    "mnist": RunFile(
+        title="MNIST, 20 clients of two label shards each, two of them ten times slower",
+        model="mlp",
+        rounds=400,
+        target_accuracy=0.9,
+        data=Data(name="mnist"),
+        clients=Clients(interval=2.0, spread=0.2, slow=2, slow_factor=10.0),
+        rules=Rules(aggregation="delta"),
+        training=TrainingSpec(samples=500, epochs=1, batch=25, learning_rate=0.05),
+    ),
+    "paper": RunFile(
+        title="the preset of BFL-MEC (arXiv 2302.13258): two edge servers, 100 clients, N = 100, phi = 15",
+        model="cnn",
+        rounds=100,
+        network=Network(edge_servers=2),
+        data=Data(name="mnist"),
+        clients=Clients(count=100, interval=10.0, spread=0.4),
+        round=RoundSpec(phi=15, max_wait=30, record_deadline=60, attestation_timeout=60),
+        rules=Rules(aggregation="literal"),
+        training=TrainingSpec(samples=100, epochs=5, batch=10, learning_rate=0.01),
+    ),
+}
+
+
+def preset(name: str) -> RunFile:
+    """Return a preset.
+
+    Raises:
+        ConfigError: no such preset.
+
+    """
+    if name not in PRESETS:
+        msg = f"no preset {name}: choose one of {', '.join(PRESETS)}"
+        raise ConfigError(msg)
+    return PRESETS[name]
+
+
+def load(path: Path, changes: dict[str, object]) -> RunFile:
+    """Read a run file and apply flags over it; errors as in `node.configuration`.
+
+    A `preset` key at the file's top says what it starts from.
+    """
+    values = read_toml(path)
+    base = values.pop("preset", None)
+    if base is not None:
+        values = _over(msgspec.to_builtins(preset(str(base))), values)
+    return override(convert(values, RunFile, str(path)), changes)
+
+
+def override(run: RunFile, changes: dict[str, object]) -> RunFile:
+    """Apply flags, given as dotted keys (`network.edge_servers`), over a run file.
+
+    Raises:
+        ConfigError: a value is wrong.
+
+    """
+    values = msgspec.to_builtins(run)
+    for key, value in changes.items():
+        place, steps = values, key.split(".")
+        for step in steps[:-1]:
+            place = place[step]
+        place[steps[-1]] = value
+    return check(convert(values, RunFile, "flags"))
+
+
+def check(run: RunFile) -> RunFile:
+    """Return the run file if its parts fit together.
+
+    Raises:
+        ConfigError: they do not.
+
+    """
+    if run.data.name == "mnist" and not run.data.directory:
+        msg = "data.directory is missing: name the directory of the MNIST idx files (--data-dir DIR)"
+        raise ConfigError(msg)
+    if run.clients.slow > run.clients.count:
+        msg = f"clients.slow is {run.clients.slow}, but there are only {run.clients.count} clients"
+        raise ConfigError(msg)
+    if run.round.phi > run.clients.count * run.round.records_per_base:
+        most = run.clients.count * run.round.records_per_base
+        msg = f"round.phi is {run.round.phi}, but one version gets at most {most} records"
+        raise ConfigError(msg)
+    return run
+
+
+def _over(base: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
+    """Lay tables over tables."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

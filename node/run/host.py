@@ -1,0 +1,187 @@
+"""The process of the clients: it trains them all, one at a time, and measures the accuracy of every version it sees.
+
+    python -m node.run.host DIR/clients/host.json
+
+It ends when its standard input ends, so that it never outlives the run that started it.
+"""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from chain.crypto import keystore
+from learner import models, training
+from learner.data.dataset import Dataset, Indices
+from learner.data.stream import arrivals
+from learner.fixedpoint import decode_model as decode_parameters
+from merit.chance import seed_of
+from merit.clock import Clock, SystemClock
+from node.client import Client, Identity, Servers
+from node.errors import ServersUnreachableError
+from node.jobs import JobFile
+from node.rounds.attestation import decode_model
+from node.run.config import RunFile
+from node.run.events import Accuracy, EventLog
+from node.run.preparation import load_data, shares
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_log = logging.getLogger(__name__)
+
+EVALUATION_WAIT_S = 10.0
+EVALUATION_PAUSE_S = 0.05
+
+
+class ClientSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One client: its member id, its key file, the seconds in which its samples come, and the server it starts with."""
+
+    member: int
+    key: str
+    interval: float
+    first_server: int
+
+
+class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the process of the clients must know."""
+
+    run: RunFile
+    urls: list[str]
+    genesis_hash: str
+    ledger: str
+    job: int
+    password_file: str
+    password: bytes = b""
+    clients: list[ClientSpec]
+
+
+def read(path: Path) -> HostSpec:
+    """Read the host file and the password of the clients' keys."""
+    spec = msgspec.json.decode(path.read_bytes(), type=HostSpec)
+    return msgspec.structs.replace(spec, password=Path(spec.password_file).read_bytes())
+
+
+class StreamTrainer:
+    """Trains a client on its own samples as they come."""
+
+    def __init__(self, module: "nn.Module", data: Dataset, samples: Indices, seed: int) -> None:
+        """Take the data set and the client's share of it."""
+        self._module = module
+        self._data = data
+        self._samples = samples
+        self._seed = seed
+
+    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int) -> NDArray[np.float64]:
+        """Return the trained parameters, float64[d]."""
+        spec = job.training
+        chosen = arrivals(self._samples, first=step * spec.samples, count=spec.samples, seed=self._seed)
+        sgd = training.SGD(epochs=spec.epochs, batch_size=spec.batch, learning_rate=spec.learning_rate)
+        seed = seed_of(self._seed, "step", step)
+        return training.train(self._module, parameters, self._data.subset(chosen), sgd, seed=seed)
+
+
+async def evaluate(
+    servers: Servers, job: int, module: "nn.Module", test: Dataset, *, events: EventLog, clock: Clock
+) -> None:
+    """Measure the test accuracy of every newest version until the job closes."""
+    seen = -1
+    while True:
+        answer = await servers.request(
+            "GET", f"/v1/jobs/{job}?after={seen}&wait={EVALUATION_WAIT_S}", wait=EVALUATION_WAIT_S
+        )
+        if not answer.is_success:  # the server has not seen the job yet
+            await clock.sleep(EVALUATION_PAUSE_S)
+            continue
+        view = answer.json()
+        if view["version"] > seen:
+            blob = await servers.request("GET", f"/v1/blobs/{view['model']}")
+            if blob.is_success:
+                header, integers = decode_model(blob.content)
+                parameters = decode_parameters(integers, header.fraction_bits)
+                measured = training.evaluate(module, parameters, test)
+                seen = view["version"]
+                events.write(
+                    Accuracy(seconds=clock.now(), version=seen, accuracy=measured.accuracy, loss=measured.loss)
+                )
+                continue
+        if view["status"] == "closed":
+            return
+        await clock.sleep(EVALUATION_PAUSE_S)
+
+
+async def main(spec: HostSpec, directory: Path) -> None:
+    """Run every client until the job closes or standard input ends; their files lie in `directory`."""
+    run, clock = spec.run, SystemClock()
+    split = load_data(run)
+    module = models.build(run.model, features=split.train.features, classes=split.train.classes)
+    events = EventLog(directory / "accuracy.jsonl")
+    limits = httpx.Limits(max_connections=4 * len(spec.clients) + 4)
+    async with httpx.AsyncClient(limits=limits) as http:
+        clients = [
+            Client(
+                identity=Identity(
+                    member=client.member,
+                    key=keystore.load(Path(client.key), spec.password),
+                    genesis_hash=bytes.fromhex(spec.genesis_hash),
+                    ledger=bytes.fromhex(spec.ledger),
+                ),
+                job=spec.job,
+                servers=Servers(spec.urls, first=client.first_server, clock=clock, http=http),
+                trainer=StreamTrainer(module, split.train, share, seed_of(run.seed, "client", client.member)),
+                interval_s=client.interval,
+                directory=directory / str(client.member),
+                clock=clock,
+            )
+            for client, share in zip(spec.clients, shares(run, split), strict=True)
+        ]
+        tasks = [asyncio.create_task(_persist(client, clock)) for client in clients]
+        observer = Servers(spec.urls, first=0, clock=clock, http=http)
+        tasks.append(asyncio.create_task(evaluate(observer, spec.job, module, split.test, events=events, clock=clock)))
+        end = asyncio.create_task(_until_input_ends())
+        work = asyncio.create_task(_all(tasks))
+        await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            await work  # what went wrong must be seen
+        for task in (*tasks, work, end):
+            task.cancel()
+        await asyncio.gather(*tasks, work, end, return_exceptions=True)
+
+
+async def _all(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+async def _persist(client: Client, clock: Clock) -> None:
+    """Keep a client going while the edge servers are away: that is what the edge is like."""
+    while True:
+        try:
+            await client.run()
+        except ServersUnreachableError as error:
+            _log.warning("client %d: %s", client.identity.member, error)
+            await clock.sleep(1.0)
+        else:
+            return
+
+
+async def _until_input_ends() -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    host_file = Path(sys.argv[1])
+    asyncio.run(main(read(host_file), host_file.parent))

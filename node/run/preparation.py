@@ -1,0 +1,66 @@
+"""What a run needs before its first record: the data, its shares, model 0 and the job file. Loads torch."""
+
+from pathlib import Path
+
+from learner import models
+from learner.data import digits, mnist, partition
+from learner.data.dataset import Indices, Split
+from learner.fixedpoint import Rejected
+from learner.fixedpoint import encode_model as fix_model
+from merit.chance import seed_of
+from node.errors import ConfigError
+from node.jobs import JobFile, ModelSpec
+from node.rounds.attestation import encode_model
+from node.run.config import RunFile
+
+
+def load_data(run: RunFile) -> Split:
+    """Load the data set of a run."""
+    return digits.load(run.seed) if run.data.name == "digits" else mnist.load(Path(run.data.directory))
+
+
+def shares(run: RunFile, split: Split) -> list[Indices]:
+    """Deal the training samples out to the run's clients, in the order of their member ids."""
+    labels, clients = split.train.labels, run.clients.count
+    match run.data.partition:
+        case "iid":
+            return partition.iid(labels, clients=clients, seed=run.seed)
+        case "shards":
+            return partition.label_shards(labels, clients=clients, shards=run.data.shards_per_client, seed=run.seed)
+        case "dirichlet":
+            return partition.dirichlet(labels, clients=clients, alpha=run.data.alpha, seed=run.seed)
+
+
+def prepare(run: RunFile, members: tuple[int, ...]) -> tuple[JobFile, bytes]:
+    """Return the job file and model 0's blob.
+
+    Raises:
+        ConfigError: model 0 does not fit the fixed point.
+        learner.errors.LearnerError: the data, the partition or the model cannot be made.
+
+    """
+    split = load_data(run)
+    sizes = [len(share) for share in shares(run, split)]
+    module = models.build(
+        run.model, features=split.train.features, classes=split.train.classes, seed=seed_of(run.seed, "model") >> 1
+    )
+    job_file = JobFile(
+        title=run.title,
+        model=ModelSpec(
+            name=run.model,
+            features=split.train.features,
+            classes=split.train.classes,
+            dimension=models.dimension(module),
+        ),
+        numerics=run.numerics,
+        round=run.round,
+        rules=run.rules,
+        training=run.training,
+        samples={str(member): size for member, size in zip(members, sizes, strict=True)},
+    )
+    bits = job_file.learner_terms().model_fraction_bits
+    fixed = fix_model(models.flatten(module), bits)
+    if isinstance(fixed, Rejected):
+        msg = f"model 0: {fixed.detail}"
+        raise ConfigError(msg)
+    return job_file, encode_model(fixed, bits)

@@ -1,0 +1,433 @@
+"""One run, from the first record to the last reward.
+
+Edge servers work on an embedded ledger in this process, clients in another.
+
+A run directory holds everything: `run.toml`, `genesis.json`, `keys/`, `validators/`, `edge/N/blobs/`, `clients/`,
+`events.jsonl`, `report/`.
+Started again on the same directory, the run goes on where it stopped.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import tomli_w
+
+from chain.crypto.schemes import Scheme
+from chain.rpc.http import LoopbackServer
+from contracts import addresses, bindings
+from contracts.records import blob_digest
+from merit.chance import seeded
+from merit.clock import Clock
+from node.blobs import BlobStore
+from node.configuration import parse_toml
+from node.edge.intake import Intake
+from node.edge.peers import DirectoryPeer
+from node.edge.server import EdgeServer, JobDesk
+from node.errors import RunDirectoryError
+from node.jobs import JobFile
+from node.network import LocalNetwork, Membership
+from node.rounds.log import JobLog, JobStatus, RoundOutcome
+from node.run.config import RunFile
+from node.run.events import Accuracy, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted
+from node.run.host import ClientSpec, HostSpec
+from node.sender import MLDSASigner, Sender
+
+_log = logging.getLogger(__name__)
+
+STEP_S = 0.01
+JOB = 1
+CALL_GAS = 4_000_000
+HOST_GRACE_S = 15.0
+CLOSING_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Member ids of a run: edge servers first, then clients, then the sponsor."""
+
+    edges: tuple[int, ...]
+    clients: tuple[int, ...]
+    sponsor: int
+
+
+def roles_of(run: RunFile) -> Roles:
+    """Give the members of a run their ids, from 1."""
+    edges = tuple(range(1, run.network.edge_servers + 1))
+    clients = tuple(range(len(edges) + 1, len(edges) + run.clients.count + 1))
+    return Roles(edges, clients, len(edges) + len(clients) + 1)
+
+
+def client_intervals(run: RunFile) -> list[float]:
+    """Return the seconds in which each client's samples come.
+
+    The interval, times a log-normal factor of the client's own, times the slow ones' factor.
+    """
+    chance = seeded(run.seed, "speeds")
+    factors = [chance.lognormvariate(0.0, run.clients.spread) for _ in range(run.clients.count)]
+    first_slow = run.clients.count - run.clients.slow
+    return [
+        run.clients.interval * factor * (run.clients.slow_factor if index >= first_slow else 1.0)
+        for index, factor in enumerate(factors)
+    ]
+
+
+class Session:
+    """A run in progress.
+
+    Args:
+        directory: where everything lies.
+        run: what to run; must be what the directory holds already, if it holds a run.
+        clock: real time.
+        feed: called with every event of the run, in order.
+        source: the run file or preset that `run` came from.
+
+    """
+
+    def __init__(
+        self, directory: Path, run: RunFile, clock: Clock, feed: Callable[[Event], None], *, source: str
+    ) -> None:
+        """Prepare the directory.
+
+        Raises:
+            RunDirectoryError: it holds another run.
+
+        """
+        self.directory = directory
+        self.run_file = run
+        self.roles = roles_of(run)
+        self._clock = clock
+        self._feed = feed
+        self._source = source
+        self.genesis_hash = b""
+        self.head: int | None = None
+        self.data_sizes: dict[int, int] = {}
+        self._keep_run_file()
+        self.events = EventLog(directory / "events.jsonl")
+        self._accuracy = EventLog(directory / "clients" / "accuracy.jsonl")
+        self._reported = sum(isinstance(event, RoundDone) for event in self.events.read())
+        self._refusals: dict[int, dict[str, int]] = {}
+        self.best_accuracy = 0.0
+        self.last_accuracy = 0.0
+        self._measured = 0
+        self.network = LocalNetwork(
+            directory,
+            chain_id=run.network.chain_id,
+            validators=run.network.edge_servers,
+            block_interval=run.network.block_interval,
+            empty_interval=run.network.empty_interval,
+            members=self._memberships(),
+            tokens={self.roles.sponsor: self._budget()},
+            clock=clock,
+        )
+        self.edges: list[EdgeServer] = []
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the directory held this run already."""
+        return self._resumed
+
+    async def run(self) -> None:
+        """Run until enough rounds are decided, then close the job and pay out what is left."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self.network.start()
+            stack.push_async_callback(self.network.stop)
+            self.genesis_hash = self.network.genesis_hash
+            self._tell(self._started())
+            urls = await self._start_edges(stack)
+            await self._open_job()
+            host = await self._start_host(urls)
+            stack.push_async_callback(self._stop_host, host)
+            await self._train(host)
+            await self._close_job()
+            self.head = self.network.web3(0).eth.block_number
+
+    # -- set-up -----------------------------------------------------------------------------------------------------
+
+    def _keep_run_file(self) -> None:
+        path = self.directory / "run.toml"
+        self._resumed = path.exists()
+        if self._resumed:
+            if parse_toml(path.read_bytes(), RunFile, str(path)) != self.run_file:
+                msg = f"{self.directory} holds another run: name another --dir, or repeat the flags of that one"
+                raise RunDirectoryError(msg)
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(tomli_w.dumps(msgspec.to_builtins(self.run_file)), encoding="utf-8")
+        partial.replace(path)
+
+    def _memberships(self) -> list[Membership]:
+        return [
+            *(Membership(bindings.Role.EDGE_SERVER, Scheme.ML_DSA_44) for _ in self.roles.edges),
+            *(Membership(bindings.Role.CLIENT, Scheme.ML_DSA_44) for _ in self.roles.clients),
+            Membership(bindings.Role.SPONSOR, Scheme.ML_DSA_44),
+        ]
+
+    def _budget(self) -> int:
+        """Enough for every round, and for the records that come while the last ones are decided."""
+        return (self.run_file.rounds + 8) * self.run_file.round.base_reward * 10**18
+
+    def sender(self, member: int, node: int = 0) -> Sender:
+        """Return the account of a member, connected to one of the validators."""
+        signer = MLDSASigner(
+            self.network.member_key(member),
+            chain_id=self.run_file.network.chain_id,
+            genesis_hash=self.network.genesis_hash,
+            key_on_chain=True,
+        )
+        return Sender(self.network.web3(node), signer, self._clock)
+
+    def blob_stores(self) -> list[BlobStore]:
+        """Open the edge servers' blob stores."""
+        return [BlobStore(self.directory / "edge" / str(member) / "blobs") for member in self.roles.edges]
+
+    async def _start_edges(self, stack: contextlib.AsyncExitStack) -> list[str]:
+        stores = self.blob_stores()
+        urls = []
+        for node, member in enumerate(self.roles.edges):
+            w3 = self.network.web3(node)
+            server = EdgeServer(
+                member=member,
+                w3=w3,
+                ledger=bindings.Ledger(w3, addresses.LEDGER),
+                registry=bindings.Registry(w3, addresses.REGISTRY),
+                sender=self.sender(member, node),
+                blobs=stores[node],
+                peers=[DirectoryPeer(other, stores[other - 1]) for other in self.roles.edges if other != member],
+                genesis_hash=self.network.genesis_hash,
+                clock=self._clock,
+            )
+            self.edges.append(server)
+            http = LoopbackServer(Intake(server, self._clock).app)
+            await http.start()
+            stack.push_async_callback(http.stop)
+            urls.append(http.url)
+        return urls
+
+    async def _open_job(self) -> None:
+        """Create the job as its sponsor, unless an earlier life of this run did.
+
+        Returns when the edge servers have opened it.
+        """
+        job_file, model = self._job_file()
+        self.data_sizes = {int(member): size for member, size in job_file.samples.items()}
+        for edge in self.edges:
+            edge.blobs.put(job_file.encode())
+            edge.blobs.put(model)
+        self._step()
+        if self._desk() is None:
+            sponsor = self.sender(self.roles.sponsor)
+            terms = job_file.ledger_terms(model=blob_digest(model), edge_set=1)
+            budget = self._budget()
+            approve = bindings.Token.encode_approve(addresses.LEDGER, budget)
+            sponsor.send("approve", to=addresses.TOKEN, data=approve, gas=CALL_GAS)
+            create = bindings.Ledger.encode_create_job(terms, budget)
+            sponsor.send("create", to=addresses.LEDGER, data=create, gas=CALL_GAS)
+        await self._step_until(self._opened)
+
+    def _opened(self) -> bool:
+        desk = self._desk()
+        if desk is not None and desk.refusal:
+            msg = f"the edge servers refuse the job: {desk.refusal}"
+            raise RunDirectoryError(msg)
+        return desk is not None and desk.log.status is not JobStatus.PROPOSED
+
+    def _job_file(self) -> tuple[JobFile, bytes]:
+        """Return the canonical job file and model 0's blob."""
+        from node.run.preparation import prepare  # noqa: PLC0415 - loads torch
+
+        return prepare(self.run_file, self.roles.clients)
+
+    def _desk(self) -> JobDesk | None:
+        return self.edges[0].jobs.get(JOB)
+
+    @property
+    def log(self) -> JobLog:
+        """The first edge server's log of the job; the job must have been opened."""
+        return self.edges[0].jobs[JOB].log
+
+    def _started(self) -> RunStarted:
+        run = self.run_file
+        return RunStarted(
+            seconds=self.seconds(),
+            title=run.title,
+            genesis_hash=self.genesis_hash.hex(),
+            chain_id=run.network.chain_id,
+            edge_servers=run.network.edge_servers,
+            clients=run.clients.count,
+            rounds=run.rounds,
+            seed=run.seed,
+            preset_or_file=self._source,
+            model=run.model,
+            data=run.data.name,
+            rule=run.rules.scoring,
+            aggregation=run.rules.aggregation,
+            phi=run.round.phi,
+            resumed=self._resumed,
+        )
+
+    # -- the clients' process ---------------------------------------------------------------------------------------
+
+    async def _start_host(self, urls: list[str]) -> asyncio.subprocess.Process:
+        intervals = client_intervals(self.run_file)
+        spec = HostSpec(
+            run=self.run_file,
+            urls=urls,
+            genesis_hash=self.network.genesis_hash.hex(),
+            ledger=addresses.LEDGER.hex(),
+            job=JOB,
+            password_file=str(self.network.password_path),
+            clients=[
+                ClientSpec(
+                    member=member,
+                    key=str(self.network.member_key_path(member)),
+                    interval=intervals[index],
+                    first_server=index % len(urls),
+                )
+                for index, member in enumerate(self.roles.clients)
+            ],
+        )
+        path = self.directory / "clients" / "host.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(msgspec.json.encode(spec))
+        with (path.parent / "host.log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "node.run.host", str(path), stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log
+            )
+
+    @staticmethod
+    async def _stop_host(host: asyncio.subprocess.Process) -> None:
+        if host.returncode is None and host.stdin is not None:
+            host.stdin.close()
+            try:
+                await asyncio.wait_for(host.wait(), HOST_GRACE_S)
+            except TimeoutError:
+                host.kill()
+                await host.wait()
+
+    # -- the work ---------------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        for edge in self.edges:
+            edge.step()
+        self._report()
+
+    async def _step_until(self, done: Callable[[], bool]) -> None:
+        while True:
+            self._step()
+            if done():
+                return
+            await self._clock.sleep(STEP_S)
+
+    async def _train(self, host: asyncio.subprocess.Process) -> None:
+        run = self.run_file
+
+        def enough() -> bool:
+            if host.returncode is not None:
+                msg = f"the clients' process ended with code {host.returncode}: see {self.directory}/clients/host.log"
+                raise RunDirectoryError(msg)
+            target = 0 < run.target_accuracy <= self.best_accuracy
+            return target or self._reported >= run.rounds or self._closing()
+
+        await self._step_until(enough)
+
+    def _closing(self) -> bool:
+        desk = self._desk()
+        return desk is not None and desk.log.status in {JobStatus.CLOSING, JobStatus.CLOSED}
+
+    async def _close_job(self) -> None:
+        """Close the job, let the edge servers settle what is recorded, and release every reward."""
+        sponsor = self.sender(self.roles.sponsor)
+        ledger = bindings.Ledger(self.network.web3(0), addresses.LEDGER)
+        if not self._closing():
+            sponsor.send("close", to=addresses.LEDGER, data=ledger.encode_close_job(JOB), gas=CALL_GAS)
+        limit = self._clock.monotonic() + CLOSING_LIMIT_S
+
+        def closed() -> bool:
+            if self._clock.monotonic() > limit:
+                msg = f"job {JOB} did not close in {CLOSING_LIMIT_S:.0f} s: run again to go on"
+                raise RunDirectoryError(msg)
+            desk = self._desk()
+            return desk is not None and desk.log.status is JobStatus.CLOSED and not desk.unsettled
+
+        await self._step_until(closed)
+        due = [member for member in self.roles.clients if ledger.releasable(member)]
+        for member in due:
+            release = ledger.encode_release(member)
+            sponsor.send(f"release {member}", to=addresses.LEDGER, data=release, gas=CALL_GAS)
+        await self._step_until(lambda: not any(sponsor.busy(f"release {member}") for member in due))
+
+    # -- what is told -----------------------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        """Seconds since the first start of the run."""
+        return self.events.seconds(self._clock.now())
+
+    def _tell(self, event: Event) -> None:
+        self.events.write(event)
+        self._feed(event)
+
+    def _report(self) -> None:
+        """Tell every round that is decided and settled since the last call, and every accuracy measured."""
+        for measured in self._accuracy.read_new():
+            if isinstance(measured, Accuracy) and measured.version > self._measured:
+                self._measured, self.last_accuracy = measured.version, measured.accuracy
+                self.best_accuracy = max(self.best_accuracy, measured.accuracy)
+                self._tell(msgspec.structs.replace(measured, seconds=self.events.seconds(measured.seconds)))
+        desk = self._desk()
+        if desk is None:
+            return
+        log = desk.log
+        while self._reported < len(log.outcomes):
+            outcome = log.outcomes[self._reported]
+            if outcome.agreed and outcome.round not in log.settled:
+                return
+            self._reported += 1
+            self._tell(self._round_done(desk, outcome))
+        for edge in self.edges:
+            if edge.refusals != self._refusals.get(edge.member, {}):
+                self._refusals[edge.member] = dict(edge.refusals)
+                counts = dict(edge.refusals)
+                self._tell(Refusals(seconds=self.seconds(), edge_server=edge.member, counts=counts))
+
+    def _round_done(self, desk: JobDesk, outcome: RoundOutcome) -> RoundDone:
+        log = desk.log
+        payments = log.payments.get(outcome.round, [])
+        entries = () if outcome.selection is None else outcome.selection.records
+        records = tuple(
+            RecordPaid(
+                client=entry.client,
+                theta_ppb=payments[index].theta if payments else 0,
+                reward_wei=str(payments[index].reward if payments else 0),
+                delay=outcome.round - 1 - entry.base,
+                counter=entry.counter,
+                base=entry.base,
+                sequence=entry.sequence,
+            )
+            for index, entry in enumerate(entries)
+        )
+        skipped = Counter(
+            status.value for _, status in (() if outcome.selection is None else outcome.selection.skipped)
+        )
+        before = log.outcomes[outcome.round - 2].height if outcome.round > 1 else 0
+        block = self.network.web3(0).eth.get_block(outcome.height)
+        return RoundDone(
+            seconds=self.seconds(),
+            round=outcome.round,
+            height=outcome.height,
+            block_hash=bytes(block["hash"]).hex(),
+            agreed=outcome.agreed,
+            paid=bool(payments),
+            phi=outcome.phi,
+            reward_wei=str(outcome.reward_wei if payments else 0),
+            records=records,
+            skipped=dict(skipped),
+            voids=log.voids_between(before, outcome.height),
+        )

@@ -1,0 +1,138 @@
+"""Sends a member's transactions: signs them, keeps the nonce, and knows which purposes still wait for a block.
+
+A purpose ("attest 3/7") has at most one transaction on its way, so that a caller may ask for the same thing at every
+step and it is sent once.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Protocol
+
+from web3 import Web3
+from web3.exceptions import TransactionNotFound, Web3Exception
+
+from chain.crypto.schemes import SigningKey
+from chain.transaction import TransactionFields, sign_transaction
+from merit.clock import Clock
+
+RESEND_AFTER_S = 15.0
+"""A transaction without a receipt for so long is taken for lost; its purpose becomes free and the nonce is read
+again."""
+
+_log = logging.getLogger(__name__)
+
+
+class Signer(Protocol):
+    """Turns a call into a raw signed transaction of one account."""
+
+    @property
+    def address(self) -> bytes:
+        """The 20-byte address of the account."""
+        ...
+
+    def sign(self, *, nonce: int, to: bytes, data: bytes, gas: int) -> bytes:
+        """Return the raw transaction; fees are 0."""
+        ...
+
+
+class MLDSASigner:
+    """Signs transactions of type 0x50; the first carries the public key, later ones refer to it."""
+
+    def __init__(self, key: SigningKey, *, chain_id: int, genesis_hash: bytes, key_on_chain: bool) -> None:
+        """Take the key; `key_on_chain` says whether the ledger keeps its public part already."""
+        self._key = key
+        self._chain_id = chain_id
+        self._genesis_hash = genesis_hash
+        self._reference = key_on_chain
+
+    @property
+    def address(self) -> bytes:
+        """The 20-byte address of the account."""
+        return self._key.address
+
+    def sign(self, *, nonce: int, to: bytes, data: bytes, gas: int) -> bytes:
+        """Return the raw transaction; fees are 0."""
+        fields = TransactionFields(chain_id=self._chain_id, nonce=nonce, gas=gas, to=to, data=data)
+        return sign_transaction(self._key, fields, self._genesis_hash, reference=self._reference)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    transaction: bytes
+    at: float
+
+
+class Sender:
+    """One account's way into the ledger.
+
+    Args:
+        w3: connection to the ledger.
+        signer: the account.
+        clock: tells when a transaction is taken for lost.
+
+    """
+
+    def __init__(self, w3: Web3, signer: Signer, clock: Clock) -> None:
+        """Start with nothing on its way."""
+        self._w3 = w3
+        self._signer = signer
+        self._clock = clock
+        self._nonce: int | None = None
+        self._sent: dict[str, _Sent] = {}
+
+    @property
+    def address(self) -> bytes:
+        """The 20-byte address of the account."""
+        return self._signer.address
+
+    def busy(self, purpose: str) -> bool:
+        """Tell whether a transaction for this purpose is still on its way."""
+        sent = self._sent.get(purpose)
+        if sent is None:
+            return False
+        status = self._receipt_status(sent.transaction)
+        if status is None:
+            if self._clock.monotonic() - sent.at < RESEND_AFTER_S:
+                return True
+            _log.warning("transaction for %s is lost", purpose)
+            self._nonce = None
+        elif status == 0:
+            _log.warning("transaction for %s reverted: %s", purpose, self._revert_reason(sent.transaction))
+        del self._sent[purpose]
+        return False
+
+    def send(self, purpose: str, *, to: bytes, data: bytes, gas: int) -> bool:
+        """Send a call unless one for this purpose is on its way; tell whether it was sent now.
+
+        A refusal by the ledger is logged with its reason, and the purpose stays free.
+        """
+        if self.busy(purpose):
+            return False
+        if self._nonce is None:
+            self._nonce = self._w3.eth.get_transaction_count(Web3.to_checksum_address(self.address), "pending")
+        raw = self._signer.sign(nonce=self._nonce, to=to, data=data, gas=gas)
+        try:
+            transaction = self._w3.eth.send_raw_transaction(raw)
+        except Web3Exception as error:
+            _log.warning("transaction for %s refused: %s", purpose, error)
+            self._nonce = None
+            return False
+        self._nonce += 1
+        self._sent[purpose] = _Sent(bytes(transaction), self._clock.monotonic())
+        return True
+
+    def _receipt_status(self, transaction: bytes) -> int | None:
+        try:
+            return int(self._w3.eth.get_transaction_receipt(transaction)["status"])
+        except TransactionNotFound:
+            return None
+
+    def _revert_reason(self, transaction: bytes) -> str:
+        """Run the failed call again on the block before to learn why."""
+        found = self._w3.eth.get_transaction(transaction)
+        call = {"from": found["from"], "to": found["to"], "data": found["input"], "gas": found["gas"]}
+        try:
+            self._w3.eth.call(call, found["blockNumber"] - 1)
+        except Web3Exception as error:
+            return str(error)
+        return "it depends on an earlier transaction of its block"
