@@ -14,36 +14,51 @@ Everything runs in one thread, the engine's; readers (`reader()`) run in the sam
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from chain.crypto.hashing import keccak256
+from chain.errors import EngineError, StoreChainError, StoreCorruptError, StoreMissingError
+from chain.execution.blocks import Block, EngineHeight, Header, Misbehavior
+from chain.execution.evm import open_state
+from chain.execution.executor import Executor, TxResult
+from chain.execution.index import (
+    GENESIS_DOCUMENT,
+    Commit,
+    ancestor_hashes,
+    number_key,
+    read_commit,
+    read_header,
+    stage_block,
+    stage_commit,
+)
+from chain.execution.nodes import CommittedNodes
+from chain.execution.pool import Queue
+from chain.execution.predeploy import environment_of, stage_genesis_state
+from chain.execution.reader import Reader
+from chain.execution.transactions import Opener
+from chain.execution.verdicts import Code, Refusal
+from chain.genesis import Genesis, decode_genesis
+from chain.storage import Space, Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chain.crypto.addresses import Address
-    from chain.execution.blocks import Block, Log, Misbehavior
-    from chain.execution.reader import Reader
-    from chain.genesis import Genesis
-    from chain.storage import Store
+    from chain.execution.evm import Environment
 
+__all__ = [
+    "Application",
+    "Block",
+    "CheckResult",
+    "Code",
+    "Finalized",
+    "Info",
+    "Misbehavior",
+    "Timestamp",
+    "TxResult",
+]
 
-class Code(IntEnum):
-    """What became of a transaction. 0 to 9 are in a block; the others never get into one."""
-
-    OK = 0
-    REVERTED = 1  # in a block, its changes undone, its nonce used
-    MALFORMED = 10  # does not decode, or is too long
-    REFUSED_TYPE = 11  # a type that this ledger does not take
-    WRONG_CHAIN = 12
-    UNKNOWN_KEY = 13  # refers to a key that state does not keep
-    BAD_SIGNATURE = 14
-    NONCE_USED = 15
-    NONCE_GAP = 16
-    FUNDS = 17
-    GAS = 18  # less than the intrinsic gas, or more than a block or what is left of it
-    FEE = 19  # offers less than the base fee
-    NOT_DEPLOYER = 20  # creates a contract without being named in genesis
-    POOL_FULL = 21  # this node's pool is full for the sender
+_TRANSACTION_OVERHEAD: Final = 5  # protobuf's tag and length of one transaction in a block (CometBFT's max_tx_bytes)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,20 +71,23 @@ class Timestamp:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """The last durable commit; height 0 and an empty app hash before `init_chain`."""
+    """The last durable commit; height 0 and an empty app hash before `init_chain`.
+
+    `versions`: execution, contracts, rules.
+    """
 
     height: int
     app_hash: bytes
-    versions: tuple[int, int, int] = (1, 1, 1)  # execution, contracts, rules
+    versions: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The pool's verdict; `sender` is None when the transaction does not tell."""
+    """The pool's verdict; `sender` is None when the transaction does not open."""
 
     code: Code
-    reason: str = ""
-    hash: bytes = b""
+    reason: str
+    hash: bytes
     sender: "Address | None" = None
     nonce: int = 0
     gas: int = 0
@@ -81,62 +99,117 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
-class TxResult:
-    """What a decided transaction did; `logs` is empty unless `code` is OK."""
-
-    code: Code
-    reason: str
-    hash: bytes
-    gas_used: int = 0
-    logs: "tuple[Log, ...]" = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Finalized:
     """What a decided height did; one result per transaction of the height, in order."""
 
     height: int
     app_hash: bytes
     results: tuple[TxResult, ...]
-    block: "Block | None"
+    block: Block | None
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """Everything that exists once block 0 does."""
+
+    genesis: Genesis
+    environment: "Environment"
+    opener: Opener
+    executor: Executor
+    height: int
+    head: Header
+    head_hash: bytes
+    pool: Queue
 
 
 class Application:
     """One replica's ledger over one store."""
 
-    def __init__(self, store: "Store") -> None:
-        """Open the ledger that `store` holds; an empty store waits for `init_chain`."""
-        raise NotImplementedError
+    def __init__(self, store: Store) -> None:
+        """Open the ledger that `store` holds; an empty store waits for `init_chain`.
+
+        `StoreCorruptError` when the newest block is not the one that was committed.
+        """
+        self._store = store
+        self._ledger = self._open()
+        self._finalized: Finalized | None = None
 
     @property
-    def genesis(self) -> "Genesis":
+    def genesis(self) -> Genesis:
         """The genesis document; `StoreMissingError` before `init_chain`."""
-        raise NotImplementedError
+        return self._must_exist().genesis
 
     @property
     def genesis_hash(self) -> bytes:
         """The hash of block 0 (32 bytes), which binds every signature to this ledger."""
-        raise NotImplementedError
+        return self._must_exist().environment.genesis_hash
 
     def info(self) -> Info:
         """Tell the last durable height and app hash."""
-        raise NotImplementedError
+        if self._ledger is None:
+            return Info(0, b"", (0, 0, 0))
+        versions = self._ledger.genesis.versions
+        return Info(
+            self._ledger.height,
+            self._ledger.head_hash,
+            (versions.execution, versions.contracts, versions.rules),
+        )
 
-    def init_chain(self, genesis: "Genesis") -> bytes:
-        """Make block 0 and return its hash; may come again with the same document before the first commit."""
-        raise NotImplementedError
+    def init_chain(self, genesis: Genesis) -> bytes:
+        """Make block 0 durable and return its hash, the genesis hash.
+
+        May come again with the same document; with another one it is a `StoreChainError`. `GenesisError` for a
+        document that cannot be used.
+        """
+        genesis.check()
+        if self._ledger is not None:
+            if self._ledger.genesis.digest() != genesis.digest():
+                raise StoreChainError(self._store.path, genesis.digest(), self._ledger.genesis.digest())
+            return self._ledger.environment.genesis_hash
+        self._store.discard()
+        header = stage_genesis_state(self._store, genesis)
+        block = Block(header, header.hash, (), ())
+        stage_block(self._store, block, ())
+        self._store.stage(Space.META, GENESIS_DOCUMENT, genesis.encode())
+        stage_commit(self._store, Commit(0, block.number, block.hash))
+        self._store.commit()
+        self._ledger = self._open()
+        return block.hash
 
     def check_tx(self, raw: bytes, *, recheck: bool = False) -> CheckResult:
-        """Judge a transaction for the pool, counting what the pool took since the last commit."""
-        raise NotImplementedError
+        """Judge a transaction for the pool, counting what the pool took since the last commit.
+
+        After each commit the engine asks again for every transaction that it still holds, in its order, with `recheck`:
+        that one is quick, because signatures are remembered.
+        """
+        ledger = self._must_exist()
+        result = ledger.pool.add(raw)
+        if isinstance(result, Refusal):
+            return CheckResult(result.code, result.reason, keccak256(raw))
+        if not recheck:
+            ledger.pool.prepare(result)
+        return CheckResult(Code.OK, "", result.hash, result.sender, result.nonce, result.gas)
 
     def prepare_proposal(self, transactions: "Sequence[bytes]", max_bytes: int) -> list[bytes]:
-        """Choose and order transactions for a block: by sender and nonce, within bytes and gas."""
-        raise NotImplementedError
+        """Choose and order transactions for a block: by sender and nonce, within `max_bytes` and a block's gas.
+
+        What does not fit, or could not run where it would stand, is left for a later block.
+        """
+        queue = self._queue(gas=self._must_exist().environment.gas_limit)
+        chosen: list[bytes] = []
+        size = 0
+        for candidate in queue.ordered(transactions):
+            needed = len(candidate.raw) + _TRANSACTION_OVERHEAD
+            if size + needed > max_bytes or isinstance(queue.add(candidate.raw), Refusal):
+                continue
+            size += needed
+            chosen.append(candidate.raw)
+        return chosen
 
     def process_proposal(self, transactions: "Sequence[bytes]") -> bool:
-        """Tell whether a proposal holds only what `finalize_block` can execute."""
-        raise NotImplementedError
+        """Tell whether every transaction of a proposal could run where it stands, within a block's gas."""
+        queue = self._queue(gas=self._must_exist().environment.gas_limit)
+        return not any(isinstance(queue.add(raw), Refusal) for raw in transactions)
 
     def finalize_block(
         self,
@@ -145,13 +218,80 @@ class Application:
         transactions: "Sequence[bytes]",
         misbehavior: "Sequence[Misbehavior]" = (),
     ) -> Finalized:
-        """Execute a decided height in memory."""
-        raise NotImplementedError
+        """Execute a decided height in memory; `EngineError` unless it is the one after the last commit.
+
+        May come again: nothing durable changes before `commit`.
+        """
+        ledger = self._must_exist()
+        if height != ledger.height + 1:
+            message = f"height {height} was finalized, {ledger.height + 1} is next"
+            raise EngineError(message)
+        self._store.discard()
+        executed = ledger.executor.execute(
+            ledger.head,
+            transactions,
+            misbehavior,
+            height=EngineHeight(height),
+            time=time.seconds,
+            always=ledger.genesis.block_every_height,
+        )
+        app_hash = ledger.head_hash if executed.block is None else executed.block.hash
+        self._finalized = Finalized(height, app_hash, executed.results, executed.block)
+        return self._finalized
 
     def commit(self) -> None:
-        """Make the finalized height durable, all of it or nothing."""
-        raise NotImplementedError
+        """Make the finalized height durable, all of it or nothing; `EngineError` when none is finalized."""
+        ledger = self._must_exist()
+        finalized = self._finalized
+        if finalized is None:
+            message = "commit without a finalized height"
+            raise EngineError(message)
+        head = ledger.head if finalized.block is None else finalized.block.header
+        stage_commit(self._store, Commit(finalized.height, head.number, finalized.app_hash))
+        self._store.commit()
+        self._finalized = None
+        ledger.height, ledger.head, ledger.head_hash = finalized.height, head, finalized.app_hash
+        ledger.pool = self._queue(gas=None)
 
-    def reader(self) -> "Reader":
-        """Read committed blocks and state."""
-        raise NotImplementedError
+    def reader(self) -> Reader:
+        """Read committed blocks and state; always the newest commit, also after later ones."""
+        ledger = self._must_exist()
+        return Reader(self._store, ledger.environment)
+
+    def _open(self) -> _Ledger | None:
+        commit = read_commit(self._store)
+        document = self._store.read(Space.META, GENESIS_DOCUMENT)
+        if commit is None or document is None:
+            return None
+        genesis = decode_genesis(document)
+        head, first = read_header(self._store, commit.number), read_header(self._store, 0)
+        if head.hash != commit.app_hash:
+            raise StoreCorruptError(self._store.path, "header", number_key(commit.number), "is not the committed block")
+        if first.extra_data != genesis.digest():
+            raise StoreCorruptError(self._store.path, "header", number_key(0), "is not the genesis document's")
+        environment = environment_of(genesis, first.hash)
+        opener = Opener(environment)
+        return _Ledger(
+            genesis,
+            environment,
+            opener,
+            Executor(self._store, environment, opener),
+            commit.height,
+            head,
+            commit.app_hash,
+            self._pool_on(head, opener, environment, gas=None),
+        )
+
+    def _queue(self, *, gas: int | None) -> Queue:
+        ledger = self._must_exist()
+        return self._pool_on(ledger.head, ledger.opener, ledger.environment, gas=gas)
+
+    def _pool_on(self, head: Header, opener: Opener, environment: "Environment", *, gas: int | None) -> Queue:
+        ancestors = ancestor_hashes(self._store, head, head.hash)
+        state = open_state(CommittedNodes(self._store), head, head.state_root, ancestors, environment)
+        return Queue(state, opener, environment, gas=gas)
+
+    def _must_exist(self) -> _Ledger:
+        if self._ledger is None:
+            raise StoreMissingError(self._store.path)
+        return self._ledger

@@ -19,6 +19,7 @@
     |   +-- StoreReadOnlyError
     +-- BlockError               a stored block that does not decode or check
     +-- UnknownBlockError        no such block
+    +-- LogLimitError            a query for more events than one answer holds
     +-- VersionError             rules that this program does not have
     +-- EngineError              the engine broke the application's contract
 
@@ -171,6 +172,15 @@ class UnknownBlockError(ChainError):
         """`block` is the number or hash that was asked for."""
         self.block = block
         super().__init__(f"there is no block {block}")
+
+
+class LogLimitError(ChainError):
+    """A query matches more events than one answer holds."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit` is the greatest number of events in one answer."""
+        self.limit = limit
+        super().__init__(f"more than {limit} events match; ask for fewer blocks at a time or name topics")
 
 
 class VersionError(ChainError):

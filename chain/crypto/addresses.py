@@ -1,12 +1,16 @@
 """Addresses: 20 bytes, derived from a scheme and a public key, so the key of an address never changes."""
 
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import PUBLIC_KEY_BYTES, Scheme
 from chain.errors import KeyLengthError
 
-Address = NewType("Address", bytes)
+if TYPE_CHECKING:
+    # the type that py-evm and web3 speak, without their import at run time
+    from eth_typing import Address as Address  # noqa: PLC0414 - says that others may import it from here
+else:
+    Address = NewType("Address", bytes)
 
 ADDRESS_BYTES = 20
 ZERO = Address(bytes(ADDRESS_BYTES))

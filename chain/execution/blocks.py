@@ -10,15 +10,18 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Final, NewType
+from typing import TYPE_CHECKING, Final, NewType
 
 from chain import rlp
 from chain.crypto.addresses import ADDRESS_BYTES, ZERO, Address
 from chain.crypto.hashing import keccak256
 from chain.errors import BlockError, RlpError
 
-BlockNumber = NewType("BlockNumber", int)
 EngineHeight = NewType("EngineHeight", int)
+if TYPE_CHECKING:
+    from eth_typing import BlockNumber as BlockNumber  # noqa: PLC0414 - as in chain.crypto.addresses
+else:
+    BlockNumber = NewType("BlockNumber", int)
 
 HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = keccak256(b"\x80")  # the trie without entries

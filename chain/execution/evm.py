@@ -1,0 +1,146 @@
+"""The fork's configuration: py-evm's Prague, changed where a permissioned ledger differs from Ethereum.
+
+- no system contracts and no system calls in a block (EIP-2935, EIP-4788, EIP-7002, EIP-7251 are off);
+- base fee constant 0, no block reward, coinbase zero;
+- contracts are created only in transactions of accounts that genesis names, at any depth;
+- precompiles 0x01, 0x02, 0x04, 0x05 and 0x09 and our own two; see ADR-precompiles.md beside this file for the others;
+- transactions are judged by `chain.execution.transactions` before they get here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from eth._utils.address import generate_contract_address
+from eth.abc import ComputationAPI, MessageAPI, SignedTransactionAPI, StateAPI, TransactionContextAPI
+from eth.db.backends.base import BaseAtomicDB
+from eth.exceptions import VMError
+from eth.vm.execution_context import ExecutionContext
+from eth.vm.forks.prague.computation import PragueComputation
+from eth.vm.forks.prague.state import PragueState, PragueTransactionExecutor
+from eth.vm.message import Message
+from eth_typing import Hash32
+
+from chain.crypto.addresses import Address
+from chain.execution.blocks import Header
+from chain.execution.keys import keep_key_precompile
+from chain.execution.records import record_batch_precompile
+from chain.execution.signatures import VerdictCache
+from chain.execution.transactions import Candidate
+from contracts.addresses import KEYS, VERIFIER
+
+_KEPT_PRECOMPILES: Final = (1, 2, 4, 5, 9)  # ecrecover, SHA-256, identity, modexp, BLAKE2
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What genesis fixes for execution, and this process's cache of verdicts."""
+
+    chain_id: int
+    genesis_hash: bytes
+    gas_limit: int
+    classical: bool
+    deployers: frozenset[Address]
+    verdicts: VerdictCache = field(default_factory=VerdictCache, compare=False)
+
+
+class CreationRefusedError(VMError):
+    """A contract was to be created in a transaction of an account that genesis does not name."""
+
+
+class MeritComputation(PragueComputation):
+    """Runs one message."""
+
+    _precompiles = {
+        address: precompile
+        for address, precompile in PragueComputation.get_precompiles().items()
+        if int.from_bytes(address, "big") in _KEPT_PRECOMPILES
+    } | {Address(VERIFIER): record_batch_precompile, Address(KEYS): keep_key_precompile}
+
+    @classmethod
+    def apply_create_message(
+        cls,
+        state: StateAPI,
+        message: MessageAPI,
+        transaction_context: TransactionContextAPI,
+        parent_computation: ComputationAPI | None = None,
+    ) -> ComputationAPI:
+        """Create a contract if the transaction's sender may; a refused creation fails like one that ran out of gas."""
+        if transaction_context.origin not in cast("MeritState", state).environment.deployers:
+            with cls(state, message, transaction_context) as computation:
+                refusal = "contract creation is for the deployers that genesis names"
+                raise CreationRefusedError(refusal)
+            return computation  # py-evm's context manager has kept the error in it
+        return super().apply_create_message(state, message, transaction_context, parent_computation=parent_computation)
+
+
+class MeritExecutor(PragueTransactionExecutor):
+    """Runs one transaction that `chain.execution.transactions` has judged."""
+
+    def validate_transaction(self, transaction: SignedTransactionAPI) -> None:
+        """Judge nothing: that is done, with a code for each reason."""
+
+    def build_evm_message(self, transaction: SignedTransactionAPI) -> MessageAPI:
+        """Buy gas, use the nonce, make the message; py-evm's own formats a debug line of the whole transaction too."""
+        state = self.vm_state
+        price = state.get_gas_price(transaction)
+        if price:
+            state.delta_balance(transaction.sender, -transaction.gas * price)
+        state.increment_nonce(transaction.sender)
+        created = None if transaction.to else generate_contract_address(transaction.sender, transaction.nonce)
+        return Message(
+            gas=transaction.gas - transaction.intrinsic_gas,
+            to=transaction.to,
+            sender=transaction.sender,
+            value=transaction.value,
+            data=transaction.data if transaction.to else b"",
+            code=state.get_code(transaction.to) if transaction.to else transaction.data,
+            create_address=created,  # type: ignore[arg-type] # None for a call, as in py-evm itself
+        )
+
+    def gas_used(self, transaction: Candidate, computation: ComputationAPI) -> int:
+        """Gas after refunds, at least the floor for calldata (EIP-3529, EIP-7623)."""
+        used: int = transaction.gas - computation.get_gas_remaining()
+        refund: int = min(computation.get_gas_refund(), used // 5)
+        return max(used - refund, transaction.floor_gas)
+
+
+class MeritState(PragueState):
+    """Accounts, storage and code at one point of the ledger."""
+
+    computation_class = MeritComputation
+    transaction_executor_class = MeritExecutor
+
+    def __init__(
+        self, database: BaseAtomicDB, context: ExecutionContext, state_root: bytes, environment: Environment
+    ) -> None:
+        """Start from a state root; changes stay in memory until `persist`."""
+        self.environment = environment
+        super().__init__(database, context, Hash32(state_root))
+
+    def set_system_contracts(self) -> None:
+        """Set none."""
+
+
+def open_state(
+    database: BaseAtomicDB, header: Header, state_root: bytes, ancestors: Iterable[bytes], environment: Environment
+) -> MeritState:
+    """Open the state `state_root` for execution in the block `header`; `ancestors` are block hashes, parent first."""
+    context = ExecutionContext(
+        coinbase=header.coinbase,
+        timestamp=header.timestamp,
+        block_number=header.number,
+        difficulty=header.difficulty,
+        mix_hash=Hash32(header.mix_hash),
+        gas_limit=header.gas_limit,
+        prev_hashes=map(Hash32, ancestors),
+        chain_id=environment.chain_id,
+        base_fee_per_gas=header.base_fee_per_gas,
+        excess_blob_gas=header.excess_blob_gas,
+    )
+    return MeritState(database, context, state_root, environment)
+
+
+def created_address(sender: Address, nonce: int) -> Address:
+    """Return the address of the contract that this sender creates with this nonce."""
+    return generate_contract_address(sender, nonce)

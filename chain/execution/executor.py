@@ -1,0 +1,179 @@
+"""One block from the transactions of a decided height: a pure function of the parent, the height, its time and them.
+
+A transaction that cannot run (it does not decode, its signature fails, its nonce is wrong, ...) is left out, the same
+way on every replica, and reported with its code; what runs and reverts is in the block. An exception that is neither is
+a broken invariant and stops the node.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from eth.exceptions import VMError
+from eth_utils.exceptions import ValidationError
+
+from chain.crypto.addresses import Address
+from chain.crypto.hashing import keccak256
+from chain.execution.blocks import (
+    NO_REQUESTS,
+    Block,
+    BlockNumber,
+    EngineHeight,
+    Header,
+    Log,
+    Misbehavior,
+    Receipt,
+    bloom_of,
+    misbehavior_hash,
+)
+from chain.execution.evm import Environment, MeritExecutor, MeritState, open_state
+from chain.execution.index import ancestor_hashes, stage_block
+from chain.execution.keys import find_key, keep_key
+from chain.execution.nodes import StagedNodes
+from chain.execution.reverts import revert_reason
+from chain.execution.transactions import Candidate, Opener, judge
+from chain.execution.trie import ordered_root
+from chain.execution.verdicts import Code, Refusal
+from chain.storage import Store
+
+if TYPE_CHECKING:
+    from eth.abc import ComputationAPI, SignedTransactionAPI
+
+_WORD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TxResult:
+    """What a decided transaction did; `logs` is empty unless `code` is OK."""
+
+    code: Code
+    reason: str
+    hash: bytes
+    gas_used: int = 0
+    logs: tuple[Log, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A height's results, one per transaction in order, and its block if it has one."""
+
+    results: tuple[TxResult, ...]
+    block: Block | None
+
+
+class Executor:
+    """Executes heights on top of a store's committed state and stages what they change."""
+
+    def __init__(self, store: Store, environment: Environment, opener: Opener) -> None:
+        """Work on one ledger's store; `opener` may know transactions from the pool."""
+        self._store = store
+        self._environment = environment
+        self._opener = opener
+
+    def execute(
+        self,
+        parent: Header,
+        transactions: Sequence[bytes],
+        misbehavior: Sequence[Misbehavior],
+        *,
+        height: EngineHeight,
+        time: int,
+        always: bool,
+    ) -> Executed:
+        """Execute a height; stage its block and state if it has a transaction that runs, misbehavior, or `always`.
+
+        `time`: the engine's block time in whole seconds since the epoch; the block's is never below its parent's.
+        """
+        number = BlockNumber(parent.number + 1)
+        parent_hash = parent.hash
+        draft = Header(
+            parent_hash=parent_hash,
+            state_root=parent.state_root,
+            number=number,
+            gas_limit=self._environment.gas_limit,
+            timestamp=max(time, parent.timestamp),
+            extra_data=height.to_bytes(8, "big"),
+            requests_hash=misbehavior_hash(misbehavior) if misbehavior else NO_REQUESTS,
+        )
+        ancestors = ancestor_hashes(self._store, parent, parent_hash)
+        state = open_state(StagedNodes(self._store), draft, parent.state_root, ancestors, self._environment)
+        results: list[TxResult] = []
+        included: list[bytes] = []
+        receipts: list[Receipt] = []
+        gas_used = 0
+        for raw in transactions:
+            result, kind = self._run(state, raw, draft.gas_limit - gas_used)
+            results.append(result)
+            if kind is None:
+                continue
+            gas_used += result.gas_used
+            included.append(raw)
+            succeeded = result.code is Code.OK
+            receipts.append(Receipt(kind, succeeded, gas_used, bloom_of(result.logs), result.logs))
+        if not included and not misbehavior and not always:
+            return Executed(tuple(results), None)
+        state.persist()
+        blooms = (int.from_bytes(receipt.bloom, "big") for receipt in receipts)
+        bloom = 0
+        for bits in blooms:
+            bloom |= bits
+        header = replace(
+            draft,
+            state_root=bytes(state.state_root),
+            transactions_root=ordered_root(included),
+            receipts_root=ordered_root([receipt.encode() for receipt in receipts]),
+            bloom=bloom.to_bytes(len(draft.bloom), "big"),
+            gas_used=gas_used,
+        )
+        block = Block(header, header.hash, tuple(included), tuple(receipts), tuple(misbehavior))
+        stage_block(self._store, block, [result.hash for result in results if result.code <= Code.REVERTED])
+        return Executed(tuple(results), block)
+
+    def _run(self, state: MeritState, raw: bytes, gas_left: int) -> tuple[TxResult, int | None]:
+        """Run one transaction; the second value is its type, or None when it is left out of the block."""
+        opened = self._opener.open(raw, lambda address: find_key(state, address))
+        if isinstance(opened, Refusal):
+            return _left_out(opened, keccak256(raw)), None
+        refusal = judge(
+            opened,
+            nonce=state.get_nonce(opened.sender),
+            balance=state.get_balance(opened.sender),
+            gas_left=gas_left,
+            base_fee=state.execution_context.base_fee_per_gas,
+            environment=self._environment,
+        )
+        if refusal is not None:
+            return _left_out(refusal, opened.hash), None
+        state.lock_changes()
+        snapshot = state.snapshot()
+        try:
+            if opened.new_key is not None:
+                keep_key(state, opened.sender, opened.new_key)
+            return run_candidate(state, opened)[0], opened.type_id
+        except (ValidationError, VMError) as error:
+            # py-evm refuses before the first opcode what `judge` has let pass: a bug of ours, but the same on all
+            # replicas, so leaving the transaction out keeps the ledger in one piece and alive
+            state.revert(snapshot)
+            return _left_out(Refusal(Code.MALFORMED, f"the EVM refuses it: {error}"), opened.hash), None
+
+
+def run_candidate(state: MeritState, candidate: Candidate) -> "tuple[TxResult, ComputationAPI]":
+    """Run a judged transaction in `state`; return what it did and py-evm's account of it."""
+    executor = MeritExecutor(state)
+    computation = executor(cast("SignedTransactionAPI", candidate))
+    gas = executor.gas_used(candidate, computation)
+    if computation.is_error:
+        return TxResult(Code.REVERTED, revert_reason(computation), candidate.hash, gas), computation
+    return TxResult(Code.OK, "", candidate.hash, gas, logs_of(computation)), computation
+
+
+def logs_of(computation: "ComputationAPI") -> tuple[Log, ...]:
+    """Return a computation's events in order."""
+    return tuple(
+        Log(Address(address), tuple(topic.to_bytes(_WORD, "big") for topic in topics), data)
+        for address, topics, data in computation.get_log_entries()
+    )
+
+
+def _left_out(refusal: Refusal, name: bytes) -> TxResult:
+    return TxResult(refusal.code, refusal.reason, name)

@@ -1,0 +1,133 @@
+"""Block 0: the state that the genesis document describes.
+
+The contracts are created at their fixed addresses by running their own initcode, and members, edge sets and tokens
+come to be by the governor's calls, in one state: whatever the contracts enforce later they enforce here. Block 0 has no
+transactions, so it has no receipts: the events of these calls are not kept, and who wants to know the first members
+asks the Registry's views.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from eth.constants import CREATE_CONTRACT_ADDRESS
+from eth.vm.message import Message
+from eth_abi import encode as abi_encode
+
+from chain.crypto.addresses import Address
+from chain.crypto.hashing import keccak256
+from chain.errors import GenesisError
+from chain.execution.blocks import HASH_BYTES, BlockNumber, Header
+from chain.execution.evm import Environment, MeritState, open_state
+from chain.execution.nodes import StagedNodes
+from chain.execution.reverts import revert_reason
+from chain.genesis import Genesis, balance_table
+from contracts.addresses import KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
+from contracts.artifacts import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chain.storage import Store
+
+_GAS: Final = 10**15  # nobody pays for block 0; a bound all the same
+
+
+def environment_of(genesis: Genesis, genesis_hash: bytes) -> Environment:
+    """Return what the document fixes for execution; `genesis_hash` is the hash of block 0 (32 bytes)."""
+    return Environment(
+        chain_id=genesis.chain_id,
+        genesis_hash=genesis_hash,
+        gas_limit=genesis.gas_limit,
+        classical=genesis.classical,
+        deployers=frozenset(Address(bytes(deployer)) for deployer in genesis.deployers),
+    )
+
+
+def stage_genesis_state(store: "Store", genesis: Genesis) -> Header:
+    """Stage the state of block 0 and return its header; `GenesisError` when a contract refuses something."""
+    governor = Address(bytes(genesis.governor))
+    draft = Header(
+        parent_hash=bytes(HASH_BYTES),
+        state_root=bytes(HASH_BYTES),
+        number=BlockNumber(0),
+        gas_limit=genesis.gas_limit,
+        timestamp=genesis.time,
+        extra_data=genesis.digest(),
+    )
+    # Only the governor acts in block 0, and it creates the contracts: no genesis hash exists to sign for yet.
+    environment = Environment(
+        chain_id=genesis.chain_id,
+        genesis_hash=bytes(HASH_BYTES),
+        gas_limit=genesis.gas_limit,
+        classical=False,
+        deployers=frozenset({governor}),
+    )
+    state = open_state(StagedNodes(store), draft, _empty_root(), (), environment)
+    for address, amount in balance_table(genesis.balances, "balances").items():
+        state.set_balance(address, amount)
+    _create(state, governor, REGISTRY, "Registry", [governor, KEYS])
+    _create(state, governor, TOKEN, "Token", [REGISTRY])
+    _create(state, governor, LEDGER, "Ledger", [REGISTRY, TOKEN, VERIFIER])
+    for number, member in enumerate(genesis.members, 1):
+        payout = member.address if member.payout is None else bytes(member.payout)
+        arguments = [member.role, member.scheme, bytes(member.key), payout]
+        _call(
+            state, governor, REGISTRY, "admit(uint8,uint8,bytes,address)", arguments, field=f"members: member {number}"
+        )
+    for number, edge_set in enumerate(genesis.edge_sets, 1):
+        _call(state, governor, REGISTRY, "setEdgeSet(uint256[])", [list(edge_set)], field=f"edge_sets: set {number}")
+    for address, amount in balance_table(genesis.tokens, "tokens").items():
+        _call(state, governor, TOKEN, "mint(address,uint256)", [address, amount], field=f"tokens: 0x{address.hex()}")
+    state.persist()
+    return Header(
+        parent_hash=draft.parent_hash,
+        state_root=state.state_root,
+        number=draft.number,
+        gas_limit=draft.gas_limit,
+        timestamp=draft.timestamp,
+        extra_data=draft.extra_data,
+    )
+
+
+def _empty_root() -> bytes:
+    return keccak256(b"\x80")
+
+
+def _create(state: MeritState, governor: Address, at: bytes, name: str, arguments: "Sequence[bytes]") -> None:
+    message = Message(
+        gas=_GAS,
+        to=CREATE_CONTRACT_ADDRESS,
+        sender=governor,
+        value=0,
+        data=b"",
+        code=load(name).bytecode + abi_encode(["address"] * len(arguments), arguments),
+        create_address=Address(at),
+    )
+    context = state.get_transaction_context_class()(gas_price=0, origin=governor)
+    computation = state.computation_class.apply_create_message(state, message, context)
+    if computation.is_error:
+        text = f"genesis contracts: {name} cannot be created: {revert_reason(computation)}"
+        raise GenesisError(text)
+    state.lock_changes()
+    state.clear_transient_storage()
+
+
+def _call(
+    state: MeritState, governor: Address, to: bytes, signature: str, arguments: "Sequence[object]", *, field: str
+) -> None:
+    types = signature[signature.index("(") + 1 : -1].split(",")
+    target = Address(to)
+    message = Message(
+        gas=_GAS,
+        to=target,
+        sender=governor,
+        value=0,
+        data=keccak256(signature.encode())[:4] + abi_encode(types, arguments),
+        code=state.get_code(target),
+    )
+    context = state.get_transaction_context_class()(gas_price=0, origin=governor)
+    computation = state.computation_class.apply_message(state, message, context)
+    if computation.is_error:
+        text = f"genesis {field}: {revert_reason(computation)}"
+        raise GenesisError(text)
+    state.lock_changes()
+    state.clear_transient_storage()

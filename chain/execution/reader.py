@@ -1,0 +1,513 @@
+"""Everything that RPC and audit read: committed blocks, transactions, receipts, logs, accounts, proofs, calls.
+
+A reader sees the newest commit each time it is asked and nothing of a height that is only finalized. It belongs to the
+store's thread, the engine's: call it from there (an asyncio server in the same loop does). Another process opens the
+store with `readonly=True` and has its own reader.
+
+Block arguments are block numbers; None is the newest block. `UnknownBlockError` for one that does not exist.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from eth.exceptions import VMError
+from eth.vm.message import Message
+from trie.hexary import HexaryTrie
+
+from chain import rlp
+from chain.crypto.addresses import ZERO, Address
+from chain.crypto.hashing import keccak256
+from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme
+from chain.errors import LogLimitError, StoreMissingError, UnknownBlockError
+from chain.execution.blocks import (
+    EMPTY_ROOT,
+    Block,
+    BlockNumber,
+    Header,
+    Log,
+    Receipt,
+    bloom_may_hold,
+    decode_receipt,
+)
+from chain.execution.evm import Environment, MeritState, created_address, open_state
+from chain.execution.executor import logs_of, run_candidate
+from chain.execution.index import (
+    Commit,
+    ancestor_hashes,
+    item_key,
+    number_key,
+    read_block,
+    read_commit,
+    read_header,
+    split_item_key,
+)
+from chain.execution.keys import PublicKey, find_key
+from chain.execution.nodes import CommittedNodes
+from chain.execution.reverts import revert_reason
+from chain.execution.transactions import (
+    Candidate,
+    Description,
+    authentication_gas,
+    calldata_gas,
+    describe,
+    intrinsic_gas,
+)
+from chain.execution.verdicts import Code
+from chain.limits import CALL_GAS, LOGS_PER_QUERY
+from chain.storage import Space, Store
+
+EMPTY_CODE_HASH: Final = keccak256(b"")
+_CALL_STIPEND: Final = 2_300
+_WORD: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a transaction stands."""
+
+    number: BlockNumber
+    block_hash: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTransaction:
+    """A transaction of the ledger with its place."""
+
+    place: Place
+    raw: bytes
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class FoundReceipt:
+    """A receipt with what JSON-RPC adds to it.
+
+    `gas_used` is the transaction's own, `first_log` the index of its first log within the block, `created` the address
+    of the contract that it created, if it did; `price` the wei paid per gas.
+    """
+
+    place: Place
+    hash: bytes
+    receipt: Receipt
+    gas_used: int
+    first_log: int
+    description: Description
+    created: Address | None
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLog:
+    """An event with its place; `log_index` counts within the block."""
+
+    place: Place
+    transaction_hash: bytes
+    log_index: int
+    log: Log
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as the state trie holds it; balance in wei."""
+
+    nonce: int
+    balance: int
+    storage_root: bytes
+    code_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SlotProof:
+    """A storage slot's value and the encoded trie nodes from the storage root down to it."""
+
+    slot: int
+    value: int
+    nodes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An account and the encoded trie nodes from the block's state root down to it (EIP-1186)."""
+
+    account: Account
+    nodes: tuple[bytes, ...]
+    slots: tuple[SlotProof, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call that changes nothing; `to` None creates a contract. Gas None: the most that a call may burn."""
+
+    to: Address | None
+    sender: Address = ZERO
+    data: bytes = b""
+    value: int = 0
+    gas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What a call returned; `reason` says in one line why it failed, `output` then holds the revert data."""
+
+    succeeded: bool
+    output: bytes
+    reason: str
+    gas_used: int
+    logs: tuple[Log, ...] = ()
+
+
+Topics = Sequence["bytes | Sequence[bytes] | None"]
+"""A filter by position: None matches anything, bytes one value, a sequence any of its values."""
+
+
+class Reader:
+    """See the module's docstring."""
+
+    def __init__(self, store: Store, environment: Environment) -> None:
+        """Read `store`; `chain.application.Application.reader` makes one."""
+        self._store = store
+        self._environment = environment
+
+    @property
+    def environment(self) -> Environment:
+        """What genesis fixes: chain id, genesis hash, gas limit, classical, deployers."""
+        return self._environment
+
+    # Blocks
+
+    def commit(self) -> Commit:
+        """Return the last durable commit: engine height, newest block number, app hash."""
+        commit = read_commit(self._store)
+        if commit is None:
+            raise StoreMissingError(self._store.path)
+        return commit
+
+    def latest(self) -> BlockNumber:
+        """Return the newest block's number."""
+        return BlockNumber(self.commit().number)
+
+    def header(self, number: int | None = None) -> Header:
+        """Return a block's header."""
+        latest = self.latest()
+        if number is None:
+            return read_header(self._store, latest)
+        if not 0 <= number <= latest:
+            raise UnknownBlockError(str(number))
+        return read_header(self._store, number)
+
+    def block(self, number: int | None = None) -> Block:
+        """Return a whole block."""
+        return read_block(self._store, self.header(number).number)
+
+    def number_of(self, block_hash: bytes) -> BlockNumber | None:
+        """Return the number of the block with this hash; None when there is none."""
+        key = self._store.read(Space.NUMBER, block_hash)
+        return None if key is None else BlockNumber(int.from_bytes(key, "big"))
+
+    def block_at_height(self, height: int) -> Header:
+        """Return the header of the newest block that the engine made at or before `height`: its app hash there."""
+        low, high = 0, int(self.latest())
+        while low < high:
+            middle = (low + high + 1) // 2
+            if read_header(self._store, middle).engine_height <= height:
+                low = middle
+            else:
+                high = middle - 1
+        return read_header(self._store, low)
+
+    # Transactions, receipts, logs
+
+    def transaction(self, name: bytes) -> FoundTransaction | None:
+        """Return the transaction with this hash; None when no block holds it."""
+        key = self._store.read(Space.PLACE, name)
+        if key is None:
+            return None
+        number, index = split_item_key(key)
+        return self.transaction_at(number, index)
+
+    def transaction_at(self, number: int, index: int) -> FoundTransaction | None:
+        """Return the transaction at a place; None when the block has fewer."""
+        raw = self._store.read(Space.TRANSACTION, item_key(number, index))
+        if raw is None:
+            return None
+        place = Place(BlockNumber(number), read_header(self._store, number).hash, index)
+        return FoundTransaction(place, raw, describe(raw))
+
+    def receipt(self, name: bytes) -> FoundReceipt | None:
+        """Return the receipt of the transaction with this hash; None when no block holds it."""
+        key = self._store.read(Space.PLACE, name)
+        if key is None:
+            return None
+        number, index = split_item_key(key)
+        return self.receipts(number)[index]
+
+    def receipts(self, number: int | None = None) -> tuple[FoundReceipt, ...]:
+        """Return all receipts of a block."""
+        block = self.block(number)
+        found: list[FoundReceipt] = []
+        gas_before = logs_before = 0
+        for index, (raw, receipt) in enumerate(zip(block.transactions, block.receipts, strict=True)):
+            description = describe(raw)
+            created = None
+            if not description.to and receipt.succeeded:
+                created = created_address(description.sender, description.nonce)
+            fee = description.max_priority_fee_per_gas + block.header.base_fee_per_gas
+            found.append(
+                FoundReceipt(
+                    Place(block.number, block.hash, index),
+                    description.hash,
+                    receipt,
+                    receipt.cumulative_gas - gas_before,
+                    logs_before,
+                    description,
+                    created,
+                    min(description.max_fee_per_gas, fee),
+                )
+            )
+            gas_before = receipt.cumulative_gas
+            logs_before += len(receipt.logs)
+        return tuple(found)
+
+    def logs(self, first: int, last: int, *, addresses: Sequence[bytes] = (), topics: Topics = ()) -> list[FoundLog]:
+        """Return events of the blocks `first` to `last` (both included) in order.
+
+        `addresses`: emitted by one of these, or by anybody when empty. `topics`: see `Topics`. A bloom that rules a
+        block out spares reading it. `LogLimitError` when there would be more than `LOGS_PER_QUERY`.
+        """
+        found: list[FoundLog] = []
+        for number in range(max(first, 0), min(last, self.latest()) + 1):
+            header = read_header(self._store, number)
+            if not _bloom_matches(header.bloom, addresses, topics):
+                continue
+            found.extend(self._logs_of_block(header, addresses, topics))
+            if len(found) > LOGS_PER_QUERY:
+                raise LogLimitError(LOGS_PER_QUERY)
+        return found
+
+    def _logs_of_block(self, header: Header, addresses: Sequence[bytes], topics: Topics) -> Iterator[FoundLog]:
+        log_index = 0
+        block_hash = header.hash
+        for key, encoded in self._store.scan(Space.RECEIPT, number_key(header.number)):
+            number, index = split_item_key(key)
+            if number != header.number:
+                return
+            receipt = decode_receipt(encoded)
+            place = Place(number, block_hash, index)
+            name: bytes | None = None
+            for log in receipt.logs:
+                if _matches(log, addresses, topics):
+                    if name is None:
+                        name = keccak256(self._store.read(Space.TRANSACTION, key) or b"")
+                    yield FoundLog(place, name, log_index, log, header.timestamp)
+                log_index += 1
+
+    # Accounts
+
+    def state(self, number: int | None = None, *, pending: bool = False, timestamp: int | None = None) -> MeritState:
+        """Open the state after a block, to read it or to run code on it; changes are forgotten.
+
+        Code runs as in that block; with `pending` as in the one after it, at `timestamp` (seconds) if given.
+        """
+        header = self.header(number)
+        block_hash = header.hash
+        context = header
+        if pending:
+            context = replace(
+                header,
+                number=BlockNumber(header.number + 1),
+                parent_hash=block_hash,
+                timestamp=max(header.timestamp, timestamp or 0),
+            )
+        ancestors = ancestor_hashes(self._store, header, block_hash)
+        if not pending:
+            next(ancestors)  # BLOCKHASH in block n starts with block n - 1
+        return open_state(CommittedNodes(self._store), context, header.state_root, ancestors, self._environment)
+
+    def account(self, address: Address, number: int | None = None) -> Account:
+        """Return an account; an unknown one is empty."""
+        return self.proof(address, (), number).account
+
+    def balance(self, address: Address, number: int | None = None) -> int:
+        """Return an account's native coins in wei."""
+        return self.state(number).get_balance(address)
+
+    def nonce(self, address: Address, number: int | None = None) -> int:
+        """Return how many transactions the account has sent (for contracts: created)."""
+        return self.state(number).get_nonce(address)
+
+    def code(self, address: Address, number: int | None = None) -> bytes:
+        """Return an account's code."""
+        return self.state(number).get_code(address)
+
+    def storage(self, address: Address, slot: int, number: int | None = None) -> int:
+        """Return one word of a contract's storage."""
+        return self.state(number).get_storage(address, slot)
+
+    def public_key(self, address: Address, number: int | None = None) -> PublicKey | None:
+        """Return the scheme and public key that state keeps for an address; None for one not seen yet."""
+        return find_key(self.state(number), address)
+
+    def proof(self, address: Address, slots: Sequence[int], number: int | None = None) -> Proof:
+        """Return an account, storage slots and the trie nodes that prove them against the block's state root."""
+        nodes, leaf = self._walk(self.header(number).state_root, keccak256(address))
+        account = _account(leaf)
+        proofs: list[SlotProof] = []
+        for slot in slots:
+            below, value = self._walk(account.storage_root, keccak256(slot.to_bytes(_WORD, "big")))
+            proofs.append(SlotProof(slot, rlp.to_integer(rlp.decode(value), _WORD) if value else 0, below))
+        return Proof(account, nodes, tuple(proofs))
+
+    def _walk(self, root: bytes, key: bytes) -> tuple[tuple[bytes, ...], bytes]:
+        """Return the encoded nodes on the way to `key` and its value (empty when absent)."""
+        if root == EMPTY_ROOT:
+            return (), b""
+        trie = HexaryTrie(CommittedNodes(self._store), root)
+        nodes = trie.get_proof(key)  # type: ignore[no-untyped-call] # the package leaves it without types
+        return tuple(rlp.encode(_plain(node)) for node in nodes), trie[key]
+
+    # Calls
+
+    def call(
+        self, call: Call, number: int | None = None, *, pending: bool = False, timestamp: int | None = None
+    ) -> CallResult:
+        """Run a call on the state after a block and forget its changes; see `state` for the arguments."""
+        state = self.state(number, pending=pending, timestamp=timestamp)
+        gas = CALL_GAS if call.gas is None else min(call.gas, self._environment.gas_limit)
+        if state.get_balance(call.sender) < call.value:
+            return CallResult(succeeded=False, output=b"", reason="the sender has not the coins to send", gas_used=0)
+        computations = state.computation_class
+        context = state.get_transaction_context_class()(gas_price=0, origin=call.sender)
+        state.mark_address_warm(call.sender)
+        try:
+            if call.to is None:
+                created = created_address(call.sender, state.get_nonce(call.sender))
+                message = Message(gas, Address(b""), call.sender, call.value, b"", call.data, create_address=created)
+                computation = computations.apply_create_message(state, message, context)
+            else:
+                code = state.get_code(call.to)
+                message = Message(gas, call.to, call.sender, call.value, call.data, code)
+                computation = computations.apply_message(state, message, context)
+        except VMError as error:  # refused before the first opcode, such as initcode that is too long
+            return CallResult(succeeded=False, output=b"", reason=str(error), gas_used=0)
+        if computation.is_error:
+            reason = revert_reason(computation)
+            return CallResult(
+                succeeded=False, output=computation.output, reason=reason, gas_used=computation.get_gas_used()
+            )
+        return CallResult(
+            succeeded=True,
+            output=computation.output,
+            reason="",
+            gas_used=computation.get_gas_used(),
+            logs=logs_of(computation),
+        )
+
+    def estimate_gas(
+        self, call: Call, number: int | None = None, *, timestamp: int | None = None
+    ) -> tuple[int, CallResult]:
+        """Return the least gas (within 2 %) with which this transaction succeeds in the next block, and its result.
+
+        The result tells whether it succeeds at all: when it fails with all the gas there is, the number means nothing.
+        Signature and key are counted as for type 0x50: by reference when state keeps the sender's key, otherwise with
+        the whole key; a classical sender is counted the dearer way, which costs it nothing.
+        """
+        candidate = self._candidate(call, number)
+        high = min(call.gas or self._environment.gas_limit, self._environment.gas_limit)
+        result, refund = self._try(candidate, high, number, timestamp)
+        if not result.succeeded:
+            return 0, result
+        low = result.gas_used - 1
+        # a call keeps back a 64th of its gas (EIP-150), and refunds come only at the end
+        guess = (result.gas_used + refund + _CALL_STIPEND) * 64 // 63
+        if guess < high:
+            if self._try(candidate, guess, number, timestamp)[0].succeeded:
+                high = guess
+            else:
+                low = guess
+        while low + 1 < high and (high - low) * 50 > high:
+            middle = (low + high) // 2
+            if self._try(candidate, middle, number, timestamp)[0].succeeded:
+                high = middle
+            else:
+                low = middle
+        return high, result
+
+    def _candidate(self, call: Call, number: int | None) -> Candidate:
+        state = self.state(number)
+        key = find_key(state, call.sender)
+        scheme = Scheme.ML_DSA_65 if key is None else key[0]
+        size = SIGNATURE_BYTES[scheme] + (PUBLIC_KEY_BYTES[scheme] if key is None else len(call.sender))
+        to = Address(b"") if call.to is None else call.to
+        return Candidate(
+            raw=b"",
+            hash=b"",
+            type_id=2,
+            sender=call.sender,
+            nonce=state.get_nonce(call.sender),
+            gas=0,
+            to=to,
+            value=call.value,
+            data=call.data,
+            max_priority_fee_per_gas=0,
+            max_fee_per_gas=0,
+            access_list=(),
+            intrinsic_gas=intrinsic_gas(to, call.data, ()) + authentication_gas(scheme, size, carries_key=key is None),
+            floor_gas=calldata_gas(call.data)[1],
+            new_key=None,
+        )
+
+    def _try(self, candidate: Candidate, gas: int, number: int | None, timestamp: int | None) -> tuple[CallResult, int]:
+        """Run a candidate with this gas limit; return its result and the gas refunded at the end."""
+        least = max(candidate.intrinsic_gas, candidate.floor_gas)
+        if gas < least:
+            return CallResult(succeeded=False, output=b"", reason=f"needs {least} gas to start", gas_used=0), 0
+        state = self.state(number, pending=True, timestamp=timestamp)
+        if state.get_balance(candidate.sender) < candidate.value:
+            reason = "the sender has not the coins to send"
+            return CallResult(succeeded=False, output=b"", reason=reason, gas_used=0), 0
+        try:
+            result, computation = run_candidate(state, replace(candidate, gas=gas))
+        except VMError as error:
+            return CallResult(succeeded=False, output=b"", reason=str(error), gas_used=0), 0
+        refund = 0 if computation.is_error else computation.get_gas_refund()
+        succeeded = result.code is Code.OK
+        return CallResult(succeeded, computation.output, result.reason, result.gas_used, result.logs), refund
+
+
+def _plain(node: object) -> rlp.Item:
+    """Turn a trie node of the `trie` package into bytes and lists."""
+    if isinstance(node, (list, tuple)):
+        return [_plain(item) for item in node]
+    return bytes(node)  # type: ignore[call-overload, no-any-return] # the package types its nodes as Any
+
+
+def _account(leaf: bytes) -> Account:
+    match rlp.decode(leaf) if leaf else None:
+        case [bytes(nonce), bytes(balance), bytes(storage_root), bytes(code_hash)]:
+            return Account(rlp.to_integer(nonce, 8), rlp.to_integer(balance, _WORD), storage_root, code_hash)
+        case _:
+            return Account(0, 0, EMPTY_ROOT, EMPTY_CODE_HASH)
+
+
+def _choices(topic: "bytes | Sequence[bytes] | None") -> Sequence[bytes]:
+    if topic is None:
+        return ()
+    return (topic,) if isinstance(topic, bytes) else topic
+
+
+def _bloom_matches(bloom: bytes, addresses: Sequence[bytes], topics: Topics) -> bool:
+    groups = [addresses, *map(_choices, topics)]
+    return all(not group or any(bloom_may_hold(bloom, value) for value in group) for group in groups)
+
+
+def _matches(log: Log, addresses: Sequence[bytes], topics: Topics) -> bool:
+    if addresses and log.address not in addresses:
+        return False
+    if len(topics) > len(log.topics):
+        return False
+    return all(
+        not choices or topic in choices for choices, topic in zip(map(_choices, topics), log.topics, strict=False)
+    )
