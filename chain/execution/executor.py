@@ -139,7 +139,7 @@ class Executor:
             nonce=state.get_nonce(opened.sender),
             balance=state.get_balance(opened.sender),
             gas_left=gas_left,
-            base_fee=state.execution_context.base_fee_per_gas,
+            base_fee=state.execution_context.base_fee_per_gas or 0,
             environment=self._environment,
         )
         if refusal is not None:

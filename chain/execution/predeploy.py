@@ -6,26 +6,24 @@ transactions, so it has no receipts: the events of these calls are not kept, and
 asks the Registry's views.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from eth.constants import CREATE_CONTRACT_ADDRESS
 from eth.vm.message import Message
-from eth_abi import encode as abi_encode
 
 from chain.crypto.addresses import Address
-from chain.crypto.hashing import keccak256
 from chain.errors import GenesisError
-from chain.execution.blocks import HASH_BYTES, BlockNumber, Header
+from chain.execution.blocks import EMPTY_ROOT, HASH_BYTES, BlockNumber, Header
 from chain.execution.evm import Environment, MeritState, open_state
 from chain.execution.nodes import StagedNodes
 from chain.execution.reverts import revert_reason
 from chain.genesis import Genesis, balance_table
 from contracts.addresses import KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
-from contracts.artifacts import load
+from contracts.artifacts import initcode
+from contracts.bindings import Registry, Role, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from chain.storage import Store
 
 _GAS: Final = 10**15  # nobody pays for block 0; a bound all the same
@@ -61,45 +59,32 @@ def stage_genesis_state(store: "Store", genesis: Genesis) -> Header:
         classical=False,
         deployers=frozenset({governor}),
     )
-    state = open_state(StagedNodes(store), draft, _empty_root(), (), environment)
+    state = open_state(StagedNodes(store), draft, EMPTY_ROOT, (), environment)
     for address, amount in balance_table(genesis.balances, "balances").items():
         state.set_balance(address, amount)
-    _create(state, governor, REGISTRY, "Registry", [governor, KEYS])
-    _create(state, governor, TOKEN, "Token", [REGISTRY])
-    _create(state, governor, LEDGER, "Ledger", [REGISTRY, TOKEN, VERIFIER])
+    _create(state, governor, REGISTRY, "Registry", governor, KEYS)
+    _create(state, governor, TOKEN, "Token", REGISTRY)
+    _create(state, governor, LEDGER, "Ledger", REGISTRY, TOKEN, VERIFIER)
     for number, member in enumerate(genesis.members, 1):
         payout = member.address if member.payout is None else bytes(member.payout)
-        arguments = [member.role, member.scheme, bytes(member.key), payout]
-        _call(
-            state, governor, REGISTRY, "admit(uint8,uint8,bytes,address)", arguments, field=f"members: member {number}"
-        )
+        data = Registry.encode_admit(Role(member.role), member.scheme, bytes(member.key), payout)
+        _call(state, governor, REGISTRY, data, f"members: member {number}")
     for number, edge_set in enumerate(genesis.edge_sets, 1):
-        _call(state, governor, REGISTRY, "setEdgeSet(uint256[])", [list(edge_set)], field=f"edge_sets: set {number}")
+        _call(state, governor, REGISTRY, Registry.encode_set_edge_set(edge_set), f"edge_sets: set {number}")
     for address, amount in balance_table(genesis.tokens, "tokens").items():
-        _call(state, governor, TOKEN, "mint(address,uint256)", [address, amount], field=f"tokens: 0x{address.hex()}")
+        _call(state, governor, TOKEN, Token.encode_mint(address, amount), f"tokens: 0x{address.hex()}")
     state.persist()
-    return Header(
-        parent_hash=draft.parent_hash,
-        state_root=state.state_root,
-        number=draft.number,
-        gas_limit=draft.gas_limit,
-        timestamp=draft.timestamp,
-        extra_data=draft.extra_data,
-    )
+    return replace(draft, state_root=bytes(state.state_root))
 
 
-def _empty_root() -> bytes:
-    return keccak256(b"\x80")
-
-
-def _create(state: MeritState, governor: Address, at: bytes, name: str, arguments: "Sequence[bytes]") -> None:
+def _create(state: MeritState, governor: Address, at: bytes, name: str, *arguments: bytes) -> None:
     message = Message(
         gas=_GAS,
         to=CREATE_CONTRACT_ADDRESS,
         sender=governor,
         value=0,
         data=b"",
-        code=load(name).bytecode + abi_encode(["address"] * len(arguments), arguments),
+        code=initcode(name, *arguments),
         create_address=Address(at),
     )
     context = state.get_transaction_context_class()(gas_price=0, origin=governor)
@@ -111,19 +96,9 @@ def _create(state: MeritState, governor: Address, at: bytes, name: str, argument
     state.clear_transient_storage()
 
 
-def _call(
-    state: MeritState, governor: Address, to: bytes, signature: str, arguments: "Sequence[object]", *, field: str
-) -> None:
-    types = signature[signature.index("(") + 1 : -1].split(",")
+def _call(state: MeritState, governor: Address, to: bytes, data: bytes, field: str) -> None:
     target = Address(to)
-    message = Message(
-        gas=_GAS,
-        to=target,
-        sender=governor,
-        value=0,
-        data=keccak256(signature.encode())[:4] + abi_encode(types, arguments),
-        code=state.get_code(target),
-    )
+    message = Message(gas=_GAS, to=target, sender=governor, value=0, data=data, code=state.get_code(target))
     context = state.get_transaction_context_class()(gas_price=0, origin=governor)
     computation = state.computation_class.apply_message(state, message, context)
     if computation.is_error:
