@@ -6,7 +6,7 @@ torn last line: readers stop before it, the writer cuts it off before it appends
 
 import os
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -154,7 +154,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         """Touch nothing yet."""
         self.path = path
-        self._file: BinaryIO | None = None
+        self._opened = False
         self._origin: float | None = None
         self._read_bytes = 0
         self._read_lines = 0
@@ -194,12 +194,6 @@ class EventLog:
         self._read_lines += len(lines)
         return [line for line in lines if not isinstance(line, _Origin)]
 
-    def close(self) -> None:
-        """Close the file; a later write opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
     def _lines(self) -> list[Event | _Origin]:
         return self._decode(0, 0)[0]
 
@@ -222,15 +216,15 @@ class EventLog:
         return lines, offset + len(whole)
 
     def _append(self, line: Event | _Origin) -> None:
-        if self._file is None:
+        if not self._opened:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab")
             self._cut_torn_tail()
-        self._file.write(msgspec.json.encode(line) + b"\n")
-        self._file.flush()
+            self._opened = True
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
 
     def _cut_torn_tail(self) -> None:
-        content = self.path.read_bytes()
+        content = self.path.read_bytes() if self.path.exists() else b""
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(self.path, whole)

@@ -90,8 +90,7 @@ class LiveTable:
         progress.add_row(
             ProgressBar(total=max(self._rounds_total, 1), completed=done, width=24),
             Text(f"{done} of {self._rounds_total} rounds", style="bold"),
-            Text(self._times(done), style="dim"),
-            style="none",
+            Text(self._times(done), style="dim", no_wrap=True, overflow="ellipsis"),
         )
         lines: list[RenderableType] = [progress, _status_text(history)]
         if history.started is not None:
@@ -154,7 +153,7 @@ def printable(text: str) -> str:
 def _numbers(done: RoundDone) -> list[Text]:
     """Theta, delay and reward of a round, as cells."""
     if not done.agreed:
-        return [Text("void: no agreement", style="red"), Text(""), Text("0", style="red")]
+        return [Text("no agreement", style="red"), Text(""), Text("void", style="red")]
     reward = Text(tokens(int(done.reward_wei)), style="yellow") if done.paid else Text("unpaid", style="red")
     if not done.records:
         return [Text(""), Text(""), reward]
