@@ -64,6 +64,14 @@ def test_the_delta_form_can_leave_int32_and_says_so() -> None:
     assert fits_model(half_even(delta(model(INT32.max), rows([-1]), [STEP_TOTAL], 0)))
 
 
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [(INT32.min, True), (INT32.max, True), (int(INT32.min) - 1, False), (int(INT32.max) + 1, False)],
+)
+def test_both_ends_of_int32_fit_and_no_more(value: int, fits: bool) -> None:  # noqa: FBT001 - a table's column
+    assert fits_model(np.array([0, value], dtype=np.int64)) is fits
+
+
 def test_an_unchanged_model_rounds_to_itself() -> None:
     current = model(INT32.min, -1, 0, 1, INT32.max)
     assert (half_even(unchanged(current)) == current).all()
