@@ -125,7 +125,8 @@ struct Job:
     boundary: uint256  # block time at which that round began
     next_sequence: uint256
     head: bytes32  # running digest over all records
-    spent: uint256  # sequences below next_sequence that are no longer live
+    spent: uint256  # sequences below next_sequence that are no longer live: what the budget rule counts with
+    spent_agreed: uint256  # the same as the last quorum stated it; void rounds leave it alone
     model: bytes32  # SHA-256 of the current model
 
 struct Accounts:
@@ -685,7 +686,7 @@ def attest(job: uint256, round: uint256, height: uint256, k: uint256, spent: uin
         self._require(status == CLOSING, "Ledger: round takes nothing")
         self._require(spent == self._jobs[job].next_sequence, "Ledger: live records are left")
     self._require(k <= self._jobs[job].phi_now, "Ledger: round takes more than phi")
-    self._require(spent >= self._jobs[job].spent + k, "Ledger: less is spent than taken")
+    self._require(spent >= self._jobs[job].spent_agreed + k, "Ledger: less is spent than taken")
     thetas: bytes32 = empty(bytes32)
     model: bytes32 = empty(bytes32)
     for part: Part in parts:
@@ -701,6 +702,7 @@ def attest(job: uint256, round: uint256, height: uint256, k: uint256, spent: uin
     log Attested(job=job, round=round, edge=edge, digest=digest, height=height, k=k, spent=spent, parts=parts, support=support)
     if support * 3 > size * 2:
         self._jobs[job].spent = spent
+        self._jobs[job].spent_agreed = spent
         if k == 0:
             self._close(job)
             return
@@ -736,8 +738,9 @@ def attest(job: uint256, round: uint256, height: uint256, k: uint256, spent: uin
 def voidRound(job: uint256, round: uint256):
     """
     @notice Give up a round that found no quorum in time: the version rises, the model stays, nobody is paid. Anyone may.
-    @dev Its records are spent. How many they are nobody agreed on, so the least that any attestation says is taken: the budget
-         rule must not hold them against new records for ever, and the next quorum states the exact number.
+    @dev Its records are spent, and the budget rule must not hold them against new records for ever. How many they are nobody
+         agreed on: the least that any attestation says is taken, at most phi more than before, so that a liar cannot have
+         many more records taken than the budget pays. The next quorum states the exact number.
     @param job An open or closing job.
     @param round The round being worked on.
     """
@@ -746,7 +749,8 @@ def voidRound(job: uint256, round: uint256):
     first: uint256 = self._rounds[job][round].first_attested
     self._require(first != 0, "Ledger: nobody has attested the round")
     self._require(first + convert(self._terms[job].attestation_timeout, uint256) < block.timestamp, "Ledger: attestation timeout has not passed")
-    spent: uint256 = self._rounds[job][round].least_spent
+    before: uint256 = self._jobs[job].spent
+    spent: uint256 = max(before, min(self._rounds[job][round].least_spent, before + self._jobs[job].phi_now))
     self._jobs[job].spent = spent
     self._rounds[job][round].status = VOID
     self._rounds[job][round].model = self._jobs[job].model

@@ -104,6 +104,7 @@ class JobState:
     next_sequence: int
     head: bytes
     spent: int
+    spent_agreed: int
     model: bytes
 
 
