@@ -20,9 +20,10 @@ EXACT_COLUMNS = 1 << 23
 def gram(updates: Sequence[NDArray[np.int16]], *, chunk_columns: int = CHUNK_COLUMNS) -> NDArray[np.int64]:
     """G[i, j] = sum over c of updates[i][c] * updates[j][c], exact, as int64[n, n].
 
-    `updates` are n arrays int16[d] (or one int16[n, d]), d at most 2^32, so that |G| <= 2^62 fits int64.
-    `chunk_columns`, 1 to 2^23, changes the speed and never a bit.
+    `updates` are n arrays int16[d] of one length (or one int16[n, d]), d at most 2^32, so that |G| <= 2^62 fits int64.
+    `chunk_columns`, at least 1 and cut to what is exact, changes the speed and never a bit.
     """
+    chunk_columns = min(chunk_columns, EXACT_COLUMNS)
     count = len(updates)
     dimension = len(updates[0]) if count else 0
     total = np.zeros((count, count), dtype=np.int64)

@@ -36,11 +36,12 @@ def test_chunk_size_never_changes_a_bit(chunk_columns: int) -> None:
     assert (gram(updates, chunk_columns=chunk_columns) == exact).all()
 
 
-def test_extremes_beyond_two_to_the_53_are_exact() -> None:
+@pytest.mark.parametrize("chunk_columns", [8192, 1 << 30])
+def test_extremes_beyond_two_to_the_53_are_exact(chunk_columns: int) -> None:
     dimension = (1 << 23) + 12_345
     lowest = np.full(dimension, INT16.min, dtype=np.int16)
     odd = np.full(dimension, INT16.max, dtype=np.int16)
-    assert gram([lowest, odd]).tolist() == [
+    assert gram([lowest, odd], chunk_columns=chunk_columns).tolist() == [
         [dimension << 30, -dimension * 32768 * 32767],
         [-dimension * 32768 * 32767, dimension * 32767**2],
     ]
