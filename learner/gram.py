@@ -17,7 +17,9 @@ EXACT_COLUMNS = 1 << 23
 """Most columns whose products float64 adds exactly: 2^23 * 2^30 = 2^53."""
 
 
-def gram(updates: Sequence[NDArray[np.int16]], *, chunk_columns: int = CHUNK_COLUMNS) -> NDArray[np.int64]:
+def gram(
+    updates: Sequence[NDArray[np.int16]] | NDArray[np.int16], *, chunk_columns: int = CHUNK_COLUMNS
+) -> NDArray[np.int64]:
     """G[i, j] = sum over c of updates[i][c] * updates[j][c], exact, as int64[n, n].
 
     `updates` are n arrays int16[d] of one length (or one int16[n, d]), d at most 2^32, so that |G| <= 2^62 fits int64.
