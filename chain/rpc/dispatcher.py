@@ -1,0 +1,263 @@
+"""From a request to its answer: JSON-RPC 2.0, the table of methods, and the thread in which they run.
+
+Threads: an application and its reader belong to the thread in which the engine runs (`chain.application`). A dispatcher
+remembers the thread and the event loop in which it was made. A call from there runs at once; a call from any other
+thread is handed to the loop and waits for its answer. So there is one order of everything, and no lock.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as WaitedTooLongError
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from chain.errors import ChainError
+from chain.rpc import parameters
+from chain.rpc.errors import (
+    InternalError,
+    InvalidParamsError,
+    InvalidRequestError,
+    LimitError,
+    MethodNotFoundError,
+    ParseError,
+    RpcError,
+)
+from chain.rpc.ethereum import EthereumMethods
+from chain.rpc.ledger import LedgerMethods
+from chain.rpc.limits import REQUESTS_PER_BATCH, WAIT_S
+from chain.rpc.parameters import Tag, shown
+
+if TYPE_CHECKING:
+    from chain.application import Application
+    from chain.engines.base import Engine
+    from merit.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """One parameter: its name in errors, its reader, and its default (a value as a client would send it)."""
+
+    name: str
+    read: Callable[[object, str], object]
+    required: bool = True
+    default: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """What answers a method, and the parameters that it takes in order."""
+
+    answer: Callable[..., object]
+    parameters: tuple[_Parameter, ...] = ()
+
+    def call(self, values: Sequence[object]) -> object:
+        """Read the parameters and answer; trailing ones with a default may be left out or null."""
+        if len(values) > len(self.parameters):
+            message = f"{len(values)} parameters, at most {len(self.parameters)} are taken"
+            raise InvalidParamsError(message)
+        arguments = []
+        for at, parameter in enumerate(self.parameters):
+            value = values[at] if at < len(values) else None
+            if value is None and parameter.required:
+                message = f"{parameter.name} is missing"
+                raise InvalidParamsError(message)
+            if value is None:
+                value = parameter.default
+            arguments.append(None if value is None else parameter.read(value, parameter.name))
+        return self.answer(*arguments)
+
+
+_BLOCK: Final = _Parameter("block", parameters.block)
+_AT: Final = _Parameter("block", parameters.block, required=False, default=Tag.LATEST.value)
+_NUMBER: Final = _Parameter("block", parameters.numbered_block)
+_HASH: Final = _Parameter("hash", parameters.hash32)
+_INDEX: Final = _Parameter("index", parameters.count)
+_FULL: Final = _Parameter("full transactions", parameters.flag, required=False, default=False)
+_ADDRESS: Final = _Parameter("address", parameters.address)
+_CALL: Final = _Parameter("transaction", parameters.call)
+_NO_OVERRIDES: Final = _Parameter("overrides", parameters.no_overrides, required=False)
+_QUERY: Final = _Parameter("filter", parameters.log_query)
+_FILTER: Final = _Parameter("filter id", parameters.quantity)
+_HEIGHT: Final = _Parameter("height", parameters.numbered_block, required=False, default=Tag.LATEST.value)
+
+
+class Dispatcher:
+    """Answers the requests of one node.
+
+    Args:
+        application: the node's replica: committed blocks and state. It holds a ledger already (`init_chain`).
+        engine: the node's engine; takes transactions, keeps headers and commits.
+        clock: tells when a filter was forgotten, and the time of the block that comes next.
+
+    """
+
+    def __init__(self, application: "Application", engine: "Engine", clock: "Clock") -> None:
+        """Belong to the calling thread and, when it runs one, to its event loop."""
+        self._thread = threading.get_ident()
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
+        self._methods = _table(EthereumMethods(application, engine, clock), LedgerMethods(application, engine))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of all methods."""
+        return tuple(self._methods)
+
+    def handle(self, method: str, params: Sequence[object] | None = None) -> object:
+        """Answer one request with Python values that JSON can hold; raises `RpcError` and nothing else.
+
+        From another thread than the dispatcher's it waits for the event loop, at most `WAIT_S` seconds.
+        """
+        if threading.get_ident() == self._thread or self._loop is None:
+            return self._answer(method, params)
+        answer: Future[object] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(self._answer(method, params))
+            except RpcError as error:
+                answer.set_exception(error)
+
+        try:
+            self._loop.call_soon_threadsafe(run)
+            return answer.result(WAIT_S)
+        except (RuntimeError, WaitedTooLongError):
+            message = "the node has stopped or is busy; try again"
+            raise LimitError(message) from None
+
+    def handle_request(self, request: object) -> object:
+        """Answer a decoded JSON-RPC request or batch; None when there is nothing to answer (notifications)."""
+        if not isinstance(request, list):
+            return self._respond(request)
+        if not request:
+            return _error(None, InvalidRequestError("a batch holds at least one request"))
+        if len(request) > REQUESTS_PER_BATCH:
+            return _error(None, LimitError(f"{len(request)} requests, a batch holds at most {REQUESTS_PER_BATCH}"))
+        answers = [answer for answer in map(self._respond, request) if answer is not None]
+        return answers or None
+
+    def handle_body(self, body: bytes) -> bytes:
+        """Answer the bytes of an HTTP request; never raises for whatever the bytes are."""
+        try:
+            request = msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            answer: object = _error(None, ParseError(f"not JSON: {error}"))
+        else:
+            answer = self.handle_request(request)
+        return b"" if answer is None else msgspec.json.encode(answer)
+
+    def _respond(self, request: object) -> object:
+        try:
+            number, method, params = _parts(request)
+        except InvalidRequestError as error:
+            return _error(None, error)
+        try:
+            result = self.handle(method, params)
+        except RpcError as error:
+            return None if number is _NOTIFICATION else _error(number, error)
+        return None if number is _NOTIFICATION else {"jsonrpc": "2.0", "id": number, "result": result}
+
+    def _answer(self, method: str, params: Sequence[object] | None) -> object:
+        found = self._methods.get(method)
+        if found is None:
+            message = f"the method {shown(method)} does not exist or is not available"
+            raise MethodNotFoundError(message)
+        try:
+            return found.call(params or ())
+        except RpcError:
+            raise
+        except ChainError as error:  # a damaged store, an engine that has stopped: it says so in one line
+            _log.exception("%s failed", method)
+            raise InternalError(str(error)) from error
+        except Exception as error:
+            _log.exception("%s failed", method)
+            message = f"{method} failed ({type(error).__name__}); the log of the node says more"
+            raise InternalError(message) from error
+
+
+_NOTIFICATION: Final = object()
+
+
+def _parts(request: object) -> tuple[object, str, Sequence[object]]:
+    """Take a request apart: id, method, parameters (JSON-RPC 2.0, section 4)."""
+    if not isinstance(request, Mapping) or request.get("jsonrpc") != "2.0":
+        message = 'a request is an object with "jsonrpc": "2.0"'
+        raise InvalidRequestError(message)
+    number = request.get("id", _NOTIFICATION)
+    if number is not _NOTIFICATION and (isinstance(number, bool) or not isinstance(number, str | int | float | None)):
+        message = "an id is a string, a number or null"
+        raise InvalidRequestError(message)
+    method, params = request.get("method"), request.get("params")
+    if not isinstance(method, str):
+        message = "method is not a string"
+        raise InvalidRequestError(message)
+    if params is not None and not isinstance(params, list):
+        message = "params is not a list; parameters by name are not taken"
+        raise InvalidRequestError(message)
+    return number, method, params or []
+
+
+def _error(number: object, error: RpcError) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "id": number, "error": error.to_json()}
+
+
+def _table(eth: EthereumMethods, ledger: LedgerMethods) -> dict[str, _Method]:
+    """Every method with its parameters; the list in README.md beside this file says what each is for."""
+    return {
+        "web3_clientVersion": _Method(eth.client_version),
+        "net_version": _Method(eth.net_version),
+        "net_listening": _Method(eth.net_listening),
+        "eth_chainId": _Method(eth.chain_id),
+        "eth_syncing": _Method(eth.syncing),
+        "eth_accounts": _Method(eth.accounts),
+        "eth_blockNumber": _Method(eth.block_number),
+        "eth_getBlockByNumber": _Method(eth.get_block, (_NUMBER, _FULL)),
+        "eth_getBlockByHash": _Method(eth.get_block, (_HASH, _FULL)),
+        "eth_getBlockTransactionCountByNumber": _Method(eth.transaction_count_of_block, (_NUMBER,)),
+        "eth_getBlockTransactionCountByHash": _Method(eth.transaction_count_of_block, (_HASH,)),
+        "eth_getUncleCountByBlockNumber": _Method(eth.uncle_count, (_NUMBER,)),
+        "eth_getUncleCountByBlockHash": _Method(eth.uncle_count, (_HASH,)),
+        "eth_getBlockReceipts": _Method(eth.block_receipts, (_BLOCK,)),
+        "eth_getTransactionByHash": _Method(eth.transaction, (_HASH,)),
+        "eth_getTransactionByBlockNumberAndIndex": _Method(eth.transaction_at, (_NUMBER, _INDEX)),
+        "eth_getTransactionByBlockHashAndIndex": _Method(eth.transaction_at, (_HASH, _INDEX)),
+        "eth_getTransactionReceipt": _Method(eth.receipt, (_HASH,)),
+        "eth_getBalance": _Method(eth.balance, (_ADDRESS, _AT)),
+        "eth_getCode": _Method(eth.code, (_ADDRESS, _AT)),
+        "eth_getStorageAt": _Method(eth.storage, (_ADDRESS, _Parameter("slot", parameters.storage_key), _AT)),
+        "eth_getTransactionCount": _Method(eth.transaction_count, (_ADDRESS, _AT)),
+        "eth_getProof": _Method(eth.proof, (_ADDRESS, _Parameter("storage keys", parameters.storage_keys), _AT)),
+        "eth_call": _Method(eth.call, (_CALL, _AT, _NO_OVERRIDES, _NO_OVERRIDES)),
+        "eth_estimateGas": _Method(eth.estimate_gas, (_CALL, _AT, _NO_OVERRIDES)),
+        "eth_gasPrice": _Method(eth.gas_price),
+        "eth_maxPriorityFeePerGas": _Method(eth.gas_price),
+        "eth_feeHistory": _Method(
+            eth.fee_history,
+            (
+                _Parameter("block count", parameters.count),
+                _NUMBER,
+                _Parameter("percentiles", parameters.percentiles, required=False),
+            ),
+        ),
+        "eth_sendRawTransaction": _Method(eth.send_raw, (_Parameter("transaction", parameters.raw_transaction),)),
+        "eth_getLogs": _Method(eth.logs, (_QUERY,)),
+        "eth_newFilter": _Method(eth.new_filter, (_QUERY,)),
+        "eth_newBlockFilter": _Method(eth.new_filter),
+        "eth_getFilterChanges": _Method(eth.filter_changes, (_FILTER,)),
+        "eth_getFilterLogs": _Method(eth.filter_logs, (_FILTER,)),
+        "eth_uninstallFilter": _Method(eth.uninstall_filter, (_FILTER,)),
+        "merit_genesis": _Method(ledger.genesis),
+        "merit_genesisHash": _Method(ledger.genesis_hash),
+        "merit_status": _Method(ledger.status),
+        "merit_commit": _Method(ledger.commit, (_HEIGHT,)),
+        "merit_validators": _Method(ledger.validators, (_HEIGHT,)),
+    }

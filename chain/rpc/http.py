@@ -1,0 +1,167 @@
+"""JSON-RPC over HTTP on the loopback interface, beside whatever else runs in the event loop.
+
+Who may ask: programs on this machine. A page in a browser may not: a request that names another host than this one
+(DNS rebinding) or that comes from a page's script (an `Origin` header) is refused with 403 before it is read, and only
+`Content-Type: application/json` is taken, which no page can send without asking first (CORS).
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from chain.errors import ChainError
+from chain.rpc.limits import REQUEST_BYTES, SHUTDOWN_S
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from chain.rpc.dispatcher import Dispatcher
+
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_JSON: Final = "application/json"
+
+
+class BindError(ChainError):
+    """The server cannot listen where it was told to."""
+
+
+def application(dispatcher: "Dispatcher") -> Starlette:
+    """Make the ASGI application: POST / takes one request or a batch."""
+
+    async def answer(request: "Request") -> Response:
+        refusal = _refusal(request)
+        if refusal is not None:
+            return refusal
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > REQUEST_BYTES:
+                return PlainTextResponse(f"a request has at most {REQUEST_BYTES} bytes\n", 413)
+        return Response(dispatcher.handle_body(bytes(body)), media_type=_JSON)
+
+    return Starlette(routes=[Route("/", answer, methods=["POST"])])
+
+
+def _refusal(request: "Request") -> Response | None:
+    host = request.headers.get("host", "").lower()
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    if name not in _LOOPBACK_NAMES:
+        return PlainTextResponse("this server answers to localhost only; the Host header names another\n", 403)
+    if "origin" in request.headers:
+        return PlainTextResponse("requests from web pages are refused (Origin header)\n", 403)
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != _JSON:
+        return PlainTextResponse(f"send {_JSON}\n", 415)
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > REQUEST_BYTES:
+        return PlainTextResponse(f"a request has at most {REQUEST_BYTES} bytes\n", 413)
+    return None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which belong to the program around it."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+class LoopbackServer:
+    """Serves an ASGI application on a loopback address; `start` and `stop` run in the caller's event loop.
+
+    Args:
+        app: answers the requests, in the event loop's thread.
+        host: a loopback address; anything else is refused with `BindError`.
+        port: 0 lets the system choose; `port` tells after `start`.
+
+    """
+
+    def __init__(self, app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Check the address; nothing is opened yet."""
+        if not _is_loopback(host):
+            message = f"{host} is not a loopback address; this is served on 127.0.0.1 or ::1 only"
+            raise BindError(message)
+        self.host = "127.0.0.1" if host == "localhost" else host
+        self.port = port
+        self._app = app
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen and return when requests are answered; `BindError` in one line when the port is taken."""
+        listener = _listen(self.host, self.port)
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_S,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"http {self.url}")
+        ready = asyncio.create_task(self._server.ready.wait())
+        await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():  # it failed before it was ready; its exception says why
+            ready.cancel()
+            await self._task
+
+    async def stop(self) -> None:
+        """Stop listening and end; open requests get `SHUTDOWN_S` seconds. Harmless when nothing runs."""
+        if self._server is None or self._task is None:
+            return
+        self._server.should_exit = True
+        await self._task
+        self._server = self._task = None
+
+
+class RpcServer(LoopbackServer):
+    """Serves one dispatcher's JSON-RPC."""
+
+    def __init__(self, dispatcher: "Dispatcher", *, host: str = "127.0.0.1", port: int = 8545) -> None:
+        """Check the address; nothing is opened yet."""
+        super().__init__(application(dispatcher), host=host, port=port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = error.strerror if isinstance(error, OSError) else "no such port"
+        message = f"cannot listen on {host} port {port}: {reason}; choose another with --port"
+        raise BindError(message) from None
+    listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
+    return listener

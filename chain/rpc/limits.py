@@ -1,0 +1,18 @@
+"""Every bound of the RPC server in one place, each with its reason."""
+
+from typing import Final
+
+from chain.limits import TRANSACTION_BYTES
+
+REQUEST_BYTES: Final = 8 * TRANSACTION_BYTES  # three full transactions in hexadecimal, with room; about 4 MB
+REQUESTS_PER_BATCH: Final = 1_000  # as geth
+FILTERS: Final = 1_000  # installed at a time; a client that never asks again must not fill the memory
+FILTER_AGE_S: Final = 300.0  # a filter that nobody asks for so long is forgotten (geth: 5 minutes)
+ADDRESSES_PER_FILTER: Final = 1_000
+TOPICS: Final = 4  # a log has at most four
+TOPIC_CHOICES: Final = 1_000  # alternatives for one position
+FEE_HISTORY_BLOCKS: Final = 1_024  # as geth
+REWARD_PERCENTILES: Final = 100
+PROOF_KEYS: Final = 1_024  # storage keys in one eth_getProof
+SHUTDOWN_S: Final = 2  # what open requests get when the server stops
+WAIT_S: Final = 120.0  # how long a thread waits for the event loop: a batch of long calls may be before it

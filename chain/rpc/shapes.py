@@ -1,0 +1,181 @@
+"""How blocks, transactions, receipts and logs look in JSON: Ethereum's execution-apis, with type 0x50 beside them.
+
+A transaction of type 0x50 has the fields of EIP-1559 and, in place of `v`, `r` and `s`: `scheme` (44 or 65),
+`signature`, and `signerKey`, the whole public key or the 20-byte address of a key that the ledger keeps. (The name
+`publicKey` is taken: web3.py refuses one that is not 64 bytes long.)
+"""
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from chain import rlp
+from chain.execution.reader import FoundLog
+from chain.transaction import TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chain.execution.blocks import Block, Header
+    from chain.execution.reader import FoundReceipt, FoundTransaction, Proof
+
+Json: TypeAlias = dict[str, object]
+
+
+def number(value: int) -> str:
+    """Write a quantity."""
+    return hex(value)
+
+
+def data(value: bytes) -> str:
+    """Write bytes."""
+    return f"0x{value.hex()}"
+
+
+def block(content: "Block", transactions: "Sequence[object]") -> Json:
+    """Write a block; `transactions` are hashes or whole transactions, as the client asked."""
+    return {
+        **header(content.header, content.hash),
+        "size": number(_size(content)),
+        "uncles": [],
+        "transactions": list(transactions),
+        "withdrawals": [],
+    }
+
+
+def header(fields: "Header", block_hash: bytes) -> Json:
+    """Write the part of a block that its header holds."""
+    return {
+        "number": number(fields.number),
+        "hash": data(block_hash),
+        "parentHash": data(fields.parent_hash),
+        "sha3Uncles": data(fields.uncles_hash),
+        "miner": data(fields.coinbase),
+        "stateRoot": data(fields.state_root),
+        "transactionsRoot": data(fields.transactions_root),
+        "receiptsRoot": data(fields.receipts_root),
+        "logsBloom": data(fields.bloom),
+        "difficulty": number(fields.difficulty),
+        "gasLimit": number(fields.gas_limit),
+        "gasUsed": number(fields.gas_used),
+        "timestamp": number(fields.timestamp),
+        "extraData": data(fields.extra_data),
+        "mixHash": data(fields.mix_hash),
+        "nonce": data(fields.nonce),
+        "baseFeePerGas": number(fields.base_fee_per_gas),
+        "withdrawalsRoot": data(fields.withdrawals_root),
+        "blobGasUsed": number(fields.blob_gas_used),
+        "excessBlobGas": number(fields.excess_blob_gas),
+        "parentBeaconBlockRoot": data(fields.parent_beacon_block_root),
+        "requestsHash": data(fields.requests_hash),
+    }
+
+
+def transaction(found: "FoundTransaction", timestamp: int) -> Json:
+    """Write a transaction of a block; `timestamp` is the block's."""
+    fields = found.description
+    shape: Json = {
+        "type": number(fields.type),
+        "hash": data(fields.hash),
+        "blockHash": data(found.place.block_hash),
+        "blockNumber": number(found.place.number),
+        "blockTimestamp": number(timestamp),
+        "transactionIndex": number(found.place.index),
+        "from": data(fields.sender),
+        "to": data(fields.to) if fields.to else None,
+        "nonce": number(fields.nonce),
+        "gas": number(fields.gas),
+        "gasPrice": number(min(fields.max_fee_per_gas, fields.max_priority_fee_per_gas)),  # the base fee is 0
+        "value": number(fields.value),
+        "input": data(fields.data),
+        "chainId": number(fields.chain_id),
+    }
+    if fields.access_list is not None:
+        shape["accessList"] = [
+            {"address": data(account), "storageKeys": [data(slot) for slot in slots]}
+            for account, slots in fields.access_list
+        ]
+    if fields.type in _WITH_FEES:
+        shape["maxFeePerGas"] = number(fields.max_fee_per_gas)
+        shape["maxPriorityFeePerGas"] = number(fields.max_priority_fee_per_gas)
+    if fields.scheme is not None and fields.public_key is not None and fields.signature is not None:
+        return shape | {
+            "scheme": number(fields.scheme),
+            "signerKey": data(fields.public_key),
+            "signature": data(fields.signature),
+        }
+    v = number(fields.v or 0)
+    return (
+        shape
+        | {"v": v, "r": number(fields.r or 0), "s": number(fields.s or 0)}
+        | ({"yParity": v} if fields.type else {})
+    )
+
+
+_WITH_FEES: Final = (2, TYPE)  # EIP-1559's own type, and ours
+
+
+def receipt(found: "FoundReceipt", timestamp: int) -> Json:
+    """Write a receipt; `timestamp` is the block's."""
+    fields, place = found.description, found.place
+    logs = [
+        FoundLog(place, found.hash, found.first_log + at, entry, timestamp)
+        for at, entry in enumerate(found.receipt.logs)
+    ]
+    return {
+        "type": number(found.receipt.type),
+        "status": number(int(found.receipt.succeeded)),
+        "transactionHash": data(found.hash),
+        "transactionIndex": number(place.index),
+        "blockHash": data(place.block_hash),
+        "blockNumber": number(place.number),
+        "from": data(fields.sender),
+        "to": data(fields.to) if fields.to else None,
+        "contractAddress": data(found.created) if found.created else None,
+        "gasUsed": number(found.gas_used),
+        "cumulativeGasUsed": number(found.receipt.cumulative_gas),
+        "effectiveGasPrice": number(found.price),
+        "logsBloom": data(found.receipt.bloom),
+        "logs": list(map(log, logs)),
+    }
+
+
+def log(found: "FoundLog") -> Json:
+    """Write a log with its place."""
+    return {
+        "address": data(found.log.address),
+        "topics": [data(topic) for topic in found.log.topics],
+        "data": data(found.log.data),
+        "blockNumber": number(found.place.number),
+        "blockHash": data(found.place.block_hash),
+        "blockTimestamp": number(found.timestamp),
+        "transactionHash": data(found.transaction_hash),
+        "transactionIndex": number(found.place.index),
+        "logIndex": number(found.log_index),
+        "removed": False,
+    }
+
+
+def proof(address: bytes, found: "Proof", keys: "Sequence[str]") -> Json:
+    """Write an account with its proof and those of its storage slots; `keys` are the slots as the client wrote them."""
+    account = found.account
+    return {
+        "address": data(address),
+        "balance": number(account.balance),
+        "nonce": number(account.nonce),
+        "codeHash": data(account.code_hash),
+        "storageHash": data(account.storage_root),
+        "accountProof": [data(node) for node in found.nodes],
+        "storageProof": [
+            {"key": key, "value": number(slot.value), "proof": [data(node) for node in slot.nodes]}
+            for key, slot in zip(keys, found.slots, strict=True)
+        ],
+    }
+
+
+def _size(content: "Block") -> int:
+    """Length of the block's RLP: header, transactions (typed ones as strings), no uncles, no withdrawals."""
+    body = b"".join(rlp.encode_bytes(raw) if raw[0] < _LIST else raw for raw in content.transactions)
+    empty = rlp.encode_list(b"")
+    return len(rlp.encode_list(content.header.encode() + rlp.encode_list(body) + empty + empty))
+
+
+_LIST = 0xC0

@@ -1,0 +1,453 @@
+"""A whole network in one process, kept in one directory: validators on the embedded engine, each with its own store.
+
+    DIR/genesis.json                 what all agree on; a directory without it holds no network
+    DIR/keys/NAME.pem                encrypted keys: governor, validator-1.., member-1.. (members that were asked for)
+    DIR/keys/password                opens them; mode 0600, made from the system's entropy
+    DIR/validators/N/engine, ledger  the stores of validator N, from 1
+    DIR/lock                         held while a process uses the directory
+
+A directory is made beside its final names (`DIR/.making`) and put in place by two renames, genesis.json last, so that a
+crash on the way leaves something that the next start recognises and finishes or makes again.
+
+Threads: everything runs in the thread of the event loop that called `start`. `web3(i)` may be used from other threads
+too: their requests are handed to that loop.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from chain.crypto import keystore
+from chain.crypto.schemes import Scheme, SigningKey
+from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, ValidatorEntry, load_genesis
+from merit.chance import entropy
+from merit.clock import Clock, SystemClock
+from node.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+    from chain.engines.embedded import EmbeddedEngine, EngineStore
+    from chain.rpc.dispatcher import Dispatcher
+    from chain.storage import Store
+
+_MAKING: Final = ".making"
+_PASSWORD_BYTES: Final = 32
+DEFAULT_VALIDATORS: Final = 4
+MOST_VALIDATORS: Final = 64  # all of them execute every block in this one process
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A member that block 0 admits: its role (1 edge server, 2 client, 3 sponsor, 4 auditor) and its key's scheme."""
+
+    role: int
+    scheme: Scheme = Scheme.ML_DSA_44
+
+
+class LocalNetwork:
+    """Create or open a network and run it.
+
+    What concerns the genesis document counts when the directory is made. On a directory that holds a network, None
+    means "as it is", and anything else has to agree with what is there (`RunDirectoryError` names what does not).
+
+    Args:
+        directory: where the network lives; made when missing.
+        name: CometBFT's chain id, a string; by default `merit-` and the chain id in hexadecimal.
+        chain_id: the EVM's chain id; 19781 by default.
+        validators: how many; 4 by default, at most 64.
+        block_interval: seconds between two heights, at least.
+        empty_interval: seconds after which a height is made without transactions; 0 for never.
+        classical: take secp256k1 transactions too.
+        block_every_height: make a block for heights without transactions.
+        members: block 0 admits them with ids from 1 on, in this order, with new keys `member-ID`.
+        edge_sets: member ids of each numbered set; by default one set of all edge servers, when there are any.
+        tokens: member id -> wei of the reward Token.
+        balances: address (20 bytes) -> wei of the native coin.
+        clock: the network's time.
+        sync: False leaves writing to the operating system (tests).
+
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str | None = None,
+        chain_id: int | None = None,
+        validators: int | None = None,
+        block_interval: float = 0.0,
+        empty_interval: float = 0.0,
+        classical: bool | None = None,
+        block_every_height: bool | None = None,
+        members: Sequence[Membership] | None = None,
+        edge_sets: Sequence[Sequence[int]] | None = None,
+        tokens: Mapping[int, int] | None = None,
+        balances: Mapping[bytes, int] | None = None,
+        clock: Clock | None = None,
+        sync: bool = True,
+    ) -> None:
+        """Remember the wishes; `start` touches the disk."""
+        self.directory = directory
+        self._wishes = _Wishes(
+            name=name,
+            chain_id=chain_id,
+            validators=validators,
+            classical=classical,
+            block_every_height=block_every_height,
+            members=None if members is None else tuple(members),
+            edge_sets=None if edge_sets is None else tuple(map(tuple, edge_sets)),
+            tokens=None if tokens is None else dict(tokens),
+            balances=None if balances is None else dict(balances),
+        )
+        self._block_interval = block_interval
+        self._empty_interval = empty_interval
+        self._clock = SystemClock() if clock is None else clock
+        self._sync = sync
+        self._lock: int | None = None
+        self._password = b""
+        self._running: _Running | None = None
+        self.created = False
+        """Whether `start` made the directory (it held no network before)."""
+
+    # -- what the directory holds -----------------------------------------------------------------------------------
+
+    @property
+    def genesis_path(self) -> Path:
+        """The genesis document."""
+        return self.directory / "genesis.json"
+
+    @property
+    def keys_path(self) -> Path:
+        """The directory of the keys."""
+        return self.directory / "keys"
+
+    @property
+    def password_path(self) -> Path:
+        """The file that holds the password of all keys."""
+        return self.keys_path / "password"
+
+    @property
+    def governor_key_path(self) -> Path:
+        """The key that admits members, mints and may deploy contracts."""
+        return self.key_path("governor")
+
+    def key_path(self, name: str) -> Path:
+        """Where the key of this name lies."""
+        return self.keys_path / f"{name}.pem"
+
+    def member_key_path(self, member: int) -> Path:
+        """Where the key of a member that block 0 admitted lies; ids count from 1."""
+        return self.key_path(f"member-{member}")
+
+    def key(self, name: str) -> SigningKey:
+        """Load a key; the network must have been started once. Errors as in `keystore.load`."""
+        return keystore.load(self.key_path(name), self._read_password())
+
+    def member_key(self, member: int) -> SigningKey:
+        """Load the key of a member that block 0 admitted; ids count from 1."""
+        return self.key(f"member-{member}")
+
+    def _read_password(self) -> bytes:
+        if not self._password:
+            self._password = self.password_path.read_bytes()
+        return self._password
+
+    # -- what runs --------------------------------------------------------------------------------------------------
+
+    @property
+    def genesis(self) -> Genesis:
+        """What all validators agree on."""
+        return self._started.genesis
+
+    @property
+    def genesis_hash(self) -> bytes:
+        """The hash of block 0 (32 bytes): the trust root of this ledger."""
+        return self._started.genesis_hash
+
+    @property
+    def engine(self) -> "EmbeddedEngine":
+        """The engine with its validators."""
+        return self._started.engine
+
+    @property
+    def validators(self) -> int:
+        """How many validators there are."""
+        return len(self._started.dispatchers)
+
+    def dispatcher(self, index: int = 0) -> "Dispatcher":
+        """Return the RPC of validator `index`, from 0."""
+        return self._started.dispatchers[index]
+
+    def web3(self, index: int = 0) -> "Web3":
+        """Return a web3.py connection to validator `index`, from 0; always the same one."""
+        return self._started.connections[index]
+
+    @property
+    def _started(self) -> "_Running":
+        if self._running is None:
+            message = f"the network in {self.directory} does not run: await start() first"
+            raise RunDirectoryError(message)
+        return self._running
+
+    async def start(self) -> None:
+        """Create or open the directory, recover every validator and begin to make blocks.
+
+        Raises:
+            RunDirectoryError: in use, half gone, or of another network than was asked for.
+            GenesisError, StoreError, KeyFileError: what lies in the directory cannot be used.
+
+        """
+        self._lock = _lock(self.directory)
+        try:
+            self.created = _settle(self.directory, self._wishes, int(self._clock.now()))
+            genesis = load_genesis(self.genesis_path)
+            self._wishes.check(self.directory, genesis)
+            self._running = await self._run(genesis)
+        except BaseException:
+            self._unlock()
+            raise
+
+    async def stop(self) -> None:
+        """Stop making blocks, close every store and release the directory. Harmless when nothing runs."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.engine.stop()
+            for store in running.stores:
+                store.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)  # closing releases the lock
+            self._lock = None
+
+    async def _run(self, genesis: Genesis) -> "_Running":
+        from chain.application import Application  # noqa: PLC0415 - loads py-evm, 1.4 s
+        from chain.engines.embedded import EmbeddedEngine, EngineStore, Validator  # noqa: PLC0415 - as above
+        from chain.rpc.dispatcher import Dispatcher  # noqa: PLC0415 - as above
+        from chain.rpc.provider import connect  # noqa: PLC0415 - loads web3, 2.2 s
+        from chain.storage import Store  # noqa: PLC0415 - as above
+
+        stores: list[Store | EngineStore] = []
+        try:
+            applications, validators = [], []
+            for number in range(1, len(genesis.validators) + 1):
+                home = self.directory / "validators" / str(number)
+                ledger_store = Store.open(home / "ledger", sync=self._sync)
+                stores.append(ledger_store)
+                engine_store = EngineStore(home / "engine", genesis.digest())
+                stores.append(engine_store)
+                application = Application(ledger_store)
+                applications.append(application)
+                validators.append(Validator(self.key(f"validator-{number}"), application, engine_store))
+            engine = EmbeddedEngine(
+                validators,
+                genesis,
+                self._clock,
+                block_interval=self._block_interval,
+                empty_interval=self._empty_interval,
+            )
+            await engine.start()
+        except BaseException:
+            for store in stores:
+                store.close()
+            raise
+        dispatchers = tuple(
+            Dispatcher(application, engine.member(index), self._clock) for index, application in enumerate(applications)
+        )
+        return _Running(
+            genesis=genesis,
+            genesis_hash=applications[0].genesis_hash,
+            engine=engine,
+            stores=tuple(stores),
+            dispatchers=dispatchers,
+            connections=tuple(map(connect, dispatchers)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    """A network that runs."""
+
+    genesis: Genesis
+    genesis_hash: bytes
+    engine: "EmbeddedEngine"
+    stores: "tuple[Store | EngineStore, ...]"
+    dispatchers: "tuple[Dispatcher, ...]"
+    connections: "tuple[Web3, ...]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wishes:
+    """What the caller wants of the genesis document; None where the caller does not mind."""
+
+    name: str | None
+    chain_id: int | None
+    validators: int | None
+    classical: bool | None
+    block_every_height: bool | None
+    members: tuple[Membership, ...] | None
+    edge_sets: tuple[tuple[int, ...], ...] | None
+    tokens: dict[int, int] | None
+    balances: dict[bytes, int] | None
+
+    def keys(self) -> dict[str, SigningKey]:
+        """Make every key of a new network."""
+        validators = DEFAULT_VALIDATORS if self.validators is None else self.validators
+        if not 1 <= validators <= MOST_VALIDATORS:
+            message = f"{validators} validators: a network in one process has 1 to {MOST_VALIDATORS}"
+            raise RunDirectoryError(message)
+        schemes = {"governor": Scheme.ML_DSA_65}
+        schemes |= {f"validator-{number}": Scheme.ML_DSA_65 for number in range(1, validators + 1)}
+        schemes |= {f"member-{number}": member.scheme for number, member in enumerate(self.members or (), 1)}
+        return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
+
+    def document(self, keys: Mapping[str, SigningKey], time: int) -> Genesis:
+        """Build the genesis document of a new network; `GenesisError` when it cannot be used."""
+        chain_id = DEV_CHAIN_ID if self.chain_id is None else self.chain_id
+        members = self.members or ()
+        edge_servers = tuple(number for number, member in enumerate(members, 1) if member.role == _EDGE_SERVER)
+        edge_sets = ((edge_servers,) if edge_servers else ()) if self.edge_sets is None else self.edge_sets
+        governor = Hex(keys["governor"].address)
+        genesis = Genesis(
+            chain_id=chain_id,
+            name=f"merit-{chain_id:x}" if self.name is None else self.name,
+            time=time,
+            classical=bool(self.classical),
+            block_every_height=bool(self.block_every_height),
+            governor=governor,
+            deployers=(governor,),
+            validators=tuple(
+                ValidatorEntry(name=name, public_key=Hex(key.public_key))
+                for name, key in keys.items()
+                if name.startswith("validator-")
+            ),
+            members=tuple(
+                MemberEntry(role=member.role, scheme=int(member.scheme), key=Hex(keys[f"member-{number}"].public_key))
+                for number, member in enumerate(members, 1)
+            ),
+            edge_sets=edge_sets,
+            balances={_text(address): str(wei) for address, wei in (self.balances or {}).items()},
+            tokens={
+                f"0x{keys[f'member-{member}'].address.hex()}": str(wei) for member, wei in (self.tokens or {}).items()
+            },
+        )
+        genesis.check()
+        return genesis
+
+    def check(self, directory: Path, genesis: Genesis) -> None:
+        """Compare with the document that the directory holds; `RunDirectoryError` names the first difference."""
+        found: dict[str, object] = {
+            "name": genesis.name,
+            "chain_id": genesis.chain_id,
+            "validators": len(genesis.validators),
+            "classical": genesis.classical,
+            "block_every_height": genesis.block_every_height,
+            "members": tuple(Membership(member.role, Scheme(member.scheme)) for member in genesis.members),
+            "edge_sets": genesis.edge_sets,
+            "tokens": {
+                number: int(genesis.tokens[owner])
+                for number, member in enumerate(genesis.members, 1)
+                if (owner := _text(member.address)) in genesis.tokens
+            },
+            "balances": {bytes.fromhex(address[2:]): int(wei) for address, wei in genesis.balances.items()},
+        }
+        for field, there in found.items():
+            wanted = getattr(self, field)
+            if wanted is not None and wanted != there:
+                different = f"{there}, not {wanted}" if isinstance(there, str | int) else "other ones"
+                message = (
+                    f"{directory} holds a network with {field} = {different}; leave the option out to go on with it, "
+                    "or name another directory"
+                )
+                raise RunDirectoryError(message)
+
+
+_EDGE_SERVER: Final = 1  # the Registry's role
+
+
+def _text(address: bytes) -> str:
+    return f"0x{address.hex()}"
+
+
+def _lock(directory: Path) -> int:
+    """Take the directory for this process and return what holds it: the lock goes when that is closed, or by a kill."""
+    directory.mkdir(parents=True, exist_ok=True)
+    holder = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(holder, 32).decode(errors="replace").strip()
+        os.close(holder)
+        message = f"{directory} is in use by process {owner or '(unknown)'}: stop it first or name another directory"
+        raise RunDirectoryError(message) from None
+    os.ftruncate(holder, 0)
+    os.write(holder, f"{os.getpid()}\n".encode())
+    return holder
+
+
+def _settle(directory: Path, wishes: _Wishes, time: int) -> bool:
+    """See to it that the directory holds a whole network; tell whether it was made now.
+
+    A network is made in `.making` and moved: first the keys, then genesis.json. So a crash leaves one of: nothing but
+    `.making` (removed and made again), keys in place and the document still in `.making` (finished), or all of it.
+    """
+    making, genesis, keys = directory / _MAKING, directory / "genesis.json", directory / "keys"
+    if genesis.exists():
+        if not (keys / "password").exists():
+            _give_up(directory, "keys/password is gone: restore keys/ from a copy")
+        shutil.rmtree(making, ignore_errors=True)
+        return False
+    if (directory / "validators").exists():
+        _give_up(
+            directory, "genesis.json is gone but validators/ is there: restore it, or remove validators/ and keys/"
+        )
+    draft = making / genesis.name
+    if keys.exists() and not draft.exists():
+        _give_up(directory, "keys/ is there but no genesis.json: move keys/ away or restore genesis.json")
+    if not keys.exists():
+        shutil.rmtree(making, ignore_errors=True)
+        _make(making, wishes, time)
+        (making / keys.name).rename(keys)
+    draft.rename(genesis)
+    making.rmdir()
+    _sync(directory)
+    return True
+
+
+def _make(making: Path, wishes: _Wishes, time: int) -> None:
+    made = wishes.keys()
+    document = wishes.document(made, time).encode()
+    keys = making / "keys"
+    keys.mkdir(parents=True, mode=0o700)
+    password = entropy(_PASSWORD_BYTES).hex().encode()
+    _write(keys / "password", password, 0o600)
+    for name, key in made.items():
+        keystore.save(keys / f"{name}.pem", key, password)
+    _write(making / "genesis.json", document, 0o644)
+    _sync(making)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    holder = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(holder)
+    finally:
+        os.close(holder)
+
+
+def _give_up(directory: Path, problem: str) -> NoReturn:
+    message = f"{directory} holds half a network: {problem}, or name another directory"
+    raise RunDirectoryError(message)
