@@ -374,7 +374,10 @@ class Reader:
         self, call: Call, number: int | None = None, *, pending: bool = False, timestamp: int | None = None
     ) -> CallResult:
         """Run a call on the state after a block and forget its changes; see `state` for the arguments."""
-        state = self.state(number, pending=pending, timestamp=timestamp)
+        return self.run(self.state(number, pending=pending, timestamp=timestamp), call)
+
+    def run(self, state: MeritState, call: Call) -> CallResult:
+        """Run a call in a state from `state`; what it changes stays in that state, for the next one to see."""
         gas = CALL_GAS if call.gas is None else min(call.gas, self._environment.gas_limit)
         if state.get_balance(call.sender) < call.value:
             return CallResult(succeeded=False, output=b"", reason="the sender has not the coins to send", gas_used=0)
