@@ -3,6 +3,7 @@
     DIR/genesis.json                 what all agree on; a directory without it holds no network
     DIR/keys/NAME.pem                encrypted keys: governor, validator-1.., member-1.. (members that were asked for)
     DIR/keys/password                opens them; mode 0600, made from the system's entropy
+    DIR/keys/accounts.json           classical accounts of a development network, in the clear; mode 0600
     DIR/validators/N/engine, ledger  the stores of validator N, from 1
     DIR/lock                         held while a process uses the directory
 
@@ -21,7 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import coincurve
+import msgspec
+
 from chain.crypto import keystore
+from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, ValidatorEntry, load_genesis
 from merit.chance import entropy
@@ -37,8 +42,19 @@ if TYPE_CHECKING:
 
 _MAKING: Final = ".making"
 _PASSWORD_BYTES: Final = 32
+_EMPTY_INTERVAL_S: Final = 1.0
 DEFAULT_VALIDATORS: Final = 4
 MOST_VALIDATORS: Final = 64  # all of them execute every block in this one process
+
+
+ACCOUNT_WEI: Final = 10_000 * 10**18  # what each classical account of a development network starts with
+
+
+class ClassicalAccount(msgspec.Struct, frozen=True):
+    """A secp256k1 account of a development network, as `keys/accounts.json` holds it; both are 0x-hexadecimal."""
+
+    address: str
+    private_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +77,15 @@ class LocalNetwork:
         chain_id: the EVM's chain id; 19781 by default.
         validators: how many; 4 by default, at most 64.
         block_interval: seconds between two heights, at least.
-        empty_interval: seconds after which a height is made without transactions; 0 for never.
+        empty_interval: seconds after which a height is made without transactions; 0 for never. None: never, unless the
+            genesis document wants a block at every height: then `block_interval`, or a second if that is 0.
         classical: take secp256k1 transactions too.
         block_every_height: make a block for heights without transactions.
         members: block 0 admits them with ids from 1 on, in this order, with new keys `member-ID`.
         edge_sets: member ids of each numbered set; by default one set of all edge servers, when there are any.
         tokens: member id -> wei of the reward Token.
         balances: address (20 bytes) -> wei of the native coin.
+        accounts: how many classical accounts to make; each has 10,000 coins and may deploy contracts.
         clock: the network's time.
         sync: False leaves writing to the operating system (tests).
 
@@ -81,13 +99,14 @@ class LocalNetwork:
         chain_id: int | None = None,
         validators: int | None = None,
         block_interval: float = 0.0,
-        empty_interval: float = 0.0,
+        empty_interval: float | None = None,
         classical: bool | None = None,
         block_every_height: bool | None = None,
         members: Sequence[Membership] | None = None,
         edge_sets: Sequence[Sequence[int]] | None = None,
         tokens: Mapping[int, int] | None = None,
         balances: Mapping[bytes, int] | None = None,
+        accounts: int | None = None,
         clock: Clock | None = None,
         sync: bool = True,
     ) -> None:
@@ -103,6 +122,7 @@ class LocalNetwork:
             edge_sets=None if edge_sets is None else tuple(map(tuple, edge_sets)),
             tokens=None if tokens is None else dict(tokens),
             balances=None if balances is None else dict(balances),
+            accounts=accounts,
         )
         self._block_interval = block_interval
         self._empty_interval = empty_interval
@@ -151,6 +171,17 @@ class LocalNetwork:
     def member_key(self, member: int) -> SigningKey:
         """Load the key of a member that block 0 admitted; ids count from 1."""
         return self.key(f"member-{member}")
+
+    def accounts(self) -> tuple[ClassicalAccount, ...]:
+        """Return the classical accounts that were made for development."""
+        path = self.keys_path / "accounts.json"
+        if not path.exists():
+            return ()
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=tuple[ClassicalAccount, ...])
+        except msgspec.MsgspecError as error:
+            message = f"{path}: {error}; restore it from a copy"
+            raise RunDirectoryError(message) from None
 
     def _read_password(self) -> bytes:
         if not self._password:
@@ -206,7 +237,7 @@ class LocalNetwork:
         try:
             self.created = _settle(self.directory, self._wishes, int(self._clock.now()))
             genesis = load_genesis(self.genesis_path)
-            self._wishes.check(self.directory, genesis)
+            self._wishes.check(self.directory, genesis, self.accounts())
             self._running = await self._run(genesis)
         except BaseException:
             self._unlock()
@@ -245,12 +276,15 @@ class LocalNetwork:
                 application = Application(ledger_store)
                 applications.append(application)
                 validators.append(Validator(self.key(f"validator-{number}"), application, engine_store))
+            empty_interval = self._empty_interval
+            if empty_interval is None:
+                empty_interval = (self._block_interval or _EMPTY_INTERVAL_S) if genesis.block_every_height else 0.0
             engine = EmbeddedEngine(
                 validators,
                 genesis,
                 self._clock,
                 block_interval=self._block_interval,
-                empty_interval=self._empty_interval,
+                empty_interval=empty_interval,
             )
             await engine.start()
         except BaseException:
@@ -295,6 +329,7 @@ class _Wishes:
     edge_sets: tuple[tuple[int, ...], ...] | None
     tokens: dict[int, int] | None
     balances: dict[bytes, int] | None
+    accounts: int | None
 
     def keys(self) -> dict[str, SigningKey]:
         """Make every key of a new network."""
@@ -307,7 +342,7 @@ class _Wishes:
         schemes |= {f"member-{number}": member.scheme for number, member in enumerate(self.members or (), 1)}
         return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
 
-    def document(self, keys: Mapping[str, SigningKey], time: int) -> Genesis:
+    def document(self, keys: Mapping[str, SigningKey], accounts: Sequence[ClassicalAccount], time: int) -> Genesis:
         """Build the genesis document of a new network; `GenesisError` when it cannot be used."""
         chain_id = DEV_CHAIN_ID if self.chain_id is None else self.chain_id
         members = self.members or ()
@@ -321,7 +356,7 @@ class _Wishes:
             classical=bool(self.classical),
             block_every_height=bool(self.block_every_height),
             governor=governor,
-            deployers=(governor,),
+            deployers=(governor, *(Hex(bytes.fromhex(account.address[2:])) for account in accounts)),
             validators=tuple(
                 ValidatorEntry(name=name, public_key=Hex(key.public_key))
                 for name, key in keys.items()
@@ -332,7 +367,8 @@ class _Wishes:
                 for number, member in enumerate(members, 1)
             ),
             edge_sets=edge_sets,
-            balances={_text(address): str(wei) for address, wei in (self.balances or {}).items()},
+            balances={_text(address): str(wei) for address, wei in (self.balances or {}).items()}
+            | {account.address: str(ACCOUNT_WEI) for account in accounts},
             tokens={
                 f"0x{keys[f'member-{member}'].address.hex()}": str(wei) for member, wei in (self.tokens or {}).items()
             },
@@ -340,7 +376,7 @@ class _Wishes:
         genesis.check()
         return genesis
 
-    def check(self, directory: Path, genesis: Genesis) -> None:
+    def check(self, directory: Path, genesis: Genesis, accounts: Sequence[ClassicalAccount]) -> None:
         """Compare with the document that the directory holds; `RunDirectoryError` names the first difference."""
         found: dict[str, object] = {
             "name": genesis.name,
@@ -355,7 +391,12 @@ class _Wishes:
                 for number, member in enumerate(genesis.members, 1)
                 if (owner := _text(member.address)) in genesis.tokens
             },
-            "balances": {bytes.fromhex(address[2:]): int(wei) for address, wei in genesis.balances.items()},
+            "balances": {
+                bytes.fromhex(address[2:]): int(wei)
+                for address, wei in genesis.balances.items()
+                if address not in {account.address for account in accounts}
+            },
+            "accounts": len(accounts),
         }
         for field, there in found.items():
             wanted = getattr(self, field)
@@ -422,15 +463,24 @@ def _settle(directory: Path, wishes: _Wishes, time: int) -> bool:
 
 def _make(making: Path, wishes: _Wishes, time: int) -> None:
     made = wishes.keys()
-    document = wishes.document(made, time).encode()
+    accounts = [_classical_account() for _ in range(wishes.accounts or 0)]
+    document = wishes.document(made, accounts, time).encode()
     keys = making / "keys"
     keys.mkdir(parents=True, mode=0o700)
     password = entropy(_PASSWORD_BYTES).hex().encode()
     _write(keys / "password", password, 0o600)
     for name, key in made.items():
         keystore.save(keys / f"{name}.pem", key, password)
+    if accounts:
+        _write(keys / "accounts.json", msgspec.json.encode(accounts), 0o600)
     _write(making / "genesis.json", document, 0o644)
     _sync(making)
+
+
+def _classical_account() -> ClassicalAccount:
+    secret = entropy(32)
+    public_key: bytes = coincurve.PrivateKey(secret).public_key.format(compressed=False)
+    return ClassicalAccount(address=_text(keccak256(public_key[1:])[12:]), private_key=_text(secret))
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

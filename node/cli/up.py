@@ -1,0 +1,193 @@
+"""`merit up`: a development network in this process, with Ethereum JSON-RPC, until it is told to stop."""
+
+import asyncio
+import re
+import signal
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from node.cli.console import Json, print_json
+from node.errors import ConfigError
+
+if TYPE_CHECKING:
+    from chain.rpc.http import RpcServer
+    from node.network import LocalNetwork
+
+app = typer.Typer()
+
+DEFAULT_DIRECTORY: Final = Path(".merit/dev")
+DEFAULT_PORT: Final = 8545  # where Ethereum's tools look first
+_ACCOUNTS: Final = 5
+_FUND: Final = re.compile(r"(0x[0-9a-fA-F]{40})=([0-9]{1,20}(?:\.[0-9]{1,18})?)")
+
+
+@app.command()
+def up(
+    *,
+    validators: Annotated[
+        int | None, typer.Option(min=1, max=64, help="How many validators run in this process. [default: 4]")
+    ] = None,
+    chain_id: Annotated[
+        int | None, typer.Option(min=1, max=2**53 - 1, help="The chain id that transactions bind. [default: 19781]")
+    ] = None,
+    block_time: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds between two blocks, at least; 0: as transactions come.")
+    ] = 0.0,
+    empty_blocks: Annotated[
+        bool, typer.Option("--empty-blocks", help="Make blocks without transactions too, every block time (or second).")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where JSON-RPC listens on 127.0.0.1; 0 takes a free port.")
+    ] = DEFAULT_PORT,
+    classical: Annotated[
+        bool, typer.Option("--classical", help="Take secp256k1 transactions too, and make five funded accounts.")
+    ] = False,
+    fund: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS=AMOUNT", help="Give an address coins in the genesis document; repeatable."),
+    ] = None,
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where the network lives; it goes on from there the next time.")
+    ] = DEFAULT_DIRECTORY,
+    json: Json = False,
+) -> None:
+    """Start a development network with Ethereum JSON-RPC and keep it running.
+
+    What concerns the genesis document (validators, chain id, classical, empty blocks, fund) counts when the directory
+    is made; afterwards leave it out or repeat it.
+    """
+    from node.network import LocalNetwork  # noqa: PLC0415 - keeps --help quick
+
+    network = LocalNetwork(
+        directory,
+        validators=validators,
+        chain_id=chain_id,
+        block_interval=block_time,
+        classical=True if classical else None,
+        block_every_height=True if empty_blocks else None,
+        balances=dict(map(_funding, fund)) if fund else None,
+        accounts=_ACCOUNTS if classical else None,
+    )
+    asyncio.run(_serve(network, port, json=json))
+
+
+def _funding(text: str) -> tuple[bytes, int]:
+    """Read ADDRESS=AMOUNT, the amount in whole coins with up to 18 decimals."""
+    match = _FUND.fullmatch(text)
+    if match is None:
+        message = f"--fund {text}: expected ADDRESS=AMOUNT, such as 0x{'ab' * 20}=1000.5 (coins)"
+        raise ConfigError(message)
+    return bytes.fromhex(match[1][2:]), int(Decimal(match[2]).scaleb(18))
+
+
+async def _serve(network: "LocalNetwork", port: int, *, json: bool) -> None:
+    from chain.rpc.http import RpcServer  # noqa: PLC0415 - loads the web server
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    await network.start()
+    try:
+        server = RpcServer(network.dispatcher(), port=port)
+        await server.start()
+        try:
+            _announce(network, server, json=json)
+            await _until_stopped(network, stopping, quiet=json)
+        finally:
+            await server.stop()
+    finally:
+        await network.stop()
+    if not json:
+        typer.echo("stopped; the same command goes on from here")
+
+
+async def _until_stopped(network: "LocalNetwork", stopping: asyncio.Event, *, quiet: bool) -> None:
+    """Print a line per block until a signal comes; what stops the engine is raised."""
+    blocks = asyncio.create_task(_print_blocks(network, quiet=quiet))
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({blocks, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if blocks.done():
+        await blocks
+    blocks.cancel()
+
+
+async def _print_blocks(network: "LocalNetwork", *, quiet: bool) -> None:
+    eth = network.web3().eth
+    printed = int(eth.block_number)
+    async for _ in network.engine.subscribe():
+        while not quiet and printed < eth.block_number:
+            printed += 1
+            block = eth.get_block(printed)
+            height = int.from_bytes(block["extraData"], "big")
+            typer.echo(
+                f"height {height}  block {printed}  {len(block['transactions'])} tx  {block['gasUsed']:,} gas  "
+                f"0x{block['hash'].hex()}  {_clock_time(block['timestamp'])}"
+            )
+
+
+def _clock_time(seconds: int) -> str:
+    minutes, second = divmod(seconds % 86_400, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d} UTC"
+
+
+def _announce(network: "LocalNetwork", server: "RpcServer", *, json: bool) -> None:
+    from contracts import addresses  # noqa: PLC0415 - keeps --help quick
+
+    genesis = network.genesis
+    contracts = {
+        name: f"0x{address.hex()}"
+        for name, address in (
+            ("registry", addresses.REGISTRY),
+            ("token", addresses.TOKEN),
+            ("ledger", addresses.LEDGER),
+        )
+    }
+    governor = f"0x{genesis.governor.hex()}"
+    height = network.engine.height
+    accounts = [{"address": account.address, "private_key": account.private_key} for account in network.accounts()]
+    if json:
+        print_json(
+            {
+                "rpc": server.url,
+                "chain_id": genesis.chain_id,
+                "name": genesis.name,
+                "genesis_hash": network.genesis_hash,
+                "height": height,
+                "block": network.web3().eth.block_number,
+                "validators": network.validators,
+                "classical": genesis.classical,
+                "directory": str(network.directory),
+                "contracts": contracts,
+                "governor": {
+                    "address": governor,
+                    "key": str(network.governor_key_path),
+                    "password_file": str(network.password_path),
+                },
+                "accounts": accounts,
+            }
+        )
+        return
+    begun = "new" if network.created else f"goes on at height {height}"
+    lines = [
+        f"Merit development network, {begun}",
+        "",
+        f"  JSON-RPC      {server.url}",
+        f"  Chain id      {genesis.chain_id} ({genesis.chain_id:#x}), {genesis.name}",
+        f"  Genesis hash  0x{network.genesis_hash.hex()}",
+        f"  Validators    {network.validators}, votes signed with ML-DSA-65",
+        f"  Directory     {network.directory}",
+        *(f"  {name.capitalize():13} {address}" for name, address in contracts.items()),
+        f"  Governor      {governor}",
+        f"                key {network.governor_key_path}, password in {network.password_path}",
+    ]
+    if accounts:
+        lines += ["", "  Accounts (secp256k1, 10,000 coins each, for development only): address, private key"]
+        lines += [f"  {account['address']}  {account['private_key']}" for account in accounts]
+    elif not genesis.classical:
+        lines += ["", "  Transactions are signed with ML-DSA (chain/rpc/README.md); --classical takes secp256k1 too"]
+    typer.echo("\n".join([*lines, ""]))
