@@ -207,6 +207,7 @@ def verify_next(
     header: Header,
     commit: Commit,
     *,
+    last_commit: Commit | None = None,
     app_hash: bytes | None = None,
     last_results_hash: bytes | None = None,
     next_validators: ValidatorSet | None = None,
@@ -215,8 +216,10 @@ def verify_next(
     """Return the trust in the height after `trusted`.
 
     The header must commit to the block, the commit and the next validators of the height before, and its time must be
-    the median that follows from that commit. `app_hash` and `last_results_hash`, where the caller has executed the
-    height before, must be what the header says. `next_validators` is needed when the header announces others.
+    the median that follows from that commit. `last_commit` is the one that the block carries, where it may hold other
+    votes for the same block than `trusted.commit`; it is verified. `app_hash` and `last_results_hash`, where the caller
+    has executed the height before, must be what the header says. `next_validators` is needed when the header announces
+    others.
 
     Raises CertificateError or BrokenChainError.
     """
@@ -225,11 +228,16 @@ def verify_next(
         raise errors.HeightGapError(header.height, before.height + 1)
     if header.last_block_id != trusted.commit.block_id:
         raise errors.WrongLastBlockError(header.height, trusted.commit.block_id.hash, header.last_block_id.hash)
-    if header.last_commit_hash != commit_hash(trusted.commit):
-        raise errors.WrongLastCommitError(header.height, commit_hash(trusted.commit), header.last_commit_hash)
+    last = trusted.commit if last_commit is None else last_commit
+    if header.last_commit_hash != commit_hash(last):
+        raise errors.WrongLastCommitError(header.height, commit_hash(last), header.last_commit_hash)
+    if last != trusted.commit:
+        if last.block_id != trusted.commit.block_id:
+            raise errors.WrongLastBlockError(header.height, trusted.commit.block_id.hash, last.block_id.hash)
+        verify_commit(before, last, trusted.validators, before.chain_id, pool=pool)
     if header.validators_hash != before.next_validators_hash:
         raise errors.UnexpectedValidatorsError(header.height, before.next_validators_hash, header.validators_hash)
-    due = median_time(trusted.commit, trusted.validators)
+    due = median_time(last, trusted.validators)
     if header.time != due or header.time <= before.time:
         raise errors.WrongTimeError(header.height, f"{due} and after {before.time}", str(header.time))
     verify_commit(header, commit, trusted.next_validators, before.chain_id, pool=pool)

@@ -255,7 +255,7 @@ class EmbeddedEngine:
         votes = {replica.address: replica.vote(block, block_id, round_) for replica in accepting}
         slots = tuple(votes.get(address, light.ABSENT) for address in self.validator_set.addresses)
         commit = light.Commit(height, round_, block_id, slots)
-        trusted = running[0].follow(block.header, commit, self._executor)
+        trusted = running[0].follow(block, commit, self._executor)
         outcomes: dict[bytes, Outcome] = {}
         for replica in running:
             outcomes[replica.address] = replica.execute(block)

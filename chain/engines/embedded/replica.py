@@ -18,6 +18,7 @@ from chain.engines.base import last_results_hash
 from chain.engines.embedded.signer import Signer
 from chain.engines.embedded.store import Outcome
 from chain.light import Height
+from chain.light.errors import CertificateError
 from chain.validators import CONSENSUS_PARAMS, genesis_time, genesis_validators, transaction_bytes_max
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Replica:
     def recover(self) -> None:
         """Bring the application to the engine store's height, and remember where both stand.
 
-        Raises ApplicationAheadError, ReplayError, or what is wrong with the newest certificate.
+        Raises ApplicationAheadError, ReplayError, CorruptRecordError, or the LightError of the newest height or of one
+        that is replayed.
         """
         stored = self.store.height
         info = self.application.info()
@@ -85,13 +87,15 @@ class Replica:
             if self.outcome.app_hash != recorded.app_hash:
                 raise errors.ReplayError(self.address, stored, recorded.app_hash, self.outcome.app_hash)
             self.outcome = recorded
-            header, commit = self.store.header(stored), self.store.commit(stored)
-            light.verify_commit(header, commit, self.validators, self._genesis.name)
-            self._trusted = light.Trusted(header, commit, self.validators, self.validators)
+            block, commit = self.store.block(stored), self.store.commit(stored)
+            light.verify_commit(block.header, commit, self.validators, self._genesis.name)
+            light.verify_block(block, commit.block_id)
+            self._trusted = light.Trusted(block.header, commit, self.validators, self.validators)
 
     def _replay(self, height: Height) -> None:
-        recorded = self.store.outcome(height)
-        outcome = self.execute(self.store.block(height))
+        recorded, block = self.store.outcome(height), self.store.block(height)
+        light.verify_block(block, self.store.commit(height).block_id)
+        outcome = self.execute(block)
         for was, now in (
             (recorded.app_hash, outcome.app_hash),
             (recorded.results_hash, outcome.results_hash),
@@ -108,21 +112,35 @@ class Replica:
         found = len(light.encode_txs(txs))
         if found > allowed:
             raise errors.ProposalTooLargeError(Height(self.height + 1), allowed, found)
-        return self._block(txs, self.address)
+        last_commit = self._trusted.commit if self._trusted else light.EMPTY_COMMIT
+        return self._block(txs, self.address, last_commit)
 
     def accepts(self, block: light.Block) -> bool:
-        """Tell whether `block` is what may follow here: each field of its header, and its transactions."""
-        expected = self._block(block.txs, block.header.proposer_address)
-        return block == expected and self.application.process_proposal(block.txs)
+        """Tell whether `block` is what may follow here: its last commit, each field of its header, its transactions."""
+        return (
+            self._accepts_last_commit(block.last_commit)
+            and block == self._block(block.txs, block.header.proposer_address, block.last_commit)
+            and self.application.process_proposal(block.txs)
+        )
 
-    def _block(self, txs: tuple[bytes, ...], proposer: bytes) -> light.Block:
+    def _accepts_last_commit(self, commit: light.Commit) -> bool:
+        """Tell whether a commit proves the height before: any quorum's votes for the block decided here will do."""
         before = self._trusted
-        last_commit = before.commit if before else light.EMPTY_COMMIT
+        if before is None or commit == before.commit:
+            return commit == (before.commit if before else light.EMPTY_COMMIT)
+        try:
+            light.verify_commit(before.header, commit, before.validators, self._genesis.name)
+        except CertificateError:
+            return False
+        return commit.block_id == before.commit.block_id
+
+    def _block(self, txs: tuple[bytes, ...], proposer: bytes, last_commit: light.Commit) -> light.Block:
+        before = self._trusted
         header = light.Header(
             app_version=self._genesis.versions.execution,
             chain_id=self._genesis.name,
             height=Height(self.height + 1),
-            time=light.median_time(before.commit, before.validators) if before else genesis_time(self._genesis),
+            time=light.median_time(last_commit, before.validators) if before else genesis_time(self._genesis),
             last_block_id=last_commit.block_id,
             last_commit_hash=light.commit_hash(last_commit),
             data_hash=light.data_hash(txs),
@@ -150,11 +168,11 @@ class Replica:
         finalized = self.application.finalize_block(block.header.height, time, block.txs)
         return Outcome(finalized.app_hash, last_results_hash(finalized.results))
 
-    def follow(self, header: light.Header, commit: light.Commit, pool: Executor | None = None) -> light.Trusted:
-        """Verify a header and its commit against all that is known here; raises LightError."""
+    def follow(self, block: light.Block, commit: light.Commit, pool: Executor | None = None) -> light.Trusted:
+        """Verify a block's header, its commit and its last commit against all that is known here; raises LightError."""
         if self._trusted is None:
             return light.verify_first(
-                header,
+                block.header,
                 commit,
                 self.validators,
                 self._genesis.name,
@@ -164,8 +182,9 @@ class Replica:
             )
         return light.verify_next(
             self._trusted,
-            header,
+            block.header,
             commit,
+            last_commit=block.last_commit,
             app_hash=self.outcome.app_hash,
             last_results_hash=self.outcome.results_hash,
             pool=pool,
@@ -182,6 +201,6 @@ class Replica:
 
         Raises LightError.
         """
-        trusted = self.follow(block.header, commit)
+        trusted = self.follow(block, commit)
         light.verify_block(block, commit.block_id)
         self.decide(block, self.execute(block), trusted)

@@ -4,7 +4,7 @@ One LMDB environment per validator. Keys: one byte for the kind of record, then 
 
     h  header        CometBFT's Header; above the decided height: the block that the last vote is for
     t  transactions  CometBFT's Data; likewise
-    c  commit        CometBFT's Commit that decided the height
+    c  commit        CometBFT's Commit that decided the height: the one that the next block carries, once there is one
     r  result        results hash (32 bytes), then the app hash after the height
     v  vote          the last vote: height, round, kind, sign bytes, signature; with a SHA-256 over all of it
     m  format, genesis digest, decided height
@@ -91,6 +91,14 @@ class EngineStore:
             environment = lmdb.open(str(self.path), map_size=MAP_BYTES, max_readers=16)
         except lmdb.Error as error:
             raise errors.UnknownFormatError(self.path, FORMAT.decode(), str(error)) from None
+        try:
+            self._check(environment, genesis_digest)
+        except BaseException:
+            environment.close()
+            raise
+        return environment
+
+    def _check(self, environment: lmdb.Environment, genesis_digest: bytes) -> None:
         with environment.begin(write=True) as transaction:
             found = transaction.get(b"m/format")
             if found is None and transaction.stat()["entries"] == 0:
@@ -101,7 +109,6 @@ class EngineStore:
                 raise errors.UnknownFormatError(self.path, FORMAT.decode(), repr(found))
             elif (stored := transaction.get(b"m/genesis", b"")) != genesis_digest:
                 raise errors.OtherGenesisError(self.path, genesis_digest, stored)
-        return environment
 
     def close(self) -> None:
         """Close the database and let another process open it."""
@@ -225,10 +232,13 @@ class EngineStore:
 
 def _block_records(block: light.Block) -> list[tuple[bytes, bytes]]:
     height = block.header.height
-    return [
+    records = [
         (_key(b"h", height), light.encode_header(block.header)),
         (_key(b"t", height), light.encode_txs(block.txs)),
     ]
+    if height > 1:  # of all the commits that prove the height before, the one in the block is everybody's
+        records.append((_key(b"c", Height(height - 1)), light.encode_commit(block.last_commit)))
+    return records
 
 
 def _key(kind: bytes, height: Height) -> bytes:

@@ -5,16 +5,18 @@ import hashlib
 import heapq
 import itertools
 import json
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import coroutine
 from typing import Any, TypeVar
 
+from chain import light
 from chain.application import CheckResult, Code, Finalized, Info, Timestamp, TxResult
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.engines.embedded import EmbeddedEngine, EngineStore, Validator
 from chain.genesis import Genesis, Hex, ValidatorEntry
+from chain.validators import genesis_time, genesis_validators
 
 GENESIS_SECONDS = 1_700_000_000
 
@@ -100,23 +102,24 @@ class Counter:
     def total(self) -> int:
         return self._read()[1]
 
-    def _hash(self, total: int) -> bytes:
+    @staticmethod
+    def hash_of(total: int) -> bytes:
         return hashlib.sha256(b"total %d" % total).digest()
 
     def info(self) -> Info:
         height, total = self._read()
-        return Info(height, self._hash(total) if height else b"")
+        return Info(height, self.hash_of(total) if height else b"", (1, 1, 1))
 
     def init_chain(self, genesis: Genesis) -> bytes:
         self.calls.append(f"init {genesis.name}")
-        return self._hash(0)
+        return self.hash_of(0)
 
     def check_tx(self, raw: bytes, *, recheck: bool = False) -> CheckResult:
         if recheck:
             self.calls.append(f"recheck {raw.decode()}")
         if raw[:1] == b"+" or raw == b"!":
-            return CheckResult(Code.OK, hash=hashlib.sha256(raw).digest())
-        return CheckResult(Code.MALFORMED, f"{raw!r} is not a number to add")
+            return CheckResult(Code.OK, "", hashlib.sha256(raw).digest())
+        return CheckResult(Code.MALFORMED, f"{raw!r} is not a number to add", b"")
 
     def prepare_proposal(self, transactions: Sequence[bytes], max_bytes: int) -> list[bytes]:
         """Take what fits; `+later...` waits for ever, as a transaction after a gap would."""
@@ -143,7 +146,7 @@ class Counter:
             code = Code.REVERTED if number is None else Code.OK
             results.append(TxResult(code, "", hashlib.sha256(raw).digest(), gas_used=len(raw)))
         self._pending = height, total + (self.bias if transactions else 0)
-        return Finalized(height, self._hash(self._pending[1]), tuple(results), None)
+        return Finalized(height, self.hash_of(self._pending[1]), tuple(results), None)
 
     def commit(self) -> None:
         assert self._pending is not None
@@ -182,27 +185,26 @@ class Network:
         self.clock = VirtualClock()
         self.applications: list[Counter] = []
         self.stores: list[EngineStore] = []
-        self.engine = self._open()
+        self.engine = self._open(range(len(powers)))
 
-    def _open(self) -> EmbeddedEngine:
+    def _open(self, numbers: Iterable[int]) -> EmbeddedEngine:
         self.applications, self.stores = [], []
-        for number in range(len(self.powers)):
+        validators = []
+        for number in numbers:
             directory = self.path / f"node{number}"
             self.stores.append(EngineStore(directory / "engine", self.genesis.digest()))
             self.applications.append(Counter(directory / "counter.json"))
-        validators = [
-            Validator(KEYS[number], application, store)
-            for number, (application, store) in enumerate(zip(self.applications, self.stores, strict=True))
-        ]
+            validators.append(Validator(KEYS[number], self.applications[-1], self.stores[-1]))
         return EmbeddedEngine(validators, self.genesis, self.clock, **self.options)
 
     def close(self) -> None:
         for store in self.stores:
             store.close()
 
-    def reopen(self) -> EmbeddedEngine:
-        self.close()
-        self.engine = self._open()
+    def reopen(self, numbers: Iterable[int] | None = None) -> EmbeddedEngine:
+        """Restart with all validators, or only with some."""
+        self.close()  # twice is harmless
+        self.engine = self._open(range(len(self.powers)) if numbers is None else numbers)
         return self.engine
 
     @property
@@ -212,6 +214,35 @@ class Network:
     @property
     def heights(self) -> list[int]:
         return [store.height for store in self.stores]
+
+    def hashes(self, height: int) -> set[bytes]:
+        """The header hashes that the open stores hold for a height."""
+        return {
+            light.header_hash(store.header(light.Height(height))) for store in self.stores if store.height >= height
+        }
+
+    def verify(self, store: EngineStore) -> int:
+        """Follow one store from the genesis document on, as an auditor does; return the height reached."""
+        trusted: light.Trusted | None = None
+        validators = genesis_validators(self.genesis)
+        for height in map(light.Height, range(1, store.height + 1)):
+            header, commit = store.header(height), store.commit(height)
+            light.verify_block(store.block(height), commit.block_id)
+            if trusted is None:
+                trusted = light.verify_first(
+                    header,
+                    commit,
+                    validators,
+                    self.genesis.name,
+                    genesis_time=genesis_time(self.genesis),
+                    app_hash=Counter.hash_of(0),
+                )
+            else:
+                before = store.outcome(light.Height(height - 1))
+                trusted = light.verify_next(
+                    trusted, header, commit, app_hash=before.app_hash, last_results_hash=before.results_hash
+                )
+        return trusted.header.height if trusted else 0
 
 
 @contextmanager

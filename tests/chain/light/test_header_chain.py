@@ -82,6 +82,29 @@ def test_the_result_of_execution_is_compared_where_it_is_known() -> None:
         verify_successor(header, last_results_hash=light.results_hash([light.TxResult(1)]))
 
 
+def test_a_block_may_carry_another_quorums_votes_for_the_block_before() -> None:
+    header, _ = first()
+    flags = (light.BlockIdFlag.COMMIT, light.BlockIdFlag.COMMIT, light.BlockIdFlag.COMMIT, light.BlockIdFlag.ABSENT)
+    carried = make_commit(header, FOUR, flags)
+    following = successor(header, carried)
+    commit = make_commit(following, FOUR)
+    with pytest.raises(errors.WrongLastCommitError):
+        light.verify_next(trusted(), following, commit)
+    assert light.verify_next(trusted(), following, commit, last_commit=carried).header == following
+    forged = replace(carried, signatures=(*carried.signatures[:2], *first()[1].signatures[2:]))
+    stolen = successor(header, forged)
+    with pytest.raises(errors.BadSignatureError):
+        light.verify_next(trusted(), stolen, make_commit(stolen, FOUR), last_commit=replace(forged, round=1))
+
+
+def test_a_block_cannot_carry_votes_for_another_block() -> None:
+    header, commit = first()
+    foreign = make_commit(make_header(FOUR, app_hash=b"\x02" * 32), FOUR)
+    following = successor(header, foreign, last_block_id=commit.block_id)
+    with pytest.raises(errors.WrongLastBlockError):
+        light.verify_next(trusted(), following, make_commit(following, FOUR), last_commit=foreign)
+
+
 def test_a_time_that_does_not_rise_is_refused() -> None:
     header, commit = first()
     stale = light.Trusted(replace(header, time=light.Timestamp(GENESIS_TIME.seconds + 2)), commit, FOUR, FOUR)
