@@ -18,12 +18,14 @@ from typing import Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from node.run.amounts import TOKEN_DECIMALS
 from node.run.history import PPB, ClientSummary, History
 
 _SIZE_INCHES = (5.8, 3.8)
+_MARGIN_INCHES = 0.08
 _DOTS_PER_INCH = 200
 _TEXT_POINTS = 9.5
 _MOST_MARKED_POINTS = 80
@@ -106,13 +108,15 @@ def rewards(history: History, palette: Palette) -> Figure:
     counts = axes.twinx()
     size = 4.5 if len(clients) <= _MOST_NAMED_CLIENTS else 2.2
     consumed = [client.records for client in clients]
-    counts.plot(places, consumed, "D", color=palette.second, markersize=size, markeredgewidth=0)
+    counts.plot(places, consumed, "D", color=palette.second, markersize=size, markeredgecolor=palette.paper)
     counts.set_ylabel("consumed records", color=palette.second)
     counts.set_ylim(0, max(*consumed, 0, 1) * 1.3)
     counts.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     counts.tick_params(axis="y", colors=palette.second, length=0)
     counts.spines[:].set_visible(False)
-    axes.plot([], [], "D", color=palette.second, markersize=4.5, markeredgewidth=0, label="consumed records")
+    axes.plot(
+        [], [], "D", color=palette.second, markersize=4.5, markeredgecolor=palette.paper, label="consumed records"
+    )
     _legend(axes, palette, "upper right")
     return figure
 
@@ -186,7 +190,7 @@ def theta(history: History, palette: Palette) -> Figure:
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlabel("round")
-    axes.set_ylabel("theta (share of the direction)")
+    axes.set_ylabel("theta (0 to 1)")
     _legend(axes, palette, "upper right")
     return figure
 
@@ -219,9 +223,15 @@ def png(plot: Plot, history: History, path: Path) -> None:
 
 
 def _style(salt: str) -> AbstractContextManager[None]:
-    """Settings that matplotlib takes from nowhere else; back to what they were on leaving."""
+    """Set what matplotlib takes from its settings only; on leaving they are what they were."""
     return mpl.rc_context(
-        {"font.size": _TEXT_POINTS, "hatch.linewidth": 0.8, "svg.fonttype": "none", "svg.hashsalt": salt}
+        {
+            "font.size": _TEXT_POINTS,
+            "hatch.linewidth": 0.8,
+            "svg.fonttype": "none",
+            "svg.hashsalt": salt,
+            "text.parse_math": False,
+        }
     )
 
 
@@ -231,7 +241,8 @@ def _opening(description: str) -> str:
 
 
 def _canvas() -> Figure:
-    return Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=_MARGIN_INCHES, w_pad=_MARGIN_INCHES)
+    return Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout=layout)
 
 
 def _figure(palette: Palette) -> tuple[Figure, Axes]:

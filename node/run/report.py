@@ -1,0 +1,305 @@
+"""The report of a run: one page that needs nothing but itself, its numbers as JSON, and three plots as images."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from node.errors import RunDirectoryError
+from node.run.amounts import data_size, duration, tokens, tokens_exact
+from node.run.events import AuditVerdict, EventLog, RunStarted
+from node.run.history import PPB, ClientSummary, History
+
+if TYPE_CHECKING:
+    from node.run.plots import Plot
+
+EVENTS_FILE = "events.jsonl"
+AUDIT_FILE = "audit.json"
+REPORT_FORMAT = 1
+MOST_ROUNDS_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line that the page proposes, and what it is good for."""
+
+    line: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    name: str
+    value: str
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    title: str
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class _RoundRow:
+    """A round as the page shows it; `kind` is paid, unpaid or void."""
+
+    number: int
+    kind: str
+    records: str
+    theta: str
+    delay: str
+    reward: str
+    accuracy: str
+    height: int
+    clients: str
+
+
+def write_report(directory: Path, commands: Sequence[Command] | None = None) -> Path:
+    """Write `report/` into a run directory from its event log and, if it is there, its `audit.json`.
+
+    The report holds `index.html`, `report.json`, `accuracy.png`, `rewards.png` and `staleness.png`. It may be written
+    while the run goes on, and again at any time.
+
+    Args:
+        directory: the run directory.
+        commands: what the page proposes to do next; audit, rewards and going on with the run by default.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        RunDirectoryError: no run was started there, or its log or its audit.json is unreadable.
+
+    """
+    history = History(EventLog(directory / EVENTS_FILE).read())
+    if history.started is None:
+        message = f"{directory} holds no run: start one with merit run --dir {directory}"
+        raise RunDirectoryError(message)
+    audit = _read_audit(directory / AUDIT_FILE) or history.audit
+    chosen = default_commands(directory, history.started) if commands is None else commands
+    report = directory / "report"
+    report.mkdir(exist_ok=True)
+    from node.run import plots  # noqa: PLC0415 - matplotlib takes half a second to load
+
+    images = {"accuracy": plots.accuracy, "rewards": plots.rewards, "staleness": plots.staleness}
+    for name, plot in images.items():
+        plots.png(plot, history, report / f"{name}.png")
+    numbers = msgspec.to_builtins(_numbers(history, audit), str_keys=True)
+    (report / "report.json").write_bytes(msgspec.json.encode(numbers, order="sorted") + b"\n")
+    page = report / "index.html"
+    page.write_text(_page(history, history.started, audit, chosen), encoding="utf-8")
+    return page
+
+
+def default_commands(directory: Path, started: RunStarted) -> list[Command]:
+    """Return what anybody can do with a run directory, as lines for a shell."""
+    place = shlex.quote(str(directory))
+    return [
+        Command(
+            f"merit audit {place} --genesis {shlex.quote(started.genesis_hash)}", "replay everything, trust nobody"
+        ),
+        Command(f"merit rewards {place}", "who was paid what, round by round"),
+        Command(f"merit run --resume {place}", "go on where the run stopped"),
+    ]
+
+
+def _read_audit(path: Path) -> AuditVerdict | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=AuditVerdict)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        message = f"{path} is no audit's verdict ({error}): run the audit again"
+        raise RunDirectoryError(message) from error
+
+
+# -- the numbers --------------------------------------------------------------------------------------------------
+
+
+def _numbers(history: History, audit: AuditVerdict | None) -> dict[str, object]:
+    """Everything that the page shows and more; amounts in wei as decimal strings, thetas in parts per billion."""
+    check = history.reward_check()
+    return {
+        "format": REPORT_FORMAT,
+        "run": history.started,
+        "seconds": history.seconds,
+        "resumed_at": history.resumed_at,
+        "finished": history.finished,
+        "audit": audit,
+        "updates": history.updates,
+        "credited_wei": str(history.credited_wei),
+        "reward_check": {
+            **asdict(check),
+            "base_wei": _decimal(check.base_wei),
+            "owed_wei": str(check.owed_wei),
+            "credited_wei": str(check.credited_wei),
+            "ledger_wei": _decimal(check.ledger_wei),
+            "holds": check.holds,
+        },
+        "clients": [{**asdict(client), "reward_wei": str(client.reward_wei)} for client in history.clients()],
+        "rounds": history.rounds,
+        "accuracy": history.accuracies,
+        "refused": history.refused,
+        "skipped": history.skipped,
+        "delays": Counter(record.delay for record in history.records),
+    }
+
+
+def _decimal(amount: int | None) -> str | None:
+    return None if amount is None else str(amount)
+
+
+# -- the page -----------------------------------------------------------------------------------------------------
+
+
+def _page(history: History, started: RunStarted, audit: AuditVerdict | None, commands: Sequence[Command]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - not needed to make plots
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"tokens": tokens, "tokens_exact": tokens_exact, "duration": duration, "size": data_size}
+    clients = history.clients()
+    return environment.get_template("report.html").render(
+        run=started,
+        finished=history.finished,
+        resumed=len(history.resumed_at),
+        audit=audit,
+        tiles=_tiles(history, started),
+        check=history.reward_check(),
+        drawings=_drawings(history, clients),
+        clients=clients,
+        credited=history.credited_wei,
+        best_paid=max((client.reward_wei for client in clients), default=0),
+        rounds=[_round_row(history, index) for index in range(min(len(history.rounds), MOST_ROUNDS_SHOWN))],
+        rounds_in_all=len(history.rounds),
+        refused=sorted(history.refused.items()),
+        skipped=sorted(history.skipped.items()),
+        commands=commands,
+        slow=[client.client for client in clients if client.slow],
+    )
+
+
+def _tiles(history: History, started: RunStarted) -> list[_Tile]:
+    rounds, finished, newest = history.rounds, history.finished, history.newest_accuracy
+    void = sum(not done.agreed for done in rounds)
+    unpaid = sum(done.agreed and not done.paid for done in rounds)
+    exceptions = [f"{count} {word}" for count, word in ((void, "void"), (unpaid, "unpaid")) if count]
+    last = finished.accuracy if finished is not None else None
+    if last is None and newest is not None:
+        last = newest.accuracy
+    best = max((point.accuracy for point in history.accuracies), default=None)
+    paid = len(rounds) - void - unpaid
+    blocks = finished.blocks if finished is not None else max((done.height for done in rounds), default=0)
+    pace = f"{60 * len(rounds) / history.seconds:.1f} rounds a minute" if rounds and history.seconds else "no round yet"
+    return [
+        _Tile(
+            "Test accuracy",
+            "not measured" if last is None else f"{last:.1%}",
+            "" if best is None else f"best {best:.1%}, of {len(history.accuracies)} versions",
+        ),
+        _Tile("Rounds", f"{len(rounds):,}", ", ".join([f"of {started.rounds:,} planned", *exceptions])),
+        _Tile("Updates", f"{history.updates:,}", "signed, recorded, scored"),
+        _Tile("Paid", tokens(history.credited_wei), f"tokens, in {paid:,} paid round{'' if paid == 1 else 's'}"),
+        _Tile("Blocks", f"{blocks:,}", f"agreed by {started.edge_servers} edge servers"),
+        _Tile("Time", duration(history.seconds), pace),
+    ]
+
+
+def _drawings(history: History, clients: Sequence[ClientSummary]) -> list[_Drawing]:
+    from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
+
+    from node.run import plots  # noqa: PLC0415 - matplotlib takes half a second to load
+
+    planned: list[tuple[str, Plot, str, str]] = [
+        ("accuracy", plots.accuracy, "Test accuracy over time", _accuracy_caption(history)),
+        ("rewards", plots.rewards, "Reward per client", _rewards_caption(clients)),
+        ("staleness", plots.staleness, "Staleness", _staleness_caption(history)),
+        ("theta", plots.theta, "Theta per round", _theta_caption(history)),
+    ]
+    return [
+        # what `svg` returns is ours: numbers, and the title that it escapes itself
+        _Drawing(title, Markup(plots.svg(plot, history, name, title)), caption)  # noqa: S704 - see above
+        for name, plot, title, caption in planned
+    ]
+
+
+def _accuracy_caption(history: History) -> str:
+    points = history.accuracies
+    if not points:
+        return "No version was measured."
+    final = points[-1]
+    near = next(point for point in points if point.accuracy >= 0.95 * final.accuracy)
+    text = f"Version {final.version} classifies {final.accuracy:.1%} of the test set"
+    if near.version == final.version:
+        return f"{text}."
+    return f"{text}; version {near.version} came within 5% of that after {duration(near.seconds)}."
+
+
+def _rewards_caption(clients: Sequence[ClientSummary]) -> str:
+    if not any(client.reward_wei for client in clients):
+        return "Nobody was paid."
+    best = clients[0]
+    text = f"Client {best.client} earned most: {tokens(best.reward_wei)} tokens for {_number(best.records, 'record')}"
+    slow = [client.reward_wei for client in clients if client.slow]
+    others = [client.reward_wei for client in clients if not client.slow]
+    if not slow or not others:
+        return f"{text}."
+    means = f"{tokens(sum(slow) // len(slow))} tokens each, the others {tokens(sum(others) // len(others))}"
+    return f"{text}. The slow clients earned {means} on average."
+
+
+def _staleness_caption(history: History) -> str:
+    delays = [record.delay for record in history.records]
+    if not delays:
+        return "No record was consumed."
+    fresh = sum(delay == 0 for delay in delays) / len(delays)
+    return (
+        f"{fresh:.0%} of the records were trained on the version that their round replaced; "
+        f"the mean delay is {fmean(delays):.2f} versions, the longest {max(delays)}."
+    )
+
+
+def _theta_caption(history: History) -> str:
+    thetas = [record.theta_ppb / PPB for done in history.rounds if done.agreed for record in done.records]
+    if not thetas:
+        return "No round was agreed."
+    nothing = sum(theta == 0 for theta in thetas)
+    return (
+        f"How far each update points along the round's sum: {fmean(thetas):.2f} on average. "
+        f"{_number(nothing, 'update')} scored 0 and earned nothing."
+    )
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _round_row(history: History, index: int) -> _RoundRow:
+    done = history.rounds[index]
+    thetas = [record.theta_ppb / PPB for record in done.records]
+    delays = [record.delay for record in done.records]
+    accuracy = history.accuracy_of(done.round)
+    kind = ("paid" if done.paid else "unpaid") if done.agreed else "void"
+    return _RoundRow(
+        number=done.round,
+        kind=kind,
+        records=f"{len(done.records)} of {done.phi}",
+        theta=f"{min(thetas):.3f} / {fmean(thetas):.3f} / {max(thetas):.3f}" if thetas and done.agreed else "",
+        delay=f"{fmean(delays):.1f} / {max(delays)}" if delays else "",
+        reward=tokens(int(done.reward_wei)) if done.paid else kind,
+        accuracy="" if accuracy is None else f"{accuracy:.1%}",
+        height=done.height,
+        clients=" ".join(str(record.client) for record in done.records),
+    )
