@@ -1,0 +1,16 @@
+"""Replays a network's whole history from what its members stored, and says what does not follow from it."""
+
+from node.audit.auditor import Auditor, audit_directory
+from node.audit.errors import AuditError, NotAuditableError
+from node.audit.report import AuditReport, Divergence, Part, Tally
+
+__all__ = [
+    "AuditError",
+    "AuditReport",
+    "Auditor",
+    "Divergence",
+    "NotAuditableError",
+    "Part",
+    "Tally",
+    "audit_directory",
+]

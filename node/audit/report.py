@@ -1,0 +1,188 @@
+"""What an audit says: what it verified, what it could not recompute, what diverges, and where that is.
+
+Divergence   something stored, agreed or paid is not what it must be: the audit fails
+Tally        a part of the audit: how many of what were verified, and the seconds that it took
+AuditReport  all of it; `lines` is for people, `to_json()` for programs
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+WHOLE: Final = "directory"
+"""Names what lies beside the stores."""
+
+
+class Part(StrEnum):
+    """What a divergence is about."""
+
+    GENESIS = "genesis document"
+    STORE = "store file"
+    HEADER = "header"
+    COMMIT = "commit"
+    LAST_COMMIT = "last commit"
+    TRANSACTIONS = "transaction list"
+    OUTCOME = "outcome"
+    VOTE = "last vote"
+    HEAD = "head"
+    EXECUTION = "app hash"
+    BLOCK = "block header"
+    TRANSACTION = "transaction"
+    RECEIPT = "receipt"
+    INDEX = "index entry"
+    STATE = "state"
+    META = "store's own entry"
+    RECORD = "record"
+    REFUSAL = "refused record"
+    BLOB = "blob"
+    HOLD = "hold"
+    JOB_FILE = "job file"
+    SELECTION = "selection"
+    INPUTS = "inputs"
+    GRAM = "gram"
+    THETAS = "thetas"
+    AGGREGATE = "aggregate"
+    MODEL = "model"
+    ATTESTATION = "attestation"
+    REWARD = "reward"
+    ESCROW = "escrow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """One thing that is not what it must be.
+
+    `store` names the store ("validator 2 engine", "edge 3 blobs", ...). `height` is the engine's height, `block` the
+    number of the ledger's block (the height of records and rounds); `job`, `round` and `client` where they apply.
+    """
+
+    store: str
+    part: Part
+    expected: str
+    found: str
+    height: int | None = None
+    block: int | None = None
+    job: int | None = None
+    round: int | None = None
+    client: int | None = None
+
+    def line(self) -> str:
+        """Say it in one line."""
+        places = (
+            ("height", self.height),
+            ("block", self.block),
+            ("job", self.job),
+            ("round", self.round),
+            ("client", self.client),
+        )
+        where = ", ".join([self.store, *(f"{name} {number}" for name, number in places if number is not None)])
+        return f"{where}: {self.part}: expected {self.expected}, found {self.found}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON has them."""
+        return {
+            "store": self.store,
+            "height": self.height,
+            "block": self.block,
+            "job": self.job,
+            "round": self.round,
+            "client": self.client,
+            "part": str(self.part),
+            "expected": self.expected,
+            "found": self.found,
+        }
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Sort by height; what has no height damages everything and comes first."""
+        return self.height is not None, self.height or 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one part of the audit verified: names and numbers, in the order in which they were counted first."""
+
+    name: str
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(self, what: str, number: int = 1) -> None:
+        """Count `number` more of `what`."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+    def line(self) -> str:
+        """Say it in one line."""
+        counted = ", ".join(f"{number:,} {what}" for what, number in self.counts.items()) or "nothing to verify"
+        return f"{self.name}: {counted} ({self.seconds:.2f} s)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """The outcome of an audit.
+
+    `trusted` tells whether the caller named the genesis hash: without one the audit shows only that the directory
+    agrees with itself. `head` is the hash of the newest verified header (SHA-256 Merkle root, 32 bytes), `height` its
+    height. `remarks` are true statements that leave the verdict alone: what was only checked by signature, what the
+    next header will commit to, members whose false statements the rules outvoted.
+    """
+
+    directory: str
+    genesis_hash: bytes
+    trusted: bool
+    head: bytes
+    height: int
+    tallies: tuple[Tally, ...]
+    remarks: tuple[str, ...]
+    divergences: tuple[Divergence, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing diverges."""
+        return not self.divergences
+
+    @property
+    def first(self) -> Divergence | None:
+        """The divergence at the lowest height, None if there is none."""
+        return min(self.divergences, key=lambda divergence: divergence.order, default=None)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in one line."""
+        if self.first is not None:
+            return f"DIVERGES: {self.first.line()}"
+        if self.trusted:
+            return f"OK: everything follows from genesis 0x{self.genesis_hash.hex()}"
+        return f"OK, self-consistent only: nobody vouched for genesis 0x{self.genesis_hash.hex()}; name it by --genesis"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was verified, what is to be known about it, each further divergence, and the verdict last."""
+        others = [divergence for divergence in self.divergences if divergence is not self.first]
+        return (
+            *(tally.line() for tally in self.tallies),
+            f"head: height {self.height}, 0x{self.head.hex()}",
+            *(f"note: {remark}" for remark in self.remarks),
+            *(f"also: {divergence.line()}" for divergence in others),
+            self.verdict,
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as JSON has it."""
+        return {
+            "ok": self.ok,
+            "trusted": self.trusted,
+            "directory": self.directory,
+            "genesis_hash": "0x" + self.genesis_hash.hex(),
+            "head": {"height": self.height, "hash": "0x" + self.head.hex()},
+            "verified": {tally.name: {**tally.counts, "seconds": round(tally.seconds, 3)} for tally in self.tallies},
+            "remarks": list(self.remarks),
+            "first": None if self.first is None else self.first.to_json(),
+            "divergences": [divergence.to_json() for divergence in self.divergences],
+        }
+
+
+def in_order(divergences: Iterable[Divergence]) -> tuple[Divergence, ...]:
+    """Sort divergences by height, each place once."""
+    unique: Mapping[Divergence, None] = dict.fromkeys(divergences)
+    return tuple(sorted(unique, key=lambda divergence: divergence.order))
