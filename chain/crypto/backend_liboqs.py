@@ -1,8 +1,8 @@
-"""ML-DSA by liboqs, three to eight times faster than `cryptography`, where its shared library is found.
+"""ML-DSA by liboqs, which signs eight times faster than `cryptography`, where its shared library is found.
 
 The library is opened with ctypes and not through `liboqs-python`: that package tries to download and build the C
 library when it is missing and ends the process when it cannot, needs a symbol that liboqs 0.13 lacks, and builds an
-object per call (see ADR-liboqs-by-ctypes.md beside this file).
+object per call (see ADR-liboqs.md beside this file).
 """
 
 import ctypes
