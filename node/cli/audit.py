@@ -1,0 +1,56 @@
+"""`merit audit`: replay a network's history from its stores."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.cli.console import Json, print_json
+
+app = typer.Typer()
+
+_HASH_BYTES = 32
+
+
+@app.command()
+def audit(
+    directory: Annotated[Path, typer.Argument(help="The directory of a run or of a development network.")],
+    *,
+    genesis: Annotated[str, typer.Option(metavar="HASH", help="The genesis hash that you trust.")] = "",
+    head: Annotated[str, typer.Option(metavar="HASH", help="A header or block that must be in every store.")] = "",
+    json: Json = False,
+) -> None:
+    """Replay a network's history from its stores; say what diverges.
+
+    Verifies each store by itself: every commit and signature, every block by executing it again, every record, blob,
+    round, model and reward. Exit code 0: all of it follows from the genesis document; 1: it does not.
+    """
+    trusted, newest = _hash(genesis, "--genesis"), _hash(head, "--head")
+    from node.audit import audit_directory  # noqa: PLC0415 - loads the EVM
+
+    def progress(part: str) -> None:
+        if not json:
+            typer.echo(f"auditing {part} ...", err=True)
+
+    report = audit_directory(directory, genesis_hash=trusted, head=newest, progress=progress)
+    if json:
+        print_json(report.to_json())
+    else:
+        for line in report.lines:
+            typer.echo(line)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _hash(text: str, option: str) -> bytes | None:
+    """Read a hash of 32 bytes in hexadecimal, None for an empty text."""
+    if not text:
+        return None
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        value = b""
+    if len(value) != _HASH_BYTES:
+        message = f"{text} is not a hash of {_HASH_BYTES} bytes in hexadecimal"
+        raise typer.BadParameter(message, param_hint=option)
+    return value
