@@ -12,7 +12,7 @@ from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3Exception
 
 from chain.crypto.schemes import SigningKey
-from chain.transaction import TransactionFields, sign_transaction
+from chain.transaction import Fields, sign_transaction
 from merit.clock import Clock
 
 RESEND_AFTER_S = 15.0
@@ -52,7 +52,7 @@ class MLDSASigner:
 
     def sign(self, *, nonce: int, to: bytes, data: bytes, gas: int) -> bytes:
         """Return the raw transaction; fees are 0."""
-        fields = TransactionFields(chain_id=self._chain_id, nonce=nonce, gas=gas, to=to, data=data)
+        fields = Fields(chain_id=self._chain_id, nonce=nonce, gas=gas, to=to, data=data)
         return sign_transaction(self._key, fields, self._genesis_hash, reference=self._reference)
 
 

@@ -555,8 +555,6 @@ class EdgeServer:
         dues = [entry.deadline + 1 for entry in log.undecided()]
         if log.has_candidates:
             dues.append(log.boundary_time + log.terms.max_wait)
-        if log.status is JobStatus.CLOSING:
-            dues.append(0)
         if dues and now >= min(dues) > self._follower.timestamp:
             self._send("tick", self._ledger.encode_tick(), _GAS_CALL)
 

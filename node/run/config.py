@@ -70,7 +70,8 @@ class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 PRESETS: dict[str, RunFile] = {
     "digits": RunFile(
         title="scikit-learn digits, 20 clients of two label shards each",
-        training=TrainingSpec(samples=20, epochs=5, batch=10, learning_rate=0.05),
+        rounds=40,
+        training=TrainingSpec(samples=20, epochs=5, batch=10, learning_rate=0.2),
         clients=Clients(slow=2, slow_factor=5.0),
         rules=Rules(aggregation="delta"),
     ),
@@ -82,7 +83,7 @@ PRESETS: dict[str, RunFile] = {
         data=Data(name="mnist"),
         clients=Clients(interval=2.0, spread=0.2, slow=2, slow_factor=10.0),
         rules=Rules(aggregation="delta"),
-        training=TrainingSpec(samples=500, epochs=1, batch=25, learning_rate=0.05),
+        training=TrainingSpec(samples=600, epochs=1, batch=20, learning_rate=0.1),
     ),
     "paper": RunFile(
         title="the preset of BFL-MEC (arXiv 2302.13258): two edge servers, 100 clients, N = 100, phi = 15",

@@ -29,7 +29,7 @@ from node.jobs import JobFile
 from node.rounds.attestation import decode_model
 from node.run.config import RunFile
 from node.run.events import Accuracy, EventLog
-from node.run.preparation import load_data, shares
+from node.run.preparation import leave, load_data, prepare, shares
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,6 +57,8 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
     genesis_hash: str
     ledger: str
     job: int
+    preparation: str
+    """Directory in which the job file and model 0 are left before the first line is printed."""
     password_file: str
     password: bytes = b""
     clients: list[ClientSpec]
@@ -120,6 +122,10 @@ async def main(spec: HostSpec, directory: Path) -> None:
     """Run every client until the job closes or standard input ends; their files lie in `directory`."""
     run, clock = spec.run, SystemClock()
     split = load_data(run)
+    job_file, model = prepare(run, split, tuple(client.member for client in spec.clients))
+    leave(Path(spec.preparation), job_file, model)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     module = models.build(run.model, features=split.train.features, classes=split.train.classes)
     events = EventLog(directory / "accuracy.jsonl")
     limits = httpx.Limits(max_connections=4 * len(spec.clients) + 4)

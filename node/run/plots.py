@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from node.run.amounts import TOKEN_DECIMALS
 from node.run.history import PPB, ClientSummary, History
 
-_SIZE_INCHES = (5.8, 3.8)
+_SIZE_INCHES = (5.2, 3.6)  # small, so that the text is still legible on a phone
 _MARGIN_INCHES = 0.08
 _DOTS_PER_INCH = 200
 _TEXT_POINTS = 9.5
@@ -106,9 +106,9 @@ def rewards(history: History, palette: Palette) -> Figure:
     axes.set_ylim(0, max(*amounts, 0.0, 1e-9) * 1.3)  # the legend stands above the bars
     _name_clients(axes, clients, "best paid first")
     counts = axes.twinx()
-    size = 4.5 if len(clients) <= _MOST_NAMED_CLIENTS else 2.2
+    size = 6.0 if len(clients) <= _MOST_NAMED_CLIENTS else 3.0
     consumed = [client.records for client in clients]
-    counts.plot(places, consumed, "D", color=palette.second, markersize=size, markeredgecolor=palette.paper)
+    counts.plot(places, consumed, "D", color=palette.second, markersize=size, markeredgecolor=palette.paper, markeredgewidth=0.7)
     counts.set_ylabel("consumed records", color=palette.second)
     counts.set_ylim(0, max(*consumed, 0, 1) * 1.3)
     counts.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -124,7 +124,7 @@ def rewards(history: History, palette: Palette) -> Figure:
 def staleness(history: History, palette: Palette) -> Figure:
     """Histogram of the delays of consumed records, and the average delay of each client."""
     figure = _canvas()
-    left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.25]})
+    left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.6]})
     _dress(left, palette)
     _dress(right, palette)
     delays = Counter(record.delay for record in history.records)

@@ -31,15 +31,14 @@ def shares(run: RunFile, split: Split) -> list[Indices]:
             return partition.dirichlet(labels, clients=clients, alpha=run.data.alpha, seed=run.seed)
 
 
-def prepare(run: RunFile, members: tuple[int, ...]) -> tuple[JobFile, bytes]:
-    """Return the job file and model 0's blob.
+def prepare(run: RunFile, split: Split, members: tuple[int, ...]) -> tuple[JobFile, bytes]:
+    """Return the job file and model 0's blob; `members` are the clients' ids.
 
     Raises:
         ConfigError: model 0 does not fit the fixed point.
         learner.errors.LearnerError: the data, the partition or the model cannot be made.
 
     """
-    split = load_data(run)
     sizes = [len(share) for share in shares(run, split)]
     module = models.build(
         run.model, features=split.train.features, classes=split.train.classes, seed=seed_of(run.seed, "model") >> 1
@@ -64,3 +63,10 @@ def prepare(run: RunFile, members: tuple[int, ...]) -> tuple[JobFile, bytes]:
         msg = f"model 0: {fixed.detail}"
         raise ConfigError(msg)
     return job_file, encode_model(fixed, bits)
+
+
+def leave(directory: Path, job_file: JobFile, model: bytes) -> None:
+    """Leave the job file and model 0 for the process that proposes the job."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "job.toml").write_bytes(job_file.encode())
+    (directory / "model-0.bin").write_bytes(model)

@@ -31,7 +31,7 @@ from node.edge.intake import Intake
 from node.edge.peers import DirectoryPeer
 from node.edge.server import EdgeServer, JobDesk
 from node.errors import RunDirectoryError
-from node.jobs import JobFile
+from node.jobs import decode_job_file
 from node.network import LocalNetwork, Membership
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.config import RunFile
@@ -141,9 +141,9 @@ class Session:
             self.genesis_hash = self.network.genesis_hash
             self._tell(self._started())
             urls = await self._start_edges(stack)
-            await self._open_job()
             host = await self._start_host(urls)
             stack.push_async_callback(self._stop_host, host)
+            await self._open_job(host)
             await self._train(host)
             await self._close_job()
             self.head = self.network.web3(0).eth.block_number
@@ -211,12 +211,16 @@ class Session:
             urls.append(http.url)
         return urls
 
-    async def _open_job(self) -> None:
+    async def _open_job(self, host: asyncio.subprocess.Process) -> None:
         """Create the job as its sponsor, unless an earlier life of this run did.
 
-        Returns when the edge servers have opened it.
+        Returns when the clients are ready and the edge servers have opened it.
         """
-        job_file, model = self._job_file()
+        if host.stdout is None or await host.stdout.readline() != b"ready\n":
+            await host.wait()
+            raise self._host_ended(host)
+        job_file = decode_job_file((self._preparation / "job.toml").read_bytes())
+        model = (self._preparation / "model-0.bin").read_bytes()
         self.data_sizes = {int(member): size for member, size in job_file.samples.items()}
         for edge in self.edges:
             edge.blobs.put(job_file.encode())
@@ -239,11 +243,15 @@ class Session:
             raise RunDirectoryError(msg)
         return desk is not None and desk.log.status is not JobStatus.PROPOSED
 
-    def _job_file(self) -> tuple[JobFile, bytes]:
-        """Return the canonical job file and model 0's blob."""
-        from node.run.preparation import prepare  # noqa: PLC0415 - loads torch
+    @property
+    def _preparation(self) -> Path:
+        return self.directory / "job"
 
-        return prepare(self.run_file, self.roles.clients)
+    def _host_ended(self, host: asyncio.subprocess.Process) -> RunDirectoryError:
+        log = self.directory / "clients" / "host.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = lines[-1] if lines else "it said nothing"
+        return RunDirectoryError(f"the clients' process ended with code {host.returncode}: {last} (see {log})")
 
     def _desk(self) -> JobDesk | None:
         return self.edges[0].jobs.get(JOB)
@@ -283,6 +291,7 @@ class Session:
             genesis_hash=self.network.genesis_hash.hex(),
             ledger=addresses.LEDGER.hex(),
             job=JOB,
+            preparation=str(self._preparation),
             password_file=str(self.network.password_path),
             clients=[
                 ClientSpec(
@@ -299,7 +308,13 @@ class Session:
         path.write_bytes(msgspec.json.encode(spec))
         with (path.parent / "host.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "node.run.host", str(path), stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log
+                sys.executable,
+                "-m",
+                "node.run.host",
+                str(path),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
             )
 
     @staticmethod
@@ -331,8 +346,7 @@ class Session:
 
         def enough() -> bool:
             if host.returncode is not None:
-                msg = f"the clients' process ended with code {host.returncode}: see {self.directory}/clients/host.log"
-                raise RunDirectoryError(msg)
+                raise self._host_ended(host)
             target = 0 < run.target_accuracy <= self.best_accuracy
             return target or self._reported >= run.rounds or self._closing()
 
