@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from chain import light
 from chain.engines import errors
@@ -23,7 +23,7 @@ from chain.light import Height
 from chain.validators import genesis_validators
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from concurrent.futures import Executor
 
     from chain.application import CheckResult
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chain.genesis import Genesis
     from merit.clock import Clock
 
+_T = TypeVar("_T")
 _LOGGER: Final = logging.getLogger(__name__)
 
 EMPTY_INTERVAL_S: Final = 5.0
@@ -62,7 +63,7 @@ class EmbeddedEngine:
         - `empty_interval`: seconds after which a height is made without transactions; 0 for never.
         - `batching`: seconds that a height waits for more transactions after the first.
         - `manual`: make heights only when `advance` is called.
-        - `executor`: threads for verifying votes.
+        - `executor`: threads for signing, for verifying votes and for writing engine stores, one per validator at best.
         """
         self.genesis = genesis
         self.validator_set = genesis_validators(genesis)
@@ -176,6 +177,7 @@ class EmbeddedEngine:
                 replica.running = True
         self._started = True
         self._last_height_at = self._clock.monotonic()
+        self._work_since = self._last_height_at if len(self._pool) else None
         if not self._manual:
             self._task = asyncio.create_task(self._run(), name=f"engine {self.chain_id}")
 
@@ -252,7 +254,7 @@ class EmbeddedEngine:
             return None  # what waits cannot go into a block yet: until more comes, there is nothing to do
         block, round_, accepting = chosen
         block_id = light.block_id(block)
-        votes = {replica.address: replica.vote(block, block_id, round_) for replica in accepting}
+        votes = await self._each(accepting, lambda replica: replica.vote(block, block_id, round_))
         slots = tuple(votes.get(address, light.ABSENT) for address in self.validator_set.addresses)
         commit = light.Commit(height, round_, block_id, slots)
         trusted = running[0].follow(block, commit, self._executor)
@@ -261,10 +263,26 @@ class EmbeddedEngine:
             outcomes[replica.address] = replica.execute(block)
             await self._clock.sleep(0)  # executing is the long part: let the server answer in between
         self._require_agreement(height, outcomes)
+        await self._each(running, lambda replica: replica.save(block, commit, outcomes[replica.address]))
         for replica in running:
-            replica.decide(block, outcomes[replica.address], trusted)
+            replica.decide(trusted, outcomes[replica.address])
         self._after(block)
         return height
+
+    async def _each(self, replicas: Sequence[Replica], work: Callable[[Replica], _T]) -> dict[bytes, _T]:
+        """Do the same work for several replicas, side by side if there are threads, and return it by address."""
+        if self._executor is None:
+            return {replica.address: work(replica) for replica in replicas}
+        loop = asyncio.get_running_loop()
+        done = await asyncio.gather(
+            *(loop.run_in_executor(self._executor, work, replica) for replica in replicas), return_exceptions=True
+        )
+        results: dict[bytes, _T] = {}
+        for replica, result in zip(replicas, done, strict=True):
+            if isinstance(result, BaseException):
+                raise result
+            results[replica.address] = result
+        return results
 
     def _choose(
         self, height: Height, running: Sequence[Replica], *, empty: bool

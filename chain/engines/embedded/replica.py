@@ -1,9 +1,11 @@
 """One validator: its application, its store, its key, and the order in which it touches them.
 
-For each height: `accepts`, `vote` (on disk first), `execute` (in memory), `decide` (engine store first, then the
-application). A crash between any two of these leaves one of three situations, and `recover` knows each: nothing of the
+For each height: `accepts`, `vote` (on disk first), `execute` (in memory), `save` (engine store), `decide`
+(application). A crash between any two of these leaves one of three situations, and `recover` knows each: nothing of the
 height is decided (the vote's block is on disk and will be proposed again), the engine store is one or more heights
 ahead of the application (they are executed again), or both stand at the same height.
+
+`vote` and `save` touch the engine store only and may run in a thread of their own; the rest belongs to the event loop.
 """
 
 from __future__ import annotations
@@ -190,9 +192,12 @@ class Replica:
             pool=pool,
         )
 
-    def decide(self, block: light.Block, outcome: Outcome, trusted: light.Trusted) -> None:
-        """Make a height durable: the engine store first, so that a crash in between is healed by `recover`."""
-        self.store.save(block, trusted.commit, outcome)
+    def save(self, block: light.Block, commit: light.Commit, outcome: Outcome) -> None:
+        """Make a decided height durable in the engine store; `recover` heals a crash between this and `decide`."""
+        self.store.save(block, commit, outcome)
+
+    def decide(self, trusted: light.Trusted, outcome: Outcome) -> None:
+        """Make the executed and saved height durable in the application."""
         self.application.commit()
         self._trusted, self.outcome = trusted, outcome
 
@@ -203,4 +208,6 @@ class Replica:
         """
         trusted = self.follow(block, commit)
         light.verify_block(block, commit.block_id)
-        self.decide(block, self.execute(block), trusted)
+        outcome = self.execute(block)
+        self.save(block, commit, outcome)
+        self.decide(trusted, outcome)

@@ -1,6 +1,7 @@
 """The embedded engine: heights, their certificates, their time, and who takes part."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from chain import light
 from chain.application import Code
 from chain.engines import errors
-from chain.engines.embedded import EmbeddedEngine, Validator
+from chain.engines.base import Engine
+from chain.engines.embedded import EmbeddedEngine, EngineStore, Validator
 from chain.light import Height
 from tests.chain.engines.network import GENESIS_SECONDS, KEYS, Counter, Network, make_genesis, network, run
 
@@ -168,6 +170,41 @@ class TestCertificates:
         with network(tmp_path, manual=True) as net:
             run(main(net))
 
+    def test_threads_change_nothing_but_speed(self, tmp_path: Path) -> None:
+        async def main(net: Network) -> None:
+            await net.engine.start()
+            await heights_made(net, 3)
+            await net.engine.stop_validator(2)
+            await heights_made(net, 3)
+            await net.engine.start_validator(2)
+            assert [net.verify(store) for store in net.stores] == [6] * 4
+            assert net.totals == [6] * 4
+
+        with ThreadPoolExecutor(4) as executor, network(tmp_path, manual=True, executor=executor) as net:
+            run(main(net))
+
+    def test_a_fault_in_a_thread_stops_the_engine(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            message = "no space left"
+            raise OSError(message)
+
+        async def main(net: Network) -> None:
+            await net.engine.start()
+            monkeypatch.setattr(EngineStore, "save", fail)
+            with pytest.raises(OSError, match="no space left"):
+                await net.engine.advance()
+            with pytest.raises(errors.NotRunningError, match="no space left"):
+                net.engine.submit(b"+1")
+            monkeypatch.undo()
+            with pytest.raises(OSError, match="no space left"):
+                await net.engine.stop()
+            await net.engine.start()  # a restart heals: the block that was voted for is decided now
+            assert await net.engine.advance() == 1
+            assert net.engine.commit(Height(1)).round == 1
+
+        with ThreadPoolExecutor(4) as executor, network(tmp_path, manual=True, executor=executor) as net:
+            run(main(net))
+
 
 class TestTime:
     def test_the_first_block_has_the_time_of_genesis(self, tmp_path: Path) -> None:
@@ -291,6 +328,20 @@ class TestTime:
 
 
 class TestMembers:
+    def test_the_engine_and_each_member_are_engines_to_the_rest(self, tmp_path: Path) -> None:
+        async def main(net: Network) -> None:
+            await net.engine.start()
+            await heights_made(net, 2)
+            seen: list[Engine] = [net.engine, *(net.engine.member(number) for number in range(4))]
+            for engine in seen:
+                assert (engine.chain_id, engine.height) == ("merit-test", 2)
+                header, commit = engine.header(Height(2)), engine.commit(Height(2))
+                assert light.verify_commit(header, commit, engine.validators(Height(2)), engine.chain_id) == 4
+                assert light.data_hash(engine.transactions(Height(2))) == header.data_hash
+
+        with network(tmp_path, manual=True) as net:
+            run(main(net))
+
     def test_three_of_four_go_on(self, tmp_path: Path) -> None:
         async def main(net: Network) -> None:
             await net.engine.start()
