@@ -36,7 +36,9 @@ from node.errors import RunDirectoryError
 if TYPE_CHECKING:
     from web3 import Web3
 
+    from chain.application import Application
     from chain.engines.embedded import EmbeddedEngine, EngineStore
+    from chain.execution.reader import Reader
     from chain.rpc.dispatcher import Dispatcher
     from chain.storage import Store
 
@@ -210,13 +212,22 @@ class LocalNetwork:
         """How many validators there are."""
         return len(self._started.dispatchers)
 
+    def reader(self, index: int = 0) -> "Reader":
+        """Return committed blocks and state of validator `index`, from 0."""
+        return self._started.applications[index].reader()
+
     def dispatcher(self, index: int = 0) -> "Dispatcher":
         """Return the RPC of validator `index`, from 0."""
         return self._started.dispatchers[index]
 
     def web3(self, index: int = 0) -> "Web3":
         """Return a web3.py connection to validator `index`, from 0; always the same one."""
-        return self._started.connections[index]
+        running = self._started
+        if index not in running.connections:
+            from chain.rpc.provider import connect  # noqa: PLC0415 - loads web3, 2.2 s
+
+            running.connections[index] = connect(running.dispatchers[index])
+        return running.connections[index]
 
     @property
     def _started(self) -> "_Running":
@@ -261,7 +272,6 @@ class LocalNetwork:
         from chain.application import Application  # noqa: PLC0415 - loads py-evm, 1.4 s
         from chain.engines.embedded import EmbeddedEngine, EngineStore, Validator  # noqa: PLC0415 - as above
         from chain.rpc.dispatcher import Dispatcher  # noqa: PLC0415 - as above
-        from chain.rpc.provider import connect  # noqa: PLC0415 - loads web3, 2.2 s
         from chain.storage import Store  # noqa: PLC0415 - as above
 
         stores: list[Store | EngineStore] = []
@@ -298,9 +308,10 @@ class LocalNetwork:
             genesis=genesis,
             genesis_hash=applications[0].genesis_hash,
             engine=engine,
+            applications=tuple(applications),
             stores=tuple(stores),
             dispatchers=dispatchers,
-            connections=tuple(map(connect, dispatchers)),
+            connections={},
         )
 
 
@@ -311,9 +322,10 @@ class _Running:
     genesis: Genesis
     genesis_hash: bytes
     engine: "EmbeddedEngine"
+    applications: "tuple[Application, ...]"
     stores: "tuple[Store | EngineStore, ...]"
     dispatchers: "tuple[Dispatcher, ...]"
-    connections: "tuple[Web3, ...]"
+    connections: "dict[int, Web3]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,22 +5,24 @@ from the contract's text, run over the events: whatever the EVM executed must ha
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
+from chain.crypto.addresses import Address
 from chain.crypto.contexts import record_context
 from chain.crypto.schemes import Scheme, verify
 from chain.errors import TransactionError
+from chain.execution.evm import MeritState
 from chain.transaction import decode
 from contracts import events as kinds
 from contracts.abi import functions
-from contracts.addresses import LEDGER
+from contracts.addresses import LEDGER, TOKEN
 from contracts.bindings import Role
 from contracts.digests import Attestation, next_head
 from contracts.events import Event
+from contracts.layout import slot
 from contracts.records import (
-    MAX_ENTRIES,
     REASONS,
     UPDATE_HEADER_BYTES,
     UPDATE_ITEM_BYTES,
@@ -43,6 +45,17 @@ _SELECTOR_BYTES: Final = 4
 _MAX_PHI: Final = 1_024
 _ALL_JOBS: Final = 0
 _NO_HEAD: Final = bytes(32)
+
+
+class _Rest(Enum):
+    """What stands where a batch has no further entry."""
+
+    MALFORMED = "a malformed rest"
+    NONE = "nothing"
+
+
+_MALFORMED_REST: Final = _Rest.MALFORMED
+_NONE_LEFT: Final = _Rest.NONE
 
 
 @dataclass(slots=True)
@@ -69,7 +82,11 @@ class Accounts:
 
 @dataclass(slots=True)
 class JobBook:
-    """What the Ledger knows of a job; `rewards` holds each agreed round's reserve in wei."""
+    """What the Ledger knows of a job.
+
+    `rewards` holds each agreed round's reserve in wei, `owed` what each member can release, `attested` the attestation
+    that counts for each edge server by round, `seats` the edge set that the newest of them was made under.
+    """
 
     terms: JobTerms
     edge_set: int
@@ -84,6 +101,7 @@ class JobBook:
     rewards: dict[int, int] = field(default_factory=dict)
     owed: Counter[int] = field(default_factory=Counter)
     attested: dict[int, dict[int, kinds.Attested]] = field(default_factory=dict)
+    seats: tuple[int, ...] = ()
 
     def limit(self) -> int:
         """Return how many records may be live at once: what the free escrow can pay."""
@@ -107,77 +125,51 @@ class Book:
         """Judge and apply every event of a block."""
         self._block = block
         for transaction in block.transactions:
-            judged = self._judged(transaction)
-            for event in transaction.events:
-                self.members.apply(event)
-                if isinstance(event, kinds.Recorded | kinds.Refused):
-                    self._record(event, next(judged, None))
-                else:
-                    self._apply(event)
-            if next(judged, None) is not None and any(map(_is_entry, transaction.events)):
-                self._diverges(Part.RECORD, "an event for each entry of a batch", "fewer", None)
+            self._read(transaction)
         if not self.total.balanced:
             self._diverges(Part.ESCROW, "escrow + pending + released = funded - refunded", str(self.total), None)
 
+    def _read(self, transaction: Transaction) -> None:
+        batch = _batch_of(transaction)
+        entries = iter(batch or ())
+        for event in transaction.events:
+            self.members.apply(event)
+            if not isinstance(event, kinds.Recorded | kinds.Refused):
+                self._apply(event)
+                continue
+            if batch is None:
+                self._judge_alone(event)
+            else:
+                self._judge(event, next(entries, _NONE_LEFT))
+            if isinstance(event, kinds.Recorded):
+                self._take(event)
+        if left := len(list(entries)):
+            self._diverges(Part.RECORD, f"{len(batch or ())} entries judged", f"{left} of them without an event", None)
+
     # -- records ----------------------------------------------------------------------------------------------------
 
-    def _judged(self, transaction: Transaction) -> Iterator[SignedRecord | None]:
-        """Yield the entries of a transaction's batch as the Ledger reads them; None for a malformed rest.
-
-        Nothing for a transaction that is no direct call of `recordBatch`: of a record that comes another way there is
-        only the event (the client's own transaction is its signature).
-        """
-        if not any(map(_is_entry, transaction.events)):
-            return
-        try:
-            call = decode(transaction.raw)
-        except TransactionError:  # a classical transaction; of these the ledger's execution checked the signature
-            return
-        if call.to != LEDGER or call.data[:_SELECTOR_BYTES] != functions("Ledger")["recordBatch"].selector:
-            return
-        job, offset = (
-            int.from_bytes(call.data[_SELECTOR_BYTES + _WORD * n :][:_WORD], "big") for n in range(2)
-        )
-        start = _SELECTOR_BYTES + offset + _WORD
-        length = int.from_bytes(call.data[start - _WORD : start], "big")
-        entries, malformed = split_batch(call.data[start : start + length])
-        for entry in entries:
-            if entry.record.job != job:
-                malformed = None
-                yield None
-                return
-            yield entry
-        if malformed is not None and len(entries) <= MAX_ENTRIES:
-            yield None
-
-    def _record(self, event: kinds.Recorded | kinds.Refused, entry: SignedRecord | None) -> None:
-        """Judge an entry again and compare with what the Ledger said of it."""
+    def _judge(self, event: kinds.Recorded | kinds.Refused, entry: "SignedRecord | _Rest") -> None:
+        """Judge an entry of a batch again, its signature included, and compare with what the Ledger said of it."""
         said = event.reason if isinstance(event, kinds.Refused) else _RECORDED
-        if entry is None:
-            self._without_entry(event, said)
+        if isinstance(entry, SignedRecord):
+            names, judged = (entry.record.client, entry.record.digest), self._reason(entry)
         else:
-            names = (event.client, event.digest)
-            if names != (entry.record.client, entry.record.digest):
-                self._diverges(Part.RECORD, f"client {entry.record.client}, {entry.record.digest.hex()}", str(names), event)
-            judged = self._reason(entry)
-            self._tally.add("signatures of records")
-            if judged != said:
-                part = Part.RECORD if said == _RECORDED else Part.REFUSAL
-                self._diverges(part, _reason_text(judged), _reason_text(said), event)
-        if isinstance(event, kinds.Recorded):
-            self._take(event)
-        else:
-            self._tally.add("refused records judged again")
+            names, judged = (0, bytes(_WORD)), _MALFORMED
+        self._tally.add("batch entries judged again")
+        if entry is _NONE_LEFT or (event.client, event.digest) != names:
+            found = f"client {event.client}, digest {event.digest.hex()}"
+            self._diverges(Part.RECORD, f"client {names[0]}, digest {names[1].hex()}", found, event)
+        elif judged != said:
+            part = Part.RECORD if said == _RECORDED else Part.REFUSAL
+            self._diverges(part, _reason_text(judged), _reason_text(said), event)
 
-    def _without_entry(self, event: kinds.Recorded | kinds.Refused, said: int) -> None:
-        """Judge what came without a batch entry of its own: a client's own transaction, or a malformed rest."""
-        if said == _MALFORMED:
-            return
+    def _judge_alone(self, event: kinds.Recorded | kinds.Refused) -> None:
+        """Judge a record that has no batch entry of its own: the transaction is its client's, or calls a contract."""
         if isinstance(event, kinds.Recorded) and event.submitter == event.signer:
             self._tally.add("records by their clients' own transactions")
             judged = self._reason_of(_record_of(event), event.signer, None)
             if judged != _RECORDED:
-                self._diverges(Part.RECORD, _reason_text(judged), _reason_text(said), event)
+                self._diverges(Part.RECORD, _reason_text(judged), _reason_text(_RECORDED), event)
             return
         self._tally.add("records without calldata of their own")
         self._findings.remark(
@@ -287,7 +279,7 @@ class Book:
         digest = attestation.digest(job.terms.rules_version)
         if digest != event.digest:
             self._diverges(Part.ATTESTATION, f"digest 0x{digest.hex()}", f"0x{event.digest.hex()}", event)
-        seats = self.members.edge_sets.get(job.edge_set, ())
+        job.seats = seats = self.members.edge_sets.get(job.edge_set, ())
         if event.edge not in seats:
             self._diverges(Part.ATTESTATION, f"one of edge servers {seats}", f"edge server {event.edge}", event)
         support = self._support(job, event.round, event.digest)
@@ -301,7 +293,7 @@ class Book:
 
     def _agreed(self, event: kinds.RoundAgreed) -> None:
         job = self.jobs[event.job]
-        seats = self.members.edge_sets.get(job.edge_set, ())
+        seats = job.seats  # of the attestation just before: the next set may be in force already
         support = self._support(job, event.round, event.digest)
         if 3 * support <= 2 * len(seats):
             self._diverges(Part.ATTESTATION, f"more than 2/3 of {len(seats)} edge servers", f"{support}", event)
@@ -341,6 +333,43 @@ class Book:
             row.free -= event.amount
             row.refunded += event.amount
 
+    # -- against the state ------------------------------------------------------------------------------------------
+
+    def compare_totals(self, state: MeritState) -> None:
+        """Compare the sums over all jobs with the Ledger's storage after the block that was read last."""
+        self._compare_row(state, _ALL_JOBS, self.total)
+        self._tally.add("states of the escrow compared")
+
+    def compare_everything(self, state: MeritState) -> None:
+        """Compare every job, and the tokens that the Ledger holds, with the state after the block that was read last."""
+        for number, job in self.jobs.items():
+            self._compare_row(state, number, job.accounts)
+            for name, kept in (
+                ("version", job.version),
+                ("next_sequence", job.next_sequence),
+                ("head", int.from_bytes(job.head, "big")),
+                ("phi_now", job.phi_now),
+            ):
+                stored = state.get_storage(Address(LEDGER), slot("Ledger", "_jobs", number, name))
+                if stored != kept:
+                    self._diverges(Part.STATE, f"job {number} {name} {kept}", f"{stored}", None)
+            for client, mark in job.marks.items():
+                stored = state.get_storage(Address(LEDGER), slot("Ledger", "_marks", number, client))
+                if stored != mark:
+                    self._diverges(Part.STATE, f"job {number} client {client} replay mark {mark}", f"{stored}", None)
+        held = self.total.free + self.total.reserved + self.total.pending
+        tokens = state.get_storage(Address(TOKEN), slot("Token", "balanceOf", LEDGER))
+        if tokens < held:
+            self._diverges(Part.ESCROW, f"at least {held} wei of the Token held by the Ledger", f"{tokens} wei", None)
+        elif tokens > held:
+            self._findings.remark(f"the Ledger holds {tokens - held} wei of the Token that belong to no job")
+
+    def _compare_row(self, state: MeritState, number: int, row: Accounts) -> None:
+        first = slot("Ledger", "_accounts", number)
+        stored = Accounts(*(state.get_storage(Address(LEDGER), first + at) for at in range(len(row.words()))))
+        if stored != row:
+            self._diverges(Part.ESCROW, f"job {number}: {row}", str(stored), None)
+
     # -- the rest ---------------------------------------------------------------------------------------------------
 
     @property
@@ -367,8 +396,26 @@ class Book:
         )
 
 
-def _is_entry(event: Event) -> bool:
-    return isinstance(event, kinds.Recorded | kinds.Refused)
+def _batch_of(transaction: Transaction) -> "list[SignedRecord | _Rest] | None":
+    """Return the entries of a direct call of `recordBatch` as the Ledger reads them; None for any other transaction."""
+    if not transaction.succeeded:
+        return None
+    try:
+        call = decode(transaction.raw)
+    except TransactionError:  # a classical transaction; whoever sends it, its call data may hold a batch as well
+        return None
+    if call.to != LEDGER or call.data[:_SELECTOR_BYTES] != functions("Ledger")["recordBatch"].selector:
+        return None
+    job, offset = (int.from_bytes(call.data[_SELECTOR_BYTES + _WORD * n :][:_WORD], "big") for n in range(2))
+    start = _SELECTOR_BYTES + offset + _WORD
+    length = int.from_bytes(call.data[start - _WORD : start], "big")
+    whole, malformed = split_batch(call.data[start : start + length])
+    entries: list[SignedRecord | _Rest] = []
+    for entry in whole:
+        if entry.record.job != job:  # ends the batch, as a malformed entry does
+            return [*entries, _MALFORMED_REST]
+        entries.append(entry)
+    return entries if malformed is None else [*entries, _MALFORMED_REST]
 
 
 def _record_of(event: kinds.Recorded) -> Record:

@@ -36,6 +36,7 @@ class Transaction:
 
     index: int
     raw: bytes
+    succeeded: bool
     events: tuple[Event, ...]
 
 
@@ -100,7 +101,7 @@ def _transactions(block: Block) -> tuple[Transaction, ...]:
                 if event is not None:
                     events.append(event)
             log_index += 1
-        found.append(Transaction(index, raw, tuple(events)))
+        found.append(Transaction(index, raw, receipt.succeeded, tuple(events)))
     return tuple(found)
 
 

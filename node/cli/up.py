@@ -117,17 +117,18 @@ async def _until_stopped(network: "LocalNetwork", stopping: asyncio.Event, *, qu
 
 
 async def _print_blocks(network: "LocalNetwork", *, quiet: bool) -> None:
-    eth = network.web3().eth
-    printed = int(eth.block_number)
+    """Print the blocks that come; without a line it still ends with the engine and raises what stopped that."""
+    reader = network.reader()
+    printed = reader.latest()
     async for _ in network.engine.subscribe():
-        while not quiet and printed < eth.block_number:
-            printed += 1
-            block = eth.get_block(printed)
-            height = int.from_bytes(block["extraData"], "big")
+        for number in range(printed + 1, reader.latest() + 1) if not quiet else ():
+            block = reader.block(number)
+            header = block.header
             typer.echo(
-                f"height {height}  block {printed}  {len(block['transactions'])} tx  {block['gasUsed']:,} gas  "
-                f"0x{block['hash'].hex()}  {_clock_time(block['timestamp'])}"
+                f"height {header.engine_height}  block {number}  {len(block.transactions)} tx  "
+                f"{header.gas_used:,} gas  0x{block.hash.hex()}  {_clock_time(header.timestamp)}"
             )
+        printed = reader.latest()
 
 
 def _clock_time(seconds: int) -> str:
@@ -158,7 +159,7 @@ def _announce(network: "LocalNetwork", server: "RpcServer", *, json: bool) -> No
                 "name": genesis.name,
                 "genesis_hash": network.genesis_hash,
                 "height": height,
-                "block": network.web3().eth.block_number,
+                "block": network.reader().latest(),
                 "validators": network.validators,
                 "classical": genesis.classical,
                 "directory": str(network.directory),

@@ -8,10 +8,11 @@ _SIGNIFICANT = Context(prec=3, rounding=ROUND_HALF_EVEN)
 
 
 def tokens(wei: int) -> str:
-    """Tokens with the digits that matter: 1,234.56 from one token on, three significant digits below; 0 is `0`."""
+    """Tokens with the digits that matter: `100`, `1,234.50`, three significant digits below one token; 0 is `0`."""
     exact = _EXACT.divide(Decimal(wei), Decimal(10**TOKEN_DECIMALS))
     if abs(exact) >= 1:
-        return _trim(f"{exact.quantize(Decimal('0.01'), rounding=ROUND_HALF_EVEN, context=_EXACT):,f}")
+        rounded = exact.quantize(Decimal("0.01"), rounding=ROUND_HALF_EVEN, context=_EXACT)
+        return f"{rounded:,f}".removesuffix(".00")
     return _trim(f"{_SIGNIFICANT.plus(exact):f}")
 
 

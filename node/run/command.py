@@ -44,7 +44,6 @@ async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: 
     verdict = audit_directory(directory, genesis_hash=session.genesis_hash)
     finished = _finished(session, verdict)
     session.events.write(finished)
-    session.events.close()
     report = write_report(directory)
     if not quiet:
         _say_what_next(console, session, finished, report)

@@ -276,7 +276,8 @@ def _legend(axes: Axes, palette: Palette, place: Literal["upper left", "upper ri
     axes.legend(
         loc=place,
         ncols=3,
-        frameon=False,
+        facecolor=palette.paper,
+        edgecolor="none",
         labelcolor=palette.ink,
         fontsize=_TEXT_POINTS - 0.5,
         handlelength=1.4,
