@@ -175,6 +175,11 @@ class Client:
         self._job_file: JobFile | None = None
         self._terms: Terms | None = None
 
+    @property
+    def steps(self) -> int:
+        """How often this client has trained, over all its lives."""
+        return self._state.step
+
     async def run(self) -> None:
         """Train and deliver until the job closes."""
         due = self._clock.monotonic()

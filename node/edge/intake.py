@@ -5,6 +5,7 @@
     beyond V
     GET  /v1/jobs/{job}/models/{version}   the digest of a version's model
     GET  /v1/jobs/{job}/clients/{client}   the client's replay mark
+    GET  /v1/members/{address}             the member that an address speaks for
     POST /v1/records                       a signed record, as the record codec writes it
     GET  /v1/jobs/{job}/records/{digest}   what has become of a record; `?wait=S&until=recorded` waits for it
     PUT  /v1/blobs/{digest}                a blob: an update whose record is final, or a file that a job names
@@ -51,6 +52,7 @@ class Intake:
                 Route("/v1/jobs/{job:int}", self._guard(self._job)),
                 Route("/v1/jobs/{job:int}/models/{version:int}", self._guard(self._model)),
                 Route("/v1/jobs/{job:int}/clients/{client:int}", self._guard(self._client)),
+                Route("/v1/members/{address}", self._guard(self._member)),
                 Route("/v1/records", self._guard(self._offer_record), methods=["POST"]),
                 Route("/v1/jobs/{job:int}/records/{digest}", self._guard(self._record)),
                 Route("/v1/blobs/{digest}", self._guard(self._offer_blob), methods=["PUT"]),
@@ -94,6 +96,12 @@ class Intake:
         mark = self._desk(request).log.marks.get(request.path_params["client"])
         base, counter = (None, None) if mark is None else mark
         return JSONResponse({"base": base, "counter": counter})
+
+    async def _member(self, request: Request) -> Response:
+        member = self._server.member_of(bytes.fromhex(request.path_params["address"]))
+        if member is None:
+            return JSONResponse({"status": "refused", "reason": "no member has this address"}, status_code=404)
+        return JSONResponse({"member": member.id, "role": member.role, "suspended": member.suspended})
 
     async def _offer_record(self, request: Request) -> Response:
         data = await self._body(request, MAX_RECORD_BYTES)

@@ -68,6 +68,11 @@ DOCUMENT: dict[str, object] = {
             [_JOB, _DIGEST, _WAIT, _parameter("until", "query", {"enum": ["recorded", "settled"]})],
             _ANSWER,
         ),
+        "/v1/members/{address}": _get(
+            "the member that an address speaks for",
+            [_parameter("address", "path", {"type": "string", "pattern": "^[0-9a-f]{40}$"})],
+            _OBJECT,
+        ),
         "/v1/records": {
             "post": {
                 "summary": "offer a signed record; the ledger takes it in the next batch",

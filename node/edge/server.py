@@ -26,7 +26,7 @@ from node.edge.follower import Follower
 from node.edge.peers import Peer
 from node.errors import BlobMissingError, PayloadsNeededError
 from node.jobs import decode_job_file, learner_terms
-from node.members import MemberBook
+from node.members import MemberBook, MemberKey
 from node.rounds.attestation import ScoredRound, closing, decode_model, decode_update, score
 from node.rounds.log import BlockEvents, JobLog, JobStatus, RecordEntry, RecordStatus, Selection
 from node.sender import Sender
@@ -200,6 +200,10 @@ class EdgeServer:
             "jobs": {str(number): desk.log.status.value for number, desk in self.jobs.items()},
             "refusals": dict(self.refusals),
         }
+
+    def member_of(self, address: bytes) -> MemberKey | None:
+        """Return the member that an address (20 bytes) speaks for."""
+        return self._members.get(address)
 
     @staticmethod
     def job_status(desk: JobDesk) -> dict[str, object]:

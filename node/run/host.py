@@ -8,6 +8,7 @@ It ends when its standard input ends, so that it never outlives the run that sta
 import asyncio
 import logging
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from merit.chance import seed_of
 from merit.clock import Clock, SystemClock
 from node.client import Client, Identity, Servers
 from node.errors import ServersUnreachableError
-from node.jobs import JobFile
+from node.jobs import JobFile, ModelSpec
 from node.rounds.attestation import decode_model
 from node.run.config import RunFile
 from node.run.events import Accuracy, EventLog
@@ -70,12 +71,17 @@ def read(path: Path) -> HostSpec:
     return msgspec.structs.replace(spec, password=Path(spec.password_file).read_bytes())
 
 
-class StreamTrainer:
-    """Trains a client on its own samples as they come."""
+@cache
+def module_of(spec: ModelSpec) -> "nn.Module":
+    """Build the module that a job names."""
+    return models.build(spec.name, features=spec.features, classes=spec.classes)
 
-    def __init__(self, module: "nn.Module", data: Dataset, samples: Indices, seed: int) -> None:
+
+class StreamTrainer:
+    """Trains a client on its own samples as they come; clients of one process share the module as scratch."""
+
+    def __init__(self, data: Dataset, samples: Indices, seed: int) -> None:
         """Take the data set and the client's share of it."""
-        self._module = module
         self._data = data
         self._samples = samples
         self._seed = seed
@@ -86,7 +92,7 @@ class StreamTrainer:
         chosen = arrivals(self._samples, first=step * spec.samples, count=spec.samples, seed=self._seed)
         sgd = training.SGD(epochs=spec.epochs, batch_size=spec.batch, learning_rate=spec.learning_rate)
         seed = seed_of(self._seed, "step", step)
-        return training.train(self._module, parameters, self._data.subset(chosen), sgd, seed=seed)
+        return training.train(module_of(job.model), parameters, self._data.subset(chosen), sgd, seed=seed)
 
 
 async def evaluate(
@@ -126,7 +132,6 @@ async def main(spec: HostSpec, directory: Path) -> None:
     leave(Path(spec.preparation), job_file, model)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    module = models.build(run.model, features=split.train.features, classes=split.train.classes)
     events = EventLog(directory / "accuracy.jsonl")
     limits = httpx.Limits(max_connections=4 * len(spec.clients) + 4)
     async with httpx.AsyncClient(limits=limits) as http:
@@ -140,7 +145,7 @@ async def main(spec: HostSpec, directory: Path) -> None:
                 ),
                 job=spec.job,
                 servers=Servers(spec.urls, first=client.first_server, clock=clock, http=http),
-                trainer=StreamTrainer(module, split.train, share, seed_of(run.seed, "client", client.member)),
+                trainer=StreamTrainer(split.train, share, seed_of(run.seed, "client", client.member)),
                 interval_s=client.interval,
                 directory=directory / str(client.member),
                 clock=clock,
@@ -149,7 +154,11 @@ async def main(spec: HostSpec, directory: Path) -> None:
         ]
         tasks = [asyncio.create_task(_persist(client, clock)) for client in clients]
         observer = Servers(spec.urls, first=0, clock=clock, http=http)
-        tasks.append(asyncio.create_task(evaluate(observer, spec.job, module, split.test, events=events, clock=clock)))
+        tasks.append(
+            asyncio.create_task(
+                evaluate(observer, spec.job, module_of(job_file.model), split.test, events=events, clock=clock)
+            )
+        )
         end = asyncio.create_task(_until_input_ends())
         work = asyncio.create_task(_all(tasks))
         await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)

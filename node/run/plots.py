@@ -108,7 +108,9 @@ def rewards(history: History, palette: Palette) -> Figure:
     counts = axes.twinx()
     size = 6.0 if len(clients) <= _MOST_NAMED_CLIENTS else 3.0
     consumed = [client.records for client in clients]
-    counts.plot(places, consumed, "D", color=palette.second, markersize=size, markeredgecolor=palette.paper, markeredgewidth=0.7)
+    counts.plot(
+        places, consumed, "D", color=palette.second, markersize=size, markeredgecolor=palette.paper, markeredgewidth=0.7
+    )
     counts.set_ylabel("consumed records", color=palette.second)
     counts.set_ylim(0, max(*consumed, 0, 1) * 1.3)
     counts.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

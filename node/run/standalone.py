@@ -9,12 +9,10 @@ import httpx
 import torch
 
 from chain.crypto.schemes import SigningKey
-from learner import models
 from merit.chance import seed_of
 from merit.clock import Clock
 from node.client import Client, Identity, Servers
 from node.errors import ConfigError
-from node.jobs import JobFile
 from node.run.config import RunFile
 from node.run.host import StreamTrainer
 from node.run.preparation import load_data, shares
@@ -77,15 +75,11 @@ async def contribute(
             ledger=bytes.fromhex(status["ledger"]),
         )
 
-        def module_of(job_file: JobFile) -> object:
-            spec = job_file.model
-            return models.build(spec.name, features=spec.features, classes=spec.classes)
-
         client = Client(
             identity=identity,
             job=job,
             servers=servers,
-            trainer=StreamTrainer(module_of, split.train, samples, seed_of(run.seed, "client", identity.member)),
+            trainer=StreamTrainer(split.train, samples, seed_of(run.seed, "client", identity.member)),
             interval_s=interval,
             directory=directory,
             clock=clock,
