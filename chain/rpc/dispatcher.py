@@ -7,6 +7,7 @@ thread is handed to the loop and waits for its answer. So there is one order of 
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -29,7 +30,7 @@ from chain.rpc.errors import (
 )
 from chain.rpc.ethereum import EthereumMethods
 from chain.rpc.ledger import LedgerMethods
-from chain.rpc.limits import REQUESTS_PER_BATCH, WAIT_S
+from chain.rpc.limits import JSON_DEPTH, REQUESTS_PER_BATCH, WAIT_S
 from chain.rpc.parameters import Tag, shown
 
 if TYPE_CHECKING:
@@ -148,9 +149,9 @@ class Dispatcher:
     def handle_body(self, body: bytes) -> bytes:
         """Answer the bytes of an HTTP request; never raises for whatever the bytes are."""
         try:
-            request = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            answer: object = _error(None, ParseError(f"not JSON: {error}"))
+            request = _decode(body)
+        except ParseError as error:
+            answer: object = _error(None, error)
         else:
             answer = self.handle_request(request)
         return b"" if answer is None else msgspec.json.encode(answer)
@@ -185,6 +186,24 @@ class Dispatcher:
 
 
 _NOTIFICATION: Final = object()
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)  # one that does not end takes the rest
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _decode(body: bytes) -> object:
+    """Decode JSON of bounded depth: py-evm lifts Python's recursion limit, and a C parser then overruns the stack."""
+    if body.count(b"[") + body.count(b"{") > JSON_DEPTH:
+        depth = 0
+        for bracket in _STRING.sub(b"", body).translate(None, delete=_NO_BRACKETS):
+            depth += 1 if bracket in b"[{" else -1
+            if depth > JSON_DEPTH:
+                message = f"nested deeper than {JSON_DEPTH}"
+                raise ParseError(message)
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"not JSON: {error}"
+        raise ParseError(message) from None
 
 
 def _parts(request: object) -> tuple[object, str, Sequence[object]]:

@@ -6,6 +6,7 @@ from chain.limits import TRANSACTION_BYTES
 
 REQUEST_BYTES: Final = 8 * TRANSACTION_BYTES  # three full transactions in hexadecimal, with room; about 4 MB
 REQUESTS_PER_BATCH: Final = 1_000  # as geth
+JSON_DEPTH: Final = 64  # no request of ours nests deeper than six
 FILTERS: Final = 1_000  # installed at a time; a client that never asks again must not fill the memory
 FILTER_AGE_S: Final = 300.0  # a filter that nobody asks for so long is forgotten (geth: 5 minutes)
 ADDRESSES_PER_FILTER: Final = 1_000

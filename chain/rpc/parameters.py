@@ -165,9 +165,7 @@ def block(value: object, name: str) -> BlockSelector:
 
 def numbered_block(value: object, name: str) -> BlockSelector:
     """Read a block's number or tag."""
-    if isinstance(value, str) and value not in set(Tag):
-        return quantity(value, name, 64)
-    return block(value, name)
+    return Tag(value) if isinstance(value, str) and value in set(Tag) else quantity(value, name, 64)
 
 
 def call(value: object, name: str) -> CallRequest:

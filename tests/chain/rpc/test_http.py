@@ -1,0 +1,87 @@
+"""The server on the loopback interface and whom it answers."""
+
+import asyncio
+import http.client
+import json
+from typing import Any
+
+import pytest
+
+from chain.rpc.http import BindError, RpcServer
+from chain.rpc.limits import REQUEST_BYTES
+from tests.chain.rpc.harness import Background
+
+ASK = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []})
+
+
+def post(running: Background, body: Any = ASK, **headers: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(running.server.host, running.server.port, timeout=10)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST", "/", body, {"Content-Type": "application/json"} | named)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_a_request_from_this_machine_is_answered(running: Background) -> None:
+    for host in ("localhost", "127.0.0.1:80", "[::1]:9", "LOCALHOST"):
+        status, body = post(running, Host=host)
+        assert (status, json.loads(body)["result"]) == (200, "0x4d45")
+
+
+@pytest.mark.parametrize("host", ["merit.example", "127.0.0.1.example:8545", "localhost.evil", ""])
+def test_a_request_that_names_another_host_is_refused(running: Background, host: str) -> None:
+    assert post(running, Host=host)[0] == 403
+
+
+def test_a_request_of_a_web_page_is_refused(running: Background) -> None:
+    assert post(running, Origin="https://merit.example")[0] == 403
+    assert post(running, Origin=running.server.url)[0] == 403
+    assert post(running, Content_Type="text/plain")[0] == 415
+
+
+def test_requests_are_bounded_in_size_whether_they_say_it_or_not(running: Background) -> None:
+    assert post(running, b" " * (REQUEST_BYTES + 1))[0] == 413
+    assert post(running, (b" " * 65_536 for _ in range(REQUEST_BYTES // 65_536 + 2)))[0] == 413
+    status, body = post(running, ASK.encode() + b" " * (REQUEST_BYTES - len(ASK)))
+    assert (status, json.loads(body)["result"]) == (200, "0x4d45")
+
+
+def test_errors_are_answers_with_status_200(running: Background) -> None:
+    status, body = post(running, "{")
+    assert (status, json.loads(body)["error"]["code"]) == (200, -32700)
+
+
+def test_other_paths_and_methods_are_not_there(running: Background) -> None:
+    connection = http.client.HTTPConnection(running.server.host, running.server.port, timeout=10)
+    for method, path, status in (("GET", "/", 405), ("POST", "/x", 404), ("OPTIONS", "/", 405)):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+    connection.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.org", ""])  # noqa: S104 - to be refused
+def test_only_the_loopback_interface_is_served(running: Background, host: str) -> None:
+    with pytest.raises(BindError, match="is not a loopback address"):
+        RpcServer(running.network.dispatcher(), host=host)
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(running: Background) -> None:
+    second = RpcServer(running.network.dispatcher(), port=running.server.port)
+    with pytest.raises(BindError, match=f"port {running.server.port}: Address already in use; choose another"):
+        running.run(second.start())
+
+
+def test_a_server_stops_while_a_client_holds_its_connection(running: Background) -> None:
+    server = RpcServer(running.network.dispatcher(), port=0)
+    running.run(server.start())
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+    connection.request("POST", "/", ASK, {"Content-Type": "application/json"})
+    assert connection.getresponse().read()
+    running.run(asyncio.wait_for(server.stop(), 10))
+    running.run(server.stop())  # stopping twice is harmless
+    connection.close()

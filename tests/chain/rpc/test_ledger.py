@@ -1,0 +1,94 @@
+"""The merit_* methods give a light client all that it needs."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from web3 import Web3
+from web3.exceptions import Web3RPCError
+
+from chain import light
+from chain.application import Timestamp
+from chain.genesis import decode_genesis
+from chain.rpc.middleware import MLDSAAccount
+from tests.chain.rpc.harness import Background
+
+
+def ask(w3: Web3, method: str, *params: Any) -> Any:
+    return w3.manager.request_blocking(method, list(params))  # type: ignore[arg-type] # web3 knows Ethereum's names only
+
+
+@pytest.fixture(scope="module")
+def heights(signing: Web3, governor: MLDSAAccount) -> int:
+    """At least two heights, and how many there are."""
+    for _ in range(2):
+        name = signing.eth.send_transaction({"from": governor.address, "to": governor.address})
+        signing.eth.wait_for_transaction_receipt(name, timeout=20, poll_latency=0.02)
+    return int(ask(signing, "merit_status")["height"], 16)
+
+
+def validators_of(answer: Any) -> light.ValidatorSet:
+    return light.ValidatorSet(
+        tuple(light.Validator(bytes.fromhex(one["publicKey"][2:]), int(one["power"], 16)) for one in answer)
+    )
+
+
+def certificate(answer: Any) -> tuple[light.Header, light.Commit]:
+    header, commit = (bytes.fromhex(answer[part][2:]) for part in ("header", "commit"))
+    return light.decode_header(header), light.decode_commit(commit)
+
+
+def test_the_genesis_document_hashes_to_the_extra_data_of_block_0(w3: Web3, running: Background) -> None:
+    document = ask(w3, "merit_genesis")
+    canonical = json.dumps(json.loads(w3.to_json(document)), sort_keys=True, separators=(",", ":")).encode()
+    assert hashlib.sha256(canonical).digest() == bytes(w3.eth.get_block(0).extraData)
+    assert decode_genesis(canonical) == running.network.genesis
+    assert ask(w3, "merit_genesisHash") == "0x" + w3.eth.get_block(0).hash.hex()
+
+
+def test_commits_verify_from_the_genesis_document_to_the_newest_block(w3: Web3, heights: int) -> None:
+    genesis = decode_genesis(json.dumps(json.loads(w3.to_json(ask(w3, "merit_genesis")))).encode())
+    validators = validators_of(ask(w3, "merit_validators", "0x1"))
+    assert {one.public_key for one in validators} == {bytes(one.public_key) for one in genesis.validators}
+    header, commit = certificate(ask(w3, "merit_commit", "earliest"))
+    trusted = light.verify_first(
+        header,
+        commit,
+        validators,
+        genesis.name,
+        genesis_time=light.Timestamp(genesis.time),
+        app_hash=bytes.fromhex(ask(w3, "merit_genesisHash")[2:]),
+    )
+    for height in range(2, heights + 1):
+        trusted = light.verify_next(trusted, *certificate(ask(w3, "merit_commit", hex(height))))
+    assert bytes(trusted.header.app_hash) == bytes(w3.eth.get_block(_block_before(w3, heights)).hash)
+
+
+def _block_before(w3: Web3, height: int) -> int:
+    """The newest block of the heights before this one: what its header commits to."""
+    return max(
+        number
+        for number in range(w3.eth.block_number + 1)
+        if number == 0 or int.from_bytes(w3.eth.get_block(number).extraData, "big") < height
+    )
+
+
+def test_status_tells_heights_hashes_and_rules(w3: Web3, running: Background, heights: int) -> None:
+    status = ask(w3, "merit_status")
+    assert int(status["height"], 16) >= heights
+    assert int(status["blockNumber"], 16) == w3.eth.block_number
+    assert status["blockHash"] == "0x" + w3.eth.get_block("latest").hash.hex()
+    assert status["genesisHash"] == "0x" + running.network.genesis_hash.hex()
+    assert status["name"] == "merit-4d45"
+    assert status["classical"] is True
+    newest = ask(w3, "merit_commit")
+    assert int(newest["height"], 16) >= heights
+    assert Timestamp(*map(int, newest["time"].split("."))) > Timestamp(0)
+
+
+def test_a_height_that_is_not_decided_is_not_found(w3: Web3) -> None:
+    with pytest.raises(Web3RPCError, match="height 1000000 is not decided here"):
+        ask(w3, "merit_commit", "0xf4240")
+    with pytest.raises(Web3RPCError, match="is not a quantity"):
+        ask(w3, "merit_commit", "first")
