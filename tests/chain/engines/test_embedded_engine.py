@@ -3,16 +3,19 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from chain import light
 from chain.application import Code
 from chain.engines import errors
-from chain.engines.base import Engine
 from chain.engines.embedded import EmbeddedEngine, EngineStore, Validator
 from chain.light import Height
 from tests.chain.engines.network import GENESIS_SECONDS, KEYS, Counter, Network, make_genesis, network, run
+
+if TYPE_CHECKING:
+    from chain.engines.base import Engine
 
 
 async def heights_made(net: Network, count: int) -> None:
