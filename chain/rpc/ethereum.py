@@ -10,6 +10,7 @@ from chain.errors import LogLimitError
 from chain.execution.blocks import BlockNumber
 from chain.execution.reader import Call
 from chain.execution.reverts import revert_text
+from chain.limits import CALL_GAS
 from chain.rpc import shapes
 from chain.rpc.errors import (
     ExecutionFailedError,
@@ -294,8 +295,10 @@ class EthereumMethods:
 
 
 def _call(request: CallRequest) -> Call:
+    """Bound the gas: nobody pays for what is only tried out, and the node does nothing else meanwhile."""
     sender = ZERO if request.sender is None else request.sender
-    return Call(to=request.to, sender=sender, data=request.data, value=request.value, gas=request.gas)
+    gas = CALL_GAS if request.gas is None else min(request.gas, CALL_GAS)
+    return Call(to=request.to, sender=sender, data=request.data, value=request.value, gas=gas)
 
 
 _WITHOUT_REASON: Final = "reverted without a reason"  # what `revert_reason` says of a revert that returned nothing
