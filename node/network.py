@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from chain.application import Application
     from chain.engines.embedded import EmbeddedEngine, EngineStore
-    from chain.execution.reader import Reader
     from chain.rpc.dispatcher import Dispatcher
     from chain.storage import Store
 
@@ -212,9 +211,9 @@ class LocalNetwork:
         """How many validators there are."""
         return len(self._started.dispatchers)
 
-    def reader(self, index: int = 0) -> "Reader":
-        """Return committed blocks and state of validator `index`, from 0."""
-        return self._started.applications[index].reader()
+    def application(self, index: int = 0) -> "Application":
+        """Return the replica of validator `index`, from 0."""
+        return self._started.applications[index]
 
     def dispatcher(self, index: int = 0) -> "Dispatcher":
         """Return the RPC of validator `index`, from 0."""

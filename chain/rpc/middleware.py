@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chain.crypto.addresses import Address
     from chain.crypto.schemes import SigningKey
 
-_KEY_PREFIX = b"merit/key"
+_KEY_PREFIX = b"merit/key"  # as chain.execution.keys has it, whose import would load py-evm
 
 
 def key_account(address: "Address") -> bytes:

@@ -118,7 +118,7 @@ async def _until_stopped(network: "LocalNetwork", stopping: asyncio.Event, *, qu
 
 async def _print_blocks(network: "LocalNetwork", *, quiet: bool) -> None:
     """Print the blocks that come; without a line it still ends with the engine and raises what stopped that."""
-    reader = network.reader()
+    reader = network.application().reader()
     printed = reader.latest()
     async for _ in network.engine.subscribe():
         for number in range(printed + 1, reader.latest() + 1) if not quiet else ():
@@ -159,7 +159,7 @@ def _announce(network: "LocalNetwork", server: "RpcServer", *, json: bool) -> No
                 "name": genesis.name,
                 "genesis_hash": network.genesis_hash,
                 "height": height,
-                "block": network.reader().latest(),
+                "block": network.application().reader().latest(),
                 "validators": network.validators,
                 "classical": genesis.classical,
                 "directory": str(network.directory),
