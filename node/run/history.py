@@ -80,6 +80,7 @@ class History:
                     self.started = event
                 else:
                     self.resumed_at.append(event.seconds)
+                    self.finished = None  # its sums and its audit are those of a shorter run
                     self._refused_before = self.refused
                     self._refused = {}
             case RoundDone():

@@ -295,6 +295,7 @@ def _time_unit(seconds: float) -> tuple[float, str]:
 def _round_axis(history: History, axes: Axes, scale: float, palette: Palette) -> None:
     """Name some rounds above the plot, at the times at which they were decided and far enough from each other."""
     upper = axes.secondary_xaxis("top")
+    upper.set_facecolor("none")
     upper.spines["top"].set_visible(False)
     upper.tick_params(colors=palette.muted, labelcolor=palette.muted, length=3)
     upper.set_xlabel("round", color=palette.ink)

@@ -106,7 +106,9 @@ def default_commands(directory: Path, started: RunStarted) -> list[Command]:
             f"merit audit {place} --genesis {shlex.quote(started.genesis_hash)}", "replay everything, trust nobody"
         ),
         Command(f"merit rewards {place}", "who was paid what, round by round"),
-        Command(f"merit run --resume {place}", "go on where the run stopped"),
+        Command(
+            f"merit run {shlex.quote(str(directory / 'run.toml'))} --dir {place}", "go on where the run was stopped"
+        ),
     ]
 
 
