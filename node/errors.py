@@ -78,6 +78,10 @@ class LedgerUnreachableError(NodeError):
     """The ledger does not answer, or is another one."""
 
 
+class TransactionFailedError(NodeError):
+    """The ledger refuses a transaction or reverts it; the message is its reason."""
+
+
 class ServersUnreachableError(NodeError):
     """No edge server answers a client."""
 

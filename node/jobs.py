@@ -4,50 +4,59 @@ It is stored as a blob and named by its digest in the job's terms.
 """
 
 import hashlib
+from typing import Annotated
 
 import msgspec
 import tomli_w
+from msgspec import Meta
 
 from contracts.digests import name32, text_of
 from contracts.terms import JobTerms
 from learner.terms import Terms, check_terms
 from node.configuration import parse_toml
 
+MemberNumber = Annotated[str, Meta(pattern="^[1-9][0-9]{0,18}$")]
+"""A member id as a TOML key."""
+
+Uint16 = Annotated[int, Meta(ge=0, lt=1 << 16)]
+Uint32 = Annotated[int, Meta(ge=0, lt=1 << 32)]
+Positive = Annotated[int, Meta(ge=1, lt=1 << 31)]
+
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which model is trained: a name that `learner.models` knows or `module:factory`, and its shape."""
 
     name: str
-    features: int
-    classes: int
-    dimension: int
+    features: Positive
+    classes: Positive
+    dimension: Positive
 
 
 class Numerics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Fixed point of updates and models; see `learner/RULES.md`."""
 
-    fraction_bits: int = 12
-    shift: int = 10
-    norm_bound: float = 64.0
+    fraction_bits: Annotated[int, Meta(ge=0, le=30)] = 12
+    shift: Annotated[int, Meta(ge=0, le=16)] = 10
+    norm_bound: Annotated[float, Meta(gt=0, le=1e9)] = 64.0
     """Largest Euclidean norm of an update, in the model's own units."""
 
 
 class RoundSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When a round closes and what it pays; times in seconds of block time, reward in whole tokens."""
 
-    phi: int = 10
-    max_wait: int = 10
-    base_reward: int = 100
-    max_staleness: int = 8
-    record_deadline: int = 20
-    attestation_timeout: int = 30
-    records_per_base: int = 1
+    phi: Annotated[int, Meta(ge=0, le=1024)] = 10
+    max_wait: Uint32 = 10
+    base_reward: Annotated[int, Meta(ge=1, le=10**18)] = 100
+    max_staleness: Uint16 = 8
+    record_deadline: Uint32 = 20
+    attestation_timeout: Uint32 = 30
+    records_per_base: Annotated[int, Meta(ge=1, lt=1 << 16)] = 1
 
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Names of the rules and their version."""
 
-    version: int = 1
+    version: Uint16 = 1
     scoring: str = "cosine"
     aggregation: str = "literal"
     staleness: str = "constant"
@@ -56,10 +65,10 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class TrainingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the sponsor asks clients to do: train when `samples` new ones have come."""
 
-    samples: int = 20
-    epochs: int = 5
-    batch: int = 10
-    learning_rate: float = 0.01
+    samples: Positive = 20
+    epochs: Positive = 5
+    batch: Positive = 10
+    learning_rate: Annotated[float, Meta(gt=0)] = 0.01
 
 
 class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,11 +80,15 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     round: RoundSpec = RoundSpec()
     rules: Rules = Rules()
     training: TrainingSpec = TrainingSpec()
-    samples: dict[str, int] = {}
+    samples: dict[MemberNumber, Annotated[int, Meta(ge=0)]] = {}
 
     def encode(self) -> bytes:
         """Return the canonical TOML bytes."""
         return tomli_w.dumps(msgspec.to_builtins(self)).encode()
+
+    def samples_by_member(self) -> dict[int, int]:
+        """Return the declared data size of each client, by member id."""
+        return {int(member): size for member, size in self.samples.items()}
 
     def digest(self) -> bytes:
         """SHA-256 of the canonical bytes."""

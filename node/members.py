@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from chain.execution.keys import key_account
+from chain.crypto.addresses import Address, key_account
 from contracts import bindings, events
 from node.rounds.log import BlockEvents
 
@@ -78,5 +78,5 @@ class MemberBook:
     def _kept(self, address: bytes) -> bytes:
         """Return the public key that state keeps: the code of the key account is 0, the scheme, the key."""
         w3 = self._registry.w3
-        code = bytes(w3.eth.get_code(w3.to_checksum_address(key_account(address))))
+        code = bytes(w3.eth.get_code(w3.to_checksum_address(key_account(Address(address)))))
         return code[2:]

@@ -6,14 +6,18 @@ step and it is sent once.
 
 import logging
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3Exception
 
 from chain.crypto.schemes import SigningKey
 from chain.transaction import Fields, sign_transaction
 from merit.clock import Clock
+
+if TYPE_CHECKING:
+    from web3.types import TxParams
 
 RESEND_AFTER_S = 15.0
 """A transaction without a receipt for so long is taken for lost; its purpose becomes free and the nonce is read
@@ -58,7 +62,7 @@ class MLDSASigner:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    transaction: bytes
+    transaction: HexBytes
     at: float
 
 
@@ -118,19 +122,19 @@ class Sender:
             self._nonce = None
             return False
         self._nonce += 1
-        self._sent[purpose] = _Sent(bytes(transaction), self._clock.monotonic())
+        self._sent[purpose] = _Sent(transaction, self._clock.monotonic())
         return True
 
-    def _receipt_status(self, transaction: bytes) -> int | None:
+    def _receipt_status(self, transaction: HexBytes) -> int | None:
         try:
             return int(self._w3.eth.get_transaction_receipt(transaction)["status"])
         except TransactionNotFound:
             return None
 
-    def _revert_reason(self, transaction: bytes) -> str:
+    def _revert_reason(self, transaction: HexBytes) -> str:
         """Run the failed call again on the block before to learn why."""
         found = self._w3.eth.get_transaction(transaction)
-        call = {"from": found["from"], "to": found["to"], "data": found["input"], "gas": found["gas"]}
+        call: TxParams = {"from": found["from"], "to": found["to"], "data": found["input"], "gas": found["gas"]}
         try:
             self._w3.eth.call(call, found["blockNumber"] - 1)
         except Web3Exception as error:

@@ -25,3 +25,8 @@ def address_of(scheme: Scheme, public_key: bytes) -> Address:
         what = f"{scheme.name} public key"
         raise KeyLengthError(what, PUBLIC_KEY_BYTES[scheme], len(public_key))
     return Address(keccak256(bytes((scheme,)) + public_key)[12:])
+
+
+def key_account(address: Address) -> Address:
+    """Return the account whose code holds the public key of `address`, once the ledger keeps it."""
+    return Address(keccak256(b"merit/key" + address)[12:])

@@ -11,8 +11,7 @@ from typing import Final
 from eth.abc import ComputationAPI, StateAPI
 from eth.exceptions import VMError, WriteProtection
 
-from chain.crypto.addresses import Address, address_of
-from chain.crypto.hashing import keccak256
+from chain.crypto.addresses import Address, address_of, key_account
 from chain.crypto.schemes import PUBLIC_KEY_BYTES, Scheme
 
 PublicKey = tuple[Scheme, bytes]
@@ -22,11 +21,6 @@ _STOP: Final = b"\x00"
 LOOKUP_GAS: Final = 2_600  # EIP-2929: a cold account
 DEPOSIT_GAS: Final = 200  # per byte, as for contract code (Yellow Paper, G_codedeposit)
 ACCOUNT_GAS: Final = 32_000  # as for CREATE
-
-
-def key_account(address: Address) -> Address:
-    """Return the account whose code holds the key of `address`."""
-    return Address(keccak256(b"merit/key" + address)[12:])
 
 
 def decode_key(code: bytes) -> PublicKey | None:

@@ -13,7 +13,7 @@ from web3 import Web3
 from web3.middleware.base import Web3Middleware
 from web3.types import RPCEndpoint
 
-from chain.crypto.hashing import keccak256
+from chain.crypto.addresses import key_account
 from chain.errors import TransactionError
 from chain.rpc.parameters import CallRequest, call, hash32
 from chain.transaction import Fields, sign_transaction
@@ -22,15 +22,7 @@ if TYPE_CHECKING:
     from web3 import AsyncWeb3
     from web3.types import TxParams
 
-    from chain.crypto.addresses import Address
     from chain.crypto.schemes import SigningKey
-
-_KEY_PREFIX = b"merit/key"  # as chain.execution.keys has it, whose import would load py-evm
-
-
-def key_account(address: "Address") -> bytes:
-    """Return the account (20 bytes) whose code is the public key of `address`, once the ledger keeps it."""
-    return keccak256(_KEY_PREFIX + address)[12:]
 
 
 class MLDSAAccount:

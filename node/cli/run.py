@@ -73,7 +73,7 @@ def run(
     summary = asyncio.run(execute(chosen, directory, SystemClock(), quiet=json, source=source))
     if json:
         print_json(summary)
-    if not summary["audit"]["ok"]:
+    if not summary["ok"]:
         raise typer.Exit(1)
 
 

@@ -59,6 +59,7 @@ async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: 
         "seconds": finished.seconds,
         "disk_bytes": finished.disk_bytes,
         "peak_memory_bytes": finished.peak_memory_bytes,
+        "ok": verdict.ok,
         "audit": verdict.to_json(),
     }
 

@@ -154,11 +154,9 @@ async def main(spec: HostSpec, directory: Path) -> None:
         ]
         tasks = [asyncio.create_task(_persist(client, clock)) for client in clients]
         observer = Servers(spec.urls, first=0, clock=clock, http=http)
-        tasks.append(
-            asyncio.create_task(
-                evaluate(observer, spec.job, module_of(job_file.model), split.test, events=events, clock=clock)
-            )
-        )
+        module = module_of(job_file.model)
+        measuring = evaluate(observer, spec.job, module, split.test, events=events, clock=clock)
+        tasks.append(asyncio.create_task(measuring))
         end = asyncio.create_task(_until_input_ends())
         work = asyncio.create_task(_all(tasks))
         await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,8 +5,9 @@ from pathlib import Path
 from learner import models
 from learner.data import digits, mnist, partition
 from learner.data.dataset import Indices, Split
-from learner.fixedpoint import Rejected
+from learner.fixedpoint import Model, Rejected
 from learner.fixedpoint import encode_model as fix_model
+from learner.terms import Terms
 from merit.chance import seed_of
 from node.errors import ConfigError
 from node.jobs import JobFile, ModelSpec
@@ -40,16 +41,14 @@ def prepare(run: RunFile, split: Split, members: tuple[int, ...]) -> tuple[JobFi
 
     """
     sizes = [len(share) for share in shares(run, split)]
-    module = models.build(
-        run.model, features=split.train.features, classes=split.train.classes, seed=seed_of(run.seed, "model") >> 1
-    )
+    features, classes = split.train.features, split.train.classes
     job_file = JobFile(
         title=run.title,
         model=ModelSpec(
             name=run.model,
-            features=split.train.features,
-            classes=split.train.classes,
-            dimension=models.dimension(module),
+            features=features,
+            classes=classes,
+            dimension=models.dimension(models.build(run.model, features=features, classes=classes)),
         ),
         numerics=run.numerics,
         round=run.round,
@@ -57,12 +56,26 @@ def prepare(run: RunFile, split: Split, members: tuple[int, ...]) -> tuple[JobFi
         training=run.training,
         samples={str(member): size for member, size in zip(members, sizes, strict=True)},
     )
-    bits = job_file.learner_terms().model_fraction_bits
-    fixed = fix_model(models.flatten(module), bits)
+    terms = job_file.learner_terms()
+    return job_file, encode_model(model_0(job_file.model, terms, run.seed), terms.model_fraction_bits)
+
+
+def model_0(spec: ModelSpec, terms: Terms, seed: int) -> Model:
+    """Make the model that a job starts from, int32[d].
+
+    Raises:
+        ConfigError: it does not fit the fixed point, or has another dimension than the job says.
+
+    """
+    module = models.build(spec.name, features=spec.features, classes=spec.classes, seed=seed_of(seed, "model") >> 1)
+    if models.dimension(module) != spec.dimension:
+        message = f"model {spec.name} has {models.dimension(module)} parameters, the job file says {spec.dimension}"
+        raise ConfigError(message)
+    fixed = fix_model(models.flatten(module), terms.model_fraction_bits)
     if isinstance(fixed, Rejected):
-        msg = f"model 0: {fixed.detail}"
-        raise ConfigError(msg)
-    return job_file, encode_model(fixed, bits)
+        message = f"model 0: {fixed.detail}"
+        raise ConfigError(message)
+    return fixed
 
 
 def leave(directory: Path, job_file: JobFile, model: bytes) -> None:

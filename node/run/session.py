@@ -31,7 +31,7 @@ from node.edge.intake import Intake
 from node.edge.peers import DirectoryPeer
 from node.edge.server import EdgeServer, JobDesk
 from node.errors import RunDirectoryError
-from node.jobs import decode_job_file
+from node.jobs import JobFile, decode_job_file
 from node.network import LocalNetwork, Membership
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.config import RunFile
@@ -141,10 +141,13 @@ class Session:
             self.genesis_hash = self.network.genesis_hash
             self._tell(self._started())
             urls = await self._start_edges(stack)
-            host = await self._start_host(urls)
-            stack.push_async_callback(self._stop_host, host)
-            await self._open_job(host)
-            await self._train(host)
+            self._step()
+            if not self._closed():
+                host = await self._start_host(urls)
+                stack.push_async_callback(self._stop_host, host)
+                await self._open_job(host)
+                await self._train(host)
+            self.data_sizes = dict(self._prepared()[0].samples_by_member())
             await self._close_job()
             self.head = self.network.web3(0).eth.block_number
 
@@ -219,13 +222,10 @@ class Session:
         if host.stdout is None or await host.stdout.readline() != b"ready\n":
             await host.wait()
             raise self._host_ended(host)
-        job_file = decode_job_file((self._preparation / "job.toml").read_bytes())
-        model = (self._preparation / "model-0.bin").read_bytes()
-        self.data_sizes = {int(member): size for member, size in job_file.samples.items()}
+        job_file, model = self._prepared()
         for edge in self.edges:
             edge.blobs.put(job_file.encode())
             edge.blobs.put(model)
-        self._step()
         if self._desk() is None:
             sponsor = self.sender(self.roles.sponsor)
             terms = job_file.ledger_terms(model=blob_digest(model), edge_set=1)
@@ -242,6 +242,11 @@ class Session:
             msg = f"the edge servers refuse the job: {desk.refusal}"
             raise RunDirectoryError(msg)
         return desk is not None and desk.log.status is not JobStatus.PROPOSED
+
+    def _prepared(self) -> tuple[JobFile, bytes]:
+        """Return the job file and model 0's blob, as the clients' process left them."""
+        job_file = decode_job_file((self._preparation / "job.toml").read_bytes())
+        return job_file, (self._preparation / "model-0.bin").read_bytes()
 
     @property
     def _preparation(self) -> Path:
@@ -351,6 +356,10 @@ class Session:
             return target or self._reported >= run.rounds or self._closing()
 
         await self._step_until(enough)
+
+    def _closed(self) -> bool:
+        desk = self._desk()
+        return desk is not None and desk.log.status is JobStatus.CLOSED
 
     def _closing(self) -> bool:
         desk = self._desk()

@@ -9,10 +9,11 @@ from eth_account import Account
 from web3 import AsyncWeb3, Web3
 from web3.exceptions import ContractLogicError, Web3RPCError
 
+from chain.crypto.addresses import key_account
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.errors import TransactionError
 from chain.rpc.errors import InvalidParamsError, LimitError
-from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware, key_account
+from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
 from chain.transaction import Fields, decode, sign_transaction
 from contracts import addresses
 from tests.chain.rpc.conftest import COIN

@@ -1,0 +1,151 @@
+"""What a sponsor does, over JSON-RPC: propose a job, add to its budget, close it."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+from web3 import Web3
+from web3.exceptions import Web3Exception
+
+from chain.crypto import keystore
+from chain.crypto.schemes import SigningKey
+from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
+from contracts import addresses
+from contracts.bindings import Ledger, Token
+from contracts.digests import text_of
+from contracts.events import JobCreated, decode_events
+from contracts.records import blob_digest
+from node.errors import LedgerUnreachableError, ServersUnreachableError, TransactionFailedError
+from node.jobs import JobFile, decode_job_file
+from node.rounds.attestation import encode_model
+
+TOKEN_WEI = 10**18
+RECEIPT_TIMEOUT_S = 60.0
+
+
+def connect(rpc: str) -> Web3:
+    """Connect to a ledger.
+
+    Raises:
+        LedgerUnreachableError: nothing answers there.
+
+    """
+    w3 = Web3(Web3.HTTPProvider(rpc))
+    if not w3.is_connected():
+        message = f"no ledger answers at {rpc}: start one with merit up, or name another with --rpc"
+        raise LedgerUnreachableError(message)
+    return w3
+
+
+class Sponsor:
+    """A sponsor's account on a ledger."""
+
+    def __init__(self, w3: Web3, key: SigningKey) -> None:
+        """Sign with `key` what is sent over `w3`."""
+        self._account = MLDSAAccount(key)
+        w3.middleware_onion.inject(MLDSAMiddleware(self._account), layer=0)  # type: ignore[arg-type] # web3 says class, takes any callable
+        self._w3 = w3
+
+    @classmethod
+    def connect(cls, rpc: str, key_path: Path, password: bytes) -> "Sponsor":
+        """Load the key and connect; errors as in `connect` and `keystore.load`."""
+        return cls(connect(rpc), keystore.load(key_path, password))
+
+    def create(self, path: Path, server: str, *, budget: int, edge_set: int, model: Path | None, seed: int) -> int:
+        """Propose the job of a file with a budget in whole tokens; return its number.
+
+        `model` is model 0's blob; None makes it from the job file (that needs torch). The edge server at `server` gets
+        both files; the others fetch them from it.
+
+        Raises:
+            ConfigError, LearnerError: the job file or the model is wrong.
+            TransactionFailedError: the ledger refuses.
+            ServersUnreachableError: the edge server does not take the files.
+
+        """
+        job_file = decode_job_file(path.read_bytes())
+        blob = model.read_bytes() if model is not None else _model_0(job_file, seed)
+        terms = job_file.ledger_terms(model=blob_digest(blob), edge_set=edge_set)
+        amount = budget * TOKEN_WEI
+        self._send(addresses.TOKEN, Token.encode_approve(addresses.LEDGER, amount))
+        _, logs = self._send(addresses.LEDGER, Ledger.encode_create_job(terms, amount))
+        number = next(event.job for event in decode_events(logs) if isinstance(event, JobCreated))
+        for data in (job_file.encode(), blob):
+            _upload(server, data)
+        return number
+
+    def top_up(self, job: int, tokens: int) -> int:
+        """Add whole tokens to a job's budget; return the block. Errors as in `create`."""
+        amount = tokens * TOKEN_WEI
+        self._send(addresses.TOKEN, Token.encode_approve(addresses.LEDGER, amount))
+        return self._send(addresses.LEDGER, Ledger.encode_top_up(job, amount))[0]
+
+    def close(self, job: int) -> int:
+        """Take no more records; return the block. Errors as in `create`."""
+        return self._send(addresses.LEDGER, Ledger.encode_close_job(job))[0]
+
+    def _send(self, to: bytes, data: bytes) -> tuple[int, list[dict[str, object]]]:
+        """Send a call and wait for its block; return the block and the logs."""
+        sender = Web3.to_checksum_address(self._account.address)
+        try:
+            sent = self._w3.eth.send_transaction({"from": sender, "to": Web3.to_checksum_address(to), "data": data})
+            receipt = self._w3.eth.wait_for_transaction_receipt(sent, timeout=RECEIPT_TIMEOUT_S)
+        except Web3Exception as error:
+            raise TransactionFailedError(str(error.user_message or error)) from error
+        if receipt["status"] == 0:
+            message = f"transaction 0x{bytes(sent).hex()} reverted in block {receipt['blockNumber']}"
+            raise TransactionFailedError(message)
+        return int(receipt["blockNumber"]), [dict(log) for log in receipt["logs"]]
+
+
+def describe(rpc: str, job: int) -> dict[str, object]:
+    """Return where a job stands, for people and programs; amounts in wei as text.
+
+    Raises:
+        LedgerUnreachableError: nothing answers at `rpc`.
+        TransactionFailedError: there is no such job.
+
+    """
+    ledger = Ledger(connect(rpc), addresses.LEDGER)
+    if not 1 <= job <= (count := ledger.job_count()):
+        message = f"there is no job {job}: this ledger has {count}"
+        raise TransactionFailedError(message)
+    state, terms, accounts = ledger.job(job), ledger.terms(job), ledger.accounts(job)
+    return {
+        "status": state.status.name.lower(),
+        "sponsor": state.sponsor,
+        "version": state.version,
+        "phi": state.phi_now,
+        "records": state.next_sequence,
+        "spent": state.spent,
+        "model": state.model,
+        "job_file": terms.job_file,
+        "scoring": text_of(terms.scoring),
+        "aggregation": text_of(terms.aggregation),
+        "staleness": text_of(terms.staleness),
+        "dimension": terms.dimension,
+        "max_wait": terms.max_wait,
+        "max_staleness": terms.max_staleness,
+        "base_reward_wei": str(terms.base_reward),
+        **{f"{name}_wei": str(amount) for name, amount in asdict(accounts).items()},
+    }
+
+
+def _model_0(job_file: JobFile, seed: int) -> bytes:
+    from node.run.preparation import model_0  # noqa: PLC0415 - needs torch, which a sponsor with a model need not have
+
+    return encode_model(
+        model_0(job_file.model, job_file.learner_terms(), seed), job_file.learner_terms().model_fraction_bits
+    )
+
+
+def _upload(server: str, data: bytes) -> None:
+    url = f"{server.rstrip('/')}/v1/blobs/{blob_digest(data).hex()}"
+    try:
+        answer = httpx.put(url, content=data, timeout=RECEIPT_TIMEOUT_S)
+    except httpx.HTTPError as error:
+        message = f"edge server {server} does not answer ({error}): upload the job's files again"
+        raise ServersUnreachableError(message) from error
+    if not answer.is_success:
+        message = f"edge server {server} refuses a file of the job: {answer.json()['reason']}"
+        raise ServersUnreachableError(message)
