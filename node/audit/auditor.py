@@ -7,13 +7,17 @@ from typing import Final
 from chain.errors import ChainError
 from chain.genesis import Genesis, decode_genesis
 from merit.clock import Clock, SystemClock
+from node.audit.blobs import Blobs, audit_blobs
+from node.audit.book import Book
 from node.audit.directory import Layout, layout_of, undisturbed
 from node.audit.engine import Certificates, EngineChain, audit_engine
 from node.audit.findings import Findings, Progress
 from node.audit.history import Places, blocks_of
 from node.audit.ledger import audit_ledger
+from node.audit.members import Members
 from node.audit.replay import Replay, Replays
-from node.audit.report import WHOLE, AuditReport, Divergence, Part, in_order
+from node.audit.report import WHOLE, AuditReport, ClientAccount, Divergence, Part, in_order
+from node.audit.rounds import Rounds
 
 GENESIS, ENGINES, LEDGERS, RECORDS, ROUNDS, BLOBS, STORES = (
     "genesis",
@@ -76,6 +80,9 @@ class _Audit:
         self._genesis_hash = _NOTHING
         self._chains: dict[int, EngineChain] = {}
         self._ledger_heights: dict[int, int] = {}
+        self._members: dict[int, Members] = {}
+        self._blobs = Blobs()
+        self._clients: list[ClientAccount] = []
 
     def run(self) -> AuditReport:
         """Audit everything; whatever raises becomes a divergence that names the part."""
@@ -84,6 +91,9 @@ class _Audit:
         if genesis:
             self._part(ENGINES, lambda: self._engines(self._auditor.certificates(genesis[0])))
             self._part(LEDGERS, self._ledgers)
+            self._part(RECORDS, self._records)
+            self._part(BLOBS, self._read_blobs)
+            self._part(ROUNDS, self._rounds)
             self._part(STORES, self._compare)
         return self._report()
 
@@ -125,7 +135,7 @@ class _Audit:
             )
         tally = self._findings.tallies[ENGINES]
         tally.add("stores", len(self._chains))
-        tally.add("commit signatures", certificates.signatures - before)
+        tally.add("different commit signatures", certificates.signatures - before)
         absent = sorted(set(range(1, len(owners) + 1)) - self._chains.keys())
         if absent:
             self._findings.remark(f"no stores of validators {', '.join(map(str, absent))} are here")
@@ -139,6 +149,38 @@ class _Audit:
                 f"validator {number} ledger", home / "ledger", replay, known, self._findings, whole=whole
             )
         self._findings.tallies[LEDGERS].add("stores", len(self._ledger_heights))
+
+    def _histories(self) -> list[tuple[str, Replay]]:
+        """Return each history that an engine store proves, named after the first store that has it.
+
+        One that stops earlier than another and agrees with it is a part of it. More than one means that validators have
+        signed two blocks of one height.
+        """
+        found: dict[int, tuple[str, Replay]] = {}
+        for number, chain in self._chains.items():
+            if chain.cursor is not None:
+                found.setdefault(id(chain.cursor.replay), (f"history of validator {number}", chain.cursor.replay))
+        return list(found.values())
+
+    def _records(self) -> None:
+        for name, replay in self._histories():
+            book = Book(Members.at_genesis(replay.genesis), replay.genesis_hash, self._findings, store=name)
+            for block in blocks_of(replay):
+                book.read(block)
+                book.compare_totals(replay.reader.state(block.number))
+            book.compare_everything(replay.reader.state())
+            self._members[id(replay)] = book.members
+
+    def _read_blobs(self) -> None:
+        self._blobs = audit_blobs(self._layout.edges, self._findings)
+
+    def _rounds(self) -> None:
+        for name, replay in self._histories():
+            members = self._members[id(replay)]
+            rounds = Rounds(members, self._blobs, replay.genesis_hash, self._findings, store=name)
+            for block in blocks_of(replay):
+                rounds.read(block)
+            self._clients += rounds.finish()
 
     def _history_for(self, number: int) -> tuple[Replay, bool]:
         """Return the replay that validator `number`'s ledger must equal, and whether it goes as far as was decided.
@@ -213,6 +255,7 @@ class _Audit:
             head=longest.headers[-1] if longest.headers else _NOTHING,
             height=longest.height,
             tallies=tuple(self._findings.tallies.values()),
+            clients=tuple(self._clients),
             remarks=tuple(self._findings.remarks),
             divergences=in_order(self._findings.divergences),
         )

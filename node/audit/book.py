@@ -12,9 +12,8 @@ from typing import Final
 from chain.crypto.addresses import Address
 from chain.crypto.contexts import record_context
 from chain.crypto.schemes import Scheme, verify
-from chain.errors import TransactionError
 from chain.execution.evm import MeritState
-from chain.transaction import decode
+from chain.execution.transactions import describe
 from contracts import events as kinds
 from contracts.abi import functions
 from contracts.addresses import LEDGER, TOKEN
@@ -111,7 +110,7 @@ class JobBook:
 class Book:
     """The Ledger's books, kept by `read` block by block."""
 
-    def __init__(self, members: Members, genesis_hash: bytes, findings: Findings, store: str) -> None:
+    def __init__(self, members: Members, genesis_hash: bytes, findings: Findings, *, store: str) -> None:
         """Start with no jobs; what is wrong is noted under the name `store`."""
         self.jobs: dict[int, JobBook] = {}
         self.total = Accounts()
@@ -173,8 +172,8 @@ class Book:
             return
         self._tally.add("records without calldata of their own")
         self._findings.remark(
-            f"block {event.block}: a record of client {event.client} came through another contract: its signature is not"
-            " in the transaction, only the ledger's own verifier has seen it"
+            f"block {event.block}: a record of client {event.client} came through another contract: its signature is"
+            " not in the transaction, only the ledger's own verifier has seen it"
         )
 
     def _reason(self, entry: SignedRecord) -> int:
@@ -273,7 +272,7 @@ class Book:
             setattr(row, target, getattr(row, target) + amount)
 
     def _attested(self, event: kinds.Attested) -> None:
-        """An attestation's digest and support are what its parts and the servers before it make them."""
+        """Check that an attestation's digest and support are what its parts and the servers before it make them."""
         job = self.jobs[event.job]
         attestation = Attestation(event.job, event.round, event.height, event.k, event.spent, event.parts)
         digest = attestation.digest(job.terms.rules_version)
@@ -341,7 +340,7 @@ class Book:
         self._tally.add("states of the escrow compared")
 
     def compare_everything(self, state: MeritState) -> None:
-        """Compare every job, and the tokens that the Ledger holds, with the state after the block that was read last."""
+        """Compare every job, and the tokens that the Ledger holds, with the state after the block read last."""
         for number, job in self.jobs.items():
             self._compare_row(state, number, job.accounts)
             for name, kept in (
@@ -400,10 +399,7 @@ def _batch_of(transaction: Transaction) -> "list[SignedRecord | _Rest] | None":
     """Return the entries of a direct call of `recordBatch` as the Ledger reads them; None for any other transaction."""
     if not transaction.succeeded:
         return None
-    try:
-        call = decode(transaction.raw)
-    except TransactionError:  # a classical transaction; whoever sends it, its call data may hold a batch as well
-        return None
+    call = describe(transaction.raw)
     if call.to != LEDGER or call.data[:_SELECTOR_BYTES] != functions("Ledger")["recordBatch"].selector:
         return None
     job, offset = (int.from_bytes(call.data[_SELECTOR_BYTES + _WORD * n :][:_WORD], "big") for n in range(2))

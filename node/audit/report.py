@@ -2,14 +2,18 @@
 
 Divergence   something stored, agreed or paid is not what it must be: the audit fails
 Tally        a part of the audit: how many of what were verified, and the seconds that it took
+ClientAccount  what became of a client's records: rewards and average delay, computed again
 AuditReport  all of it; `lines` is for people, `to_json()` for programs
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import Final
 
+_WEI: Final = Decimal(10**18)
 WHOLE: Final = "directory"
 """Names what lies beside the stores."""
 
@@ -117,6 +121,29 @@ class Tally:
         return f"{self.name}: {counted} ({self.seconds:.2f} s)"
 
 
+@dataclass(frozen=True, slots=True)
+class ClientAccount:
+    """What became of a client's records in one job; the reward in wei, `delay` as RULES.md defines the average."""
+
+    job: int
+    client: int
+    records: int
+    consumed: int
+    reward_wei: int
+    delay: Fraction | None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON has them; the delay as an exact fraction."""
+        return {
+            "job": self.job,
+            "client": self.client,
+            "records": self.records,
+            "consumed": self.consumed,
+            "reward_wei": str(self.reward_wei),
+            "average_delay": None if self.delay is None else str(self.delay),
+        }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
     """The outcome of an audit.
@@ -133,6 +160,7 @@ class AuditReport:
     head: bytes
     height: int
     tallies: tuple[Tally, ...]
+    clients: tuple[ClientAccount, ...]
     remarks: tuple[str, ...]
     divergences: tuple[Divergence, ...]
 
@@ -156,12 +184,17 @@ class AuditReport:
         return f"OK, self-consistent only: nobody vouched for genesis 0x{self.genesis_hash.hex()}; name it by --genesis"
 
     @property
+    def _paid_clients(self) -> int:
+        return len({account.client for account in self.clients if account.reward_wei})
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """What was verified, what is to be known about it, each further divergence, and the verdict last."""
         others = [divergence for divergence in self.divergences if divergence is not self.first]
         return (
             *(tally.line() for tally in self.tallies),
             f"head: height {self.height}, 0x{self.head.hex()}",
+            f"paid: {Decimal(sum(c.reward_wei for c in self.clients)) / _WEI:f} tokens to {self._paid_clients} clients",
             *(f"note: {remark}" for remark in self.remarks),
             *(f"also: {divergence.line()}" for divergence in others),
             self.verdict,
@@ -176,6 +209,7 @@ class AuditReport:
             "genesis_hash": "0x" + self.genesis_hash.hex(),
             "head": {"height": self.height, "hash": "0x" + self.head.hex()},
             "verified": {tally.name: {**tally.counts, "seconds": round(tally.seconds, 3)} for tally in self.tallies},
+            "clients": [account.to_json() for account in self.clients],
             "remarks": list(self.remarks),
             "first": None if self.first is None else self.first.to_json(),
             "divergences": [divergence.to_json() for divergence in self.divergences],

@@ -1,0 +1,145 @@
+"""Audits the blob directories of the edge servers: every file there hashes to its name, and nothing else lies there.
+
+A file that several servers share by hard links is read once: one inode has one content.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from contracts.records import UPDATE_HEADER_BYTES
+from node.audit.findings import Findings
+from node.audit.report import Divergence, Part
+
+PARTIAL: Final = ".partial"  # node.blobs: a write that did not end; the next start removes it
+_PIECE_BYTES: Final = 1 << 20
+_DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a file holds: SHA-256 of all of it, and of what follows an update's header."""
+
+    digest: bytes
+    payload: bytes
+    length: int
+
+
+@dataclass(slots=True)
+class Blobs:
+    """Every blob whose bytes hash to its name: who has it, where one copy lies, and its payload's digest."""
+
+    holders: dict[bytes, set[int]] = field(default_factory=dict)
+    servers: set[int] = field(default_factory=set)
+    _paths: dict[bytes, Path] = field(default_factory=dict)
+    _payloads: dict[bytes, bytes] = field(default_factory=dict)
+
+    def __contains__(self, digest: bytes) -> bool:
+        """Tell whether any server has it."""
+        return digest in self._paths
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate over the digests."""
+        return iter(self._paths)
+
+    def get(self, digest: bytes) -> bytes | None:
+        """Return a blob's bytes, None if no server has it."""
+        path = self._paths.get(digest)
+        return None if path is None else path.read_bytes()
+
+    def payload_digest(self, digest: bytes) -> bytes | None:
+        """Return the SHA-256 of what follows an update's header, None if no server has the blob."""
+        return self._payloads.get(digest)
+
+    def lacking(self, digest: bytes, servers: "set[int]") -> list[int]:
+        """Return those of `servers` whose directory is here and does not hold the blob."""
+        return sorted((servers & self.servers) - self.holders.get(digest, set()))
+
+    def add(self, server: int, path: Path, content: "_Content") -> None:
+        """Note a copy."""
+        self.holders.setdefault(content.digest, set()).add(server)
+        self._paths.setdefault(content.digest, path)
+        self._payloads[content.digest] = content.payload
+
+
+def audit_blobs(edges: dict[int, Path], findings: Findings) -> Blobs:
+    """Read every file of every server's blob directory."""
+    found = Blobs()
+    known: dict[tuple[int, int], _Content] = {}
+    tally = findings.tallies["blobs"]
+    for server, home in edges.items():
+        root = home / "blobs"
+        if not root.is_dir():
+            findings.remark(f"edge {server}: no blobs are here")
+            continue
+        found.servers.add(server)
+        tally.add("directories")
+        for path in _files(root):
+            fault = _judge(root, path, known, found, server)
+            if fault is None:
+                tally.add("files")
+            elif path.name.endswith(PARTIAL):
+                findings.remark(
+                    f"edge {server} blobs: {path.name} was not written to its end; the next start removes it"
+                )
+            else:
+                expected, what = fault
+                findings.diverges(
+                    Divergence(
+                        store=f"edge {server} blobs",
+                        part=Part.BLOB,
+                        expected=expected,
+                        found=f"{what} ({path.relative_to(root)})",
+                    )
+                )
+    tally.add("different contents", sum(1 for _ in found))
+    return found
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for directory, _, names in sorted(os.walk(root)):
+        for name in sorted(names):
+            yield Path(directory) / name
+
+
+def _judge(
+    root: Path, path: Path, known: dict[tuple[int, int], _Content], found: Blobs, server: int
+) -> tuple[str, str] | None:
+    """Check one file and note it; return what was expected and what is there if it is no blob."""
+    try:
+        name = bytes.fromhex(path.name)
+    except ValueError:
+        name = b""
+    if len(name) != _DIGEST_BYTES or path != root / path.name[:2] / name.hex():
+        return "files named by their SHA-256, in a directory named by its first byte", "a foreign file"
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return "a plain file", "something else"
+        inode = (status.st_dev, status.st_ino)
+        if inode not in known:
+            known[inode] = _read(path)
+    except OSError as error:
+        return "a readable file", str(error)
+    content = known[inode]
+    if content.digest != name:
+        return f"SHA-256 {name.hex()}, its name", content.digest.hex()
+    found.add(server, path, content)
+    return None
+
+
+def _read(path: Path) -> _Content:
+    whole, payload, length = hashlib.sha256(), hashlib.sha256(), 0
+    with path.open("rb") as file:
+        head = file.read(UPDATE_HEADER_BYTES)
+        whole.update(head)
+        length += len(head)
+        while piece := file.read(_PIECE_BYTES):
+            whole.update(piece)
+            payload.update(piece)
+            length += len(piece)
+    return _Content(whole.digest(), payload.digest(), length)

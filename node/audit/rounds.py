@@ -1,0 +1,581 @@
+"""Audits every job: derives its rounds from the log, computes each again, and compares what was attested and paid.
+
+The rules are those that edge servers run (`node.rounds`, `learner.rounds`): one implementation, here over events that
+come from executing the history again and blobs that hash to their names. What an outvoted server said is a remark; what
+the quorum agreed on or the Ledger paid and does not follow is a divergence.
+"""
+
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from contracts import digests, records
+from contracts import events as kinds
+from contracts.addresses import LEDGER
+from contracts.digests import Part as NamedPart
+from contracts.errors import ContractsError
+from contracts.events import Event
+from contracts.records import ModelHeader, UpdateHeader
+from learner import rewards
+from learner.fixedpoint import Model, Update, check_update
+from learner.rounds import Entry, RoundInputs
+from learner.staleness import tau_avg
+from learner.terms import Terms
+from merit.errors import MeritError
+from node.audit import checks
+from node.audit.blobs import Blobs
+from node.audit.errors import FaultError
+from node.audit.findings import Findings
+from node.audit.history import HistoryBlock
+from node.audit.members import Members
+from node.audit.report import ClientAccount, Divergence, Part
+from node.errors import PayloadsNeededError, SelectionDivergesError
+from node.jobs import decode_job_file, learner_terms
+from node.rounds.attestation import PART_NAMES, ScoredRound, closing, decode_model, score
+from node.rounds.log import JobLog, RecordEntry, RecordStatus, RoundOutcome, Selection
+
+_PARTS: Final = {name: Part(name) for name in PART_NAMES}
+_INT16 = np.dtype("<i2")
+
+
+@dataclass(slots=True)
+class _Payment:
+    """A round being paid: what is due to whom, in order, and how much of it was credited.
+
+    `thetas` is None when the round could not be computed again: then the rewards are checked by the thetas that the
+    quorum's digest covers.
+    """
+
+    outcome: RoundOutcome
+    clients: tuple[int, ...]
+    thetas: tuple[int, ...] | None
+    credited: list[kinds.Credited] = field(default_factory=list)
+    finished: bool = False
+
+    def due(self) -> tuple[int, ...]:
+        """Return each reward in wei."""
+        return rewards.rewards(self.outcome.reward_wei, self.thetas or ())
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job under audit."""
+
+    log: JobLog
+    terms: Terms
+    samples: dict[int, int] = field(default_factory=dict)
+    stuck: bool = False
+    ready: set[int] = field(default_factory=set)
+    claims: dict[int, dict[int, bool]] = field(default_factory=lambda: defaultdict(dict))
+    attested: dict[int, dict[int, kinds.Attested]] = field(default_factory=lambda: defaultdict(dict))
+    payments: dict[int, _Payment] = field(default_factory=dict)
+    models: "OrderedDict[bytes, Model]" = field(default_factory=OrderedDict)
+    verdicts: dict[int, str | None] = field(default_factory=dict)
+    lost: set[bytes] = field(default_factory=set)
+
+
+class Rounds:
+    """The audit of all jobs; `read` takes block after block, `finish` what can be said at the end."""
+
+    def __init__(self, members: Members, blobs: Blobs, genesis_hash: bytes, findings: Findings, *, store: str) -> None:
+        """Derive from `members`' edge sets and the servers' `blobs`; note what is wrong under the name `store`."""
+        self._members, self._blobs, self._genesis_hash = members, blobs, genesis_hash
+        self._findings, self._store = findings, store
+        self._tally = findings.tallies["rounds"]
+        self._jobs: dict[int, _Job] = {}
+        self._block: HistoryBlock | None = None
+
+    def read(self, block: HistoryBlock) -> None:
+        """Apply a block: derive, compute, compare."""
+        self._block = block
+        for event in block.events:
+            if isinstance(event, kinds.JobCreated):
+                log = JobLog(
+                    job=event.job, terms=event.terms, edge_set_of=lambda number: self._members.edge_sets[number]
+                )
+                self._jobs[event.job] = _Job(log, learner_terms(event.terms))
+                self._open(self._jobs[event.job])
+        for job in self._jobs.values():
+            if not job.stuck:
+                self._advance(job, block)
+
+    def _advance(self, job: _Job, block: HistoryBlock) -> None:
+        decided = len(job.log.outcomes)
+        self._closing(job, block)
+        for event in block.events:
+            if getattr(event, "job", None) == job.log.job:
+                self._note(job, event)
+        if not self._observe(job, block):
+            return
+        for outcome in job.log.outcomes[decided:]:
+            self._outcome(job, outcome)
+        for event in block.events:
+            if getattr(event, "job", None) == job.log.job:
+                self._paid(job, event)
+
+    def _observe(self, job: _Job, block: HistoryBlock) -> bool:
+        """Let the log take the block; False if the job's rounds cannot be followed any further."""
+        while True:
+            try:
+                job.log.observe(block.block_events(), lambda digest: self._payload(job, digest))
+            except PayloadsNeededError as needed:
+                job.lost.update(needed.digests)
+                for digest in needed.digests:
+                    entry = job.log.by_digest[digest]
+                    self._findings.remark(
+                        f"job {job.log.job}: the blob of record {entry.sequence} (client {entry.client}) is nowhere:"
+                        " whether its payload is a copy cannot be told"
+                    )
+            except SelectionDivergesError as error:
+                self._diverges(job, Part.SELECTION, "what the event log gives", str(error), round_=error.round)
+                self._stop(job)
+                return False
+            else:
+                return True
+
+    def _payload(self, job: _Job, digest: bytes) -> bytes | None:
+        """Return a payload's digest; for a blob that is lost its own digest, which equals no other payload's."""
+        return digest if digest in job.lost else self._blobs.payload_digest(digest)
+
+    def _stop(self, job: _Job) -> None:
+        job.stuck = True
+        self._findings.remark(
+            f"job {job.log.job}: rounds after {job.log.version} are not computed again: they follow from one that"
+            " diverges"
+        )
+
+    # -- what servers say -------------------------------------------------------------------------------------------
+
+    def _open(self, job: _Job) -> None:
+        """Compare the terms on the ledger with the job file that they name."""
+        terms = job.log.terms
+        raw = self._blobs.get(terms.job_file)
+        if raw is None:
+            self._diverges(job, Part.JOB_FILE, f"blob {terms.job_file.hex()}", "no server has it")
+            return
+        try:
+            job_file = decode_job_file(raw)
+            asked = job_file.ledger_terms(model=terms.model, edge_set=terms.edge_set)
+        except MeritError as error:
+            self._diverges(job, Part.JOB_FILE, "a job file", str(error))
+            return
+        if asked != terms:
+            self._diverges(job, Part.JOB_FILE, f"the ledger's terms, {terms}", str(asked))
+        job.samples = {int(client): count for client, count in job_file.samples.items()}
+        self._model(job, terms.model)
+        self._tally.add("jobs")
+
+    def _note(self, job: _Job, event: Event) -> None:
+        match event:
+            case kinds.JobAcknowledged():
+                job.ready.add(event.edge)
+            case kinds.Acknowledged():
+                claims = job.claims[event.edge]
+                exceptions = {*event.missing, *event.invalid}
+                claims.update({s: True for s in range(event.first, event.up_to) if s not in exceptions})
+                claims.update(dict.fromkeys(event.resolved, True))
+                claims.update(dict.fromkeys(event.invalid, False))
+            case kinds.Attested():
+                job.attested[event.round][event.edge] = event
+            case _:
+                pass  # the log's business, or the books'
+
+    # -- rounds -----------------------------------------------------------------------------------------------------
+
+    def _outcome(self, job: _Job, outcome: RoundOutcome) -> None:
+        """Compute a decided round again and compare what was agreed."""
+        selection = outcome.selection
+        scored = None if selection is None else self._scored(job, selection)
+        if not outcome.agreed:
+            self._tally.add("void rounds")
+        elif selection is not None:
+            thetas = None if scored is None or scored.result is None else scored.result.thetas
+            clients = tuple(entry.client for entry in selection.records)
+            job.payments[outcome.round] = _Payment(outcome, clients, thetas)
+            self._tally.add("rounds")
+            self._tally.add("selected records", len(clients))
+            if scored is not None:
+                self._agreed(job, outcome, scored)
+        if scored is not None:
+            self._outvoted(job, outcome, scored)
+
+    def _agreed(self, job: _Job, outcome: RoundOutcome, scored: ScoredRound) -> None:
+        expected = {part.name: part.digest for part in scored.parts}
+        found = {part.name: part.digest for part in outcome.parts}
+        part = _first_difference(scored.parts, outcome.parts)
+        named = {"thetas": outcome.thetas, "model": outcome.model}
+        if part is None:
+            part = next((name for name, value in named.items() if expected[digests.name32(name)] != value), None)
+            found |= {digests.name32(name): value for name, value in named.items()}
+        if part is not None:
+            key = digests.name32(part)
+            self._diverges(
+                job,
+                _PARTS.get(part, Part.ATTESTATION),
+                expected.get(key, b"").hex() or "no such part",
+                found.get(key, b"").hex() or "no such part",
+                round_=outcome.round,
+            )
+        self._tally.add("part digests", len(expected))
+
+    def _outvoted(self, job: _Job, outcome: RoundOutcome, scored: ScoredRound) -> None:
+        """Name the servers that attest something else than the round computed again."""
+        attestation = scored.attestation
+        for edge, event in sorted(job.attested[outcome.round].items()):
+            said = digests.Attestation(event.job, event.round, event.height, event.k, event.spent, event.parts)
+            if said != attestation:
+                part = _first_difference(scored.parts, event.parts) or "selection"
+                self._findings.remark(
+                    f"job {event.job} round {event.round}: edge server {edge} attests another {part} than the round"
+                    " computed again"
+                )
+
+    def _closing(self, job: _Job, block: HistoryBlock) -> None:
+        """Check the attestation that closed the job: nothing live was left, and the model stayed."""
+        attested = [e for e in block.events if isinstance(e, kinds.Attested) and e.job == job.log.job and e.k == 0]
+        closed = any(isinstance(event, kinds.JobClosed) and event.job == job.log.job for event in block.events)
+        if not closed or not attested:
+            return
+        event = attested[-1]
+        try:
+            selection = job.log.select(lambda digest: self._payload(job, digest))
+        except PayloadsNeededError:
+            self._findings.remark(f"job {job.log.job}: its closing is not derived again: blobs are missing")
+            return
+        expected = None if selection is None else closing(selection, job.log.model).attestation
+        found = digests.Attestation(event.job, event.round, event.height, event.k, event.spent, event.parts)
+        if expected != found:
+            self._diverges(job, Part.SELECTION, f"closing {expected}", str(found), round_=event.round)
+        self._tally.add("closed jobs")
+
+    def _scored(self, job: _Job, selection: Selection) -> ScoredRound | None:
+        """Compute a round from blobs; None, and a remark, if some are nowhere."""
+        if not selection.records:
+            return closing(selection, job.log.model)
+        log = job.log
+        versions = sorted({entry.base for entry in selection.records} | {selection.round - 1})
+        names = {version: log.model_at(version) for version in versions}
+        models = {version: self._model(job, name) for version, name in names.items()}
+        updates = [self._update(job, entry) for entry in selection.records]
+        lost = [f"model {version}" for version, model in models.items() if model is None]
+        lost += [
+            f"update {entry.sequence}"
+            for entry, update in zip(selection.records, updates, strict=True)
+            if update is None
+        ]
+        if lost:
+            self._findings.remark(
+                f"job {log.job} round {selection.round}: not computed again, only checked by signatures:"
+                f" {', '.join(lost)} lost"
+            )
+            self._tally.add("rounds checked by signature only")
+            return None
+        known = {version: model for version, model in models.items() if model is not None}
+        present = [update for update in updates if update is not None]
+        for entry, update in zip(selection.records, present, strict=True):
+            self._fit(job, entry, known[entry.base], update, selection.round)
+        entries = [
+            Entry(entry.base, update, job.samples.get(entry.client, 0))
+            for entry, update in zip(selection.records, present, strict=True)
+        ]
+        inputs = RoundInputs(job.terms, selection.round, known[selection.round - 1], entries, known)
+        scored = score(selection, inputs, names)
+        if scored.result is not None:
+            self._keep(job, records.blob_digest(scored.model_blob), scored.result.model)
+            self._tally.add("Gram entries", int(scored.result.gram.size))
+        return scored
+
+    # -- payment ----------------------------------------------------------------------------------------------------
+
+    def _paid(self, job: _Job, event: Event) -> None:
+        number = getattr(event, "round", None)
+        payment = job.payments.get(number) if isinstance(number, int) else None
+        if payment is None:
+            return
+        match event:
+            case kinds.ThetasPosted():
+                self._posted(job, payment, event)
+            case kinds.Credited():
+                payment.credited.append(event)
+                self._credited(job, payment, event)
+            case kinds.RoundUnpaid():
+                payment.finished = True
+                if payment.thetas is not None and any(payment.thetas):
+                    self._diverges(job, Part.REWARD, f"{sum(payment.thetas)} ppb to pay", "unpaid", round_=event.round)
+                self._tally.add("unpaid rounds")
+            case kinds.RoundSettled():
+                payment.finished = True
+                self._settled(job, payment, event)
+            case _:
+                pass  # no step of a payment
+
+    def _posted(self, job: _Job, payment: _Payment, event: kinds.ThetasPosted) -> None:
+        count = len(payment.clients)
+        if digests.thetas_digest(event.total, count, event.chunk_digests) != payment.outcome.thetas:
+            self._diverges(
+                job, Part.THETAS, f"digest {payment.outcome.thetas.hex()}", "other thetas", round_=event.round
+            )
+        if payment.thetas is not None:
+            due = digests.settlement(payment.clients, payment.thetas)
+            if (due.total, due.chunk_digests) != (event.total, event.chunk_digests):
+                self._diverges(job, Part.THETAS, f"total {due.total}", f"total {event.total}", round_=event.round)
+
+    def _credited(self, job: _Job, payment: _Payment, event: kinds.Credited) -> None:
+        """Compare one reward with what the thetas computed again give."""
+        at = len(payment.credited) - 1
+        if at >= len(payment.clients) or event.client != payment.clients[at]:
+            wanted = f"client {payment.clients[at]}" if at < len(payment.clients) else "no further reward"
+            self._diverges(job, Part.REWARD, wanted, f"client {event.client}", event=event)
+            return
+        if payment.thetas is None:
+            return
+        if event.theta != payment.thetas[at]:
+            self._diverges(job, Part.THETAS, f"{payment.thetas[at]} ppb", f"{event.theta} ppb", event=event)
+        elif event.reward != (due := payment.due()[at]):
+            self._diverges(job, Part.REWARD, f"{due} wei", f"{event.reward} wei", event=event)
+        self._tally.add("rewards")
+
+    def _settled(self, job: _Job, payment: _Payment, event: kinds.RoundSettled) -> None:
+        paid = sum(credited.reward for credited in payment.credited)
+        if paid != payment.outcome.reward_wei or event.paid != paid:
+            expected = f"{payment.outcome.reward_wei} wei in all"
+            self._diverges(job, Part.REWARD, expected, f"{paid} wei, said to be {event.paid}", round_=event.round)
+        thetas = tuple(credited.theta for credited in payment.credited)
+        if digests.settlement(payment.clients[: len(thetas)], thetas).digest != payment.outcome.thetas:
+            self._diverges(job, Part.THETAS, payment.outcome.thetas.hex(), "other thetas credited", round_=event.round)
+        if payment.thetas is None:
+            due = rewards.rewards(payment.outcome.reward_wei, thetas)
+            for credited, reward in zip(payment.credited, due, strict=True):
+                if credited.reward != reward:
+                    self._diverges(job, Part.REWARD, f"{reward} wei", f"{credited.reward} wei", event=credited)
+        self._tally.add("paid rounds")
+
+    # -- blobs ------------------------------------------------------------------------------------------------------
+
+    def _model(self, job: _Job, name: bytes) -> Model | None:
+        """Return a model by its digest: one just computed, or from a server's blob."""
+        if name in job.models:
+            job.models.move_to_end(name)
+            return job.models[name]
+        raw = self._blobs.get(name)
+        if raw is None:
+            return None
+        header = ModelHeader(fraction_bits=job.terms.model_fraction_bits, dimension=job.terms.dimension)
+        try:
+            checks.model(raw, header)
+        except FaultError as fault:
+            self._diverges(job, fault.part, fault.expected, fault.found)
+            return None
+        _, model = decode_model(raw)
+        self._keep(job, name, model)
+        return model
+
+    @staticmethod
+    def _keep(job: _Job, name: bytes, model: Model) -> None:
+        job.models[name] = model
+        job.models.move_to_end(name)
+        while len(job.models) > job.terms.max_staleness + 2:
+            job.models.popitem(last=False)
+
+    def _header(self, job: _Job, entry: RecordEntry) -> UpdateHeader:
+        return UpdateHeader(
+            fraction_bits=job.terms.fraction_bits,
+            genesis_hash=self._genesis_hash,
+            ledger=LEDGER,
+            job=job.log.job,
+            client=entry.client,
+            base=entry.base,
+            counter=entry.counter,
+            dimension=job.terms.dimension,
+        )
+
+    def _update(self, job: _Job, entry: RecordEntry) -> Update | None:
+        raw = self._blobs.get(entry.digest)
+        if raw is None:
+            return None
+        try:
+            payload = checks.update(raw, self._header(job, entry))
+        except FaultError as fault:
+            job.verdicts[entry.sequence] = fault.found
+            self._diverges(job, Part.HOLD, fault.expected, fault.found, client=entry.client)
+            return None
+        return np.frombuffer(payload, dtype=_INT16).astype(np.int16)
+
+    def _fit(self, job: _Job, entry: RecordEntry, base: Model, update: Update, number: int) -> None:
+        """Judge what the holders of a consumed record should have judged."""
+        rejected = check_update(base, update, shift=job.terms.shift, norm_bound_squared=job.terms.norm_bound_squared)
+        job.verdicts[entry.sequence] = None if rejected is None else rejected.detail
+        if rejected is not None:
+            self._diverges(
+                job, Part.HOLD, "an update that may be held", rejected.detail, round_=number, client=entry.client
+            )
+        self._tally.add("updates judged again")
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def finish(self) -> tuple[ClientAccount, ...]:
+        """Compare what servers said they hold with what they hold; return each client's account."""
+        accounts: list[ClientAccount] = []
+        for job in self._jobs.values():
+            for number, payment in job.payments.items():
+                if not payment.finished:
+                    self._findings.remark(f"job {job.log.job} round {number}: agreed and not paid yet")
+            self._documents(job)
+            self._models(job)
+            self._holds(job)
+            accounts += self._accounts(job)
+        return tuple(accounts)
+
+    def _documents(self, job: _Job) -> None:
+        terms = job.log.terms
+        for name, part in ((terms.job_file, Part.JOB_FILE), (terms.model, Part.MODEL)):
+            for edge in self._blobs.lacking(name, job.ready):
+                self._lacks(edge, job, part, name, round_=0 if part is Part.MODEL else None)
+
+    def _models(self, job: _Job) -> None:
+        """Check that who attested a model has it: the newest ones everybody, older ones somebody."""
+        kept = job.terms.max_staleness + 1
+        for outcome in job.log.outcomes:
+            if not outcome.agreed:
+                continue
+            attesters = {
+                edge
+                for edge, event in job.attested[outcome.round].items()
+                if any(part == NamedPart(digests.name32("model"), outcome.model) for part in event.parts)
+            }
+            lacking = self._blobs.lacking(outcome.model, attesters)
+            if outcome.round > job.log.version - kept or outcome.model not in self._blobs:
+                for edge in lacking:
+                    self._lacks(edge, job, Part.MODEL, outcome.model, round_=outcome.round)
+            self._tally.add("models")
+
+    def _holds(self, job: _Job) -> None:
+        """Compare each server's acknowledgements with its directory and with the blob's own merits."""
+        log = job.log
+        for edge, claims in sorted(job.claims.items()):
+            if edge not in self._blobs.servers:
+                continue
+            for sequence, held in sorted(claims.items()):
+                if sequence >= len(log.records):
+                    continue
+                entry = log.records[sequence]
+                if not held:
+                    self._called_invalid(job, edge, entry)
+                elif edge not in self._blobs.holders.get(entry.digest, set()):
+                    self._lacks(edge, job, Part.BLOB, entry.digest, round_=entry.round or None, client=entry.client)
+                elif (why := self._fault(job, entry)) is not None:
+                    self._findings.remark(
+                        f"job {log.job}: edge server {edge} says that it holds record {sequence} of client"
+                        f" {entry.client}, which no server should hold: {why}"
+                    )
+                self._tally.add("acknowledged blobs")
+
+    def _called_invalid(self, job: _Job, edge: int, entry: RecordEntry) -> None:
+        if entry.digest in self._blobs and self._fault(job, entry) is None:
+            self._findings.remark(
+                f"job {job.log.job}: edge server {edge} calls record {entry.sequence} of client {entry.client} invalid,"
+                " and it is not"
+            )
+
+    def _fault(self, job: _Job, entry: RecordEntry) -> str | None:
+        """Say what is wrong with a record's blob, None if nothing is (or its base model is lost)."""
+        if entry.sequence not in job.verdicts:
+            raw, base = self._blobs.get(entry.digest), self._model(job, job.log.model_at(entry.base))
+            job.verdicts[entry.sequence] = None if raw is None or base is None else self._unfit(job, entry, raw, base)
+        return job.verdicts[entry.sequence]
+
+    def _unfit(self, job: _Job, entry: RecordEntry, raw: bytes, base: Model) -> str | None:
+        if len(raw) != entry.length:
+            return f"{len(raw)} bytes, the record says {entry.length}"
+        try:
+            header, payload = records.decode_update(raw)
+        except ContractsError as error:
+            return str(error)
+        if header != self._header(job, entry):
+            return "its header differs from its record"
+        update = np.frombuffer(payload, dtype=_INT16).astype(np.int16)
+        rejected = check_update(base, update, shift=job.terms.shift, norm_bound_squared=job.terms.norm_bound_squared)
+        return None if rejected is None else rejected.detail
+
+    def _accounts(self, job: _Job) -> list[ClientAccount]:
+        """Return each client's consumed records, rewards and average delay."""
+        log, found = job.log, []
+        paid: dict[int, int] = defaultdict(int)
+        for payment in job.payments.values():
+            for credited in payment.credited:
+                paid[credited.client] += credited.reward
+        for client in sorted({entry.client for entry in log.records}):
+            own = [entry for entry in log.records if entry.client == client]
+            consumed = [entry for entry in own if entry.status is RecordStatus.CONSUMED]
+            waiting = [
+                entry.base
+                for entry in own
+                if entry.status in {RecordStatus.PENDING, RecordStatus.AVAILABLE}
+                and log.version - entry.base <= job.terms.max_staleness
+            ]
+            delay = tau_avg((entry.round - 1 - entry.base for entry in consumed), waiting, log.version)
+            found.append(ClientAccount(log.job, client, len(own), len(consumed), paid[client], delay))
+        self._tally.add("average delays", len(found))
+        return found
+
+    def _lacks(
+        self,
+        edge: int,
+        job: _Job,
+        part: Part,
+        digest: bytes,
+        *,
+        round_: int | None = None,
+        client: int | None = None,
+    ) -> None:
+        self._findings.diverges(
+            Divergence(
+                store=f"edge {edge} blobs",
+                part=part,
+                job=job.log.job,
+                round=round_,
+                client=client,
+                expected=f"{digest.hex()}, which edge server {edge} says it holds",
+                found="no such file",
+            )
+        )
+
+    def _diverges(
+        self,
+        job: _Job,
+        part: Part,
+        expected: str,
+        found: str,
+        *,
+        round_: int | None = None,
+        client: int | None = None,
+        event: Event | None = None,
+    ) -> None:
+        if self._block is None:
+            message = "a job was judged before the first block"
+            raise RuntimeError(message)
+        place = self._block.place(event)
+        self._findings.diverges(
+            Divergence(
+                store=self._store,
+                part=part,
+                expected=expected,
+                found=found,
+                height=place.height,
+                block=place.block,
+                job=job.log.job,
+                round=place.round if round_ is None else round_,
+                client=place.client if client is None else client,
+            )
+        )
+
+
+def _first_difference(expected: tuple[NamedPart, ...], found: tuple[NamedPart, ...]) -> str | None:
+    """Return the name of the first part that differs, in the order in which one follows from the other."""
+    digests_found = {part.name: part.digest for part in found}
+    for part in expected:
+        if digests_found.pop(part.name, None) != part.digest:
+            return digests.text_of(part.name)
+    return digests.text_of(next(iter(digests_found))) if digests_found else None
