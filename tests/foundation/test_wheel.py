@@ -94,7 +94,9 @@ for room in {ROOMS}:
         if module.name.rpartition(".")[2] not in ("__main__", "build"):  # build: tools of a checkout
             try:
                 importlib.import_module(module.name)
-            except MissingExtra:
+            except (MissingExtra, ModuleNotFoundError) as error:
+                if getattr(error, "name", "torch") not in ("torch", "sklearn"):
+                    raise
                 print(module.name)
 """
     training = run(unpacked, program).split()
