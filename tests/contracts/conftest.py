@@ -21,13 +21,13 @@ class Cast:
     auditor: Actor
 
 
-@pytest.fixture(scope="session")
-def _stage() -> tuple[World, Cast]:
+def build(*, cold: bool = False) -> tuple[World, Cast]:
+    """Deploy the contracts into an EVM of their own, admit everybody and open job 1."""
     bare = World(Env())
     registry = bare.deploy("Registry", bare.governor, ZERO)
     token = bare.deploy("Token", registry)
     ledger = bare.deploy("Ledger", registry, token, ZERO)
-    world = World(bare.env, registry, token, ledger, height=bare.height, time=bare.time)
+    world = World(bare.env, registry, token, ledger, height=bare.height, time=bare.time, cold=cold)
     edges = tuple(world.admit(Role.EDGE_SERVER) for _ in range(4))
     clients = tuple(world.admit(Role.CLIENT) for _ in range(5))
     sponsor = world.admit(Role.SPONSOR)
@@ -36,6 +36,11 @@ def _stage() -> tuple[World, Cast]:
     world.fund(sponsor.account, 10_000 * BASE_REWARD)
     assert world.open(sponsor, edges[:3]) == 1
     return world, Cast(edges, clients, sponsor, auditor)
+
+
+@pytest.fixture(scope="session")
+def _stage() -> tuple[World, Cast]:
+    return build()
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ class Stage:
         return self.world.to_ledger(self.edge, Ledger.encode_record_batch(self.scene.job, batch))
 
 
-def build(world: World, cast: Cast) -> Stage:
+def prepare(world: World, cast: Cast) -> Stage:
     clients = [world.admit(Role.CLIENT, scheme=scheme) for scheme in (44, 65, 44)]
     suspended = world.admit(Role.CLIENT, scheme=44)
     world.govern(Registry.encode_suspend(suspended.member))
@@ -104,7 +104,7 @@ def build(world: World, cast: Cast) -> Stage:
 
 @pytest.fixture
 def stage(world: World, cast: Cast) -> Stage:
-    return build(world, cast)
+    return prepare(world, cast)
 
 
 def case_of(stage: Stage, name: str) -> Case:

@@ -21,6 +21,7 @@ from contracts.artifacts import initcode
 from contracts.bindings import Ledger, Registry, Role, Token
 from contracts.digests import Attestation, Part, Settlement, name32, settlement
 from contracts.events import Event, decode_event
+from contracts.layout import slot
 from contracts.records import Record
 from contracts.terms import JobTerms
 
@@ -173,6 +174,11 @@ class World:
         """Let time pass without a block."""
         self.time += seconds
 
+    def tick_blocks(self, count: int) -> None:
+        """Make blocks in which nothing happens."""
+        for _ in range(count):
+            self.to_ledger(account("anybody"), Ledger.encode_tick())
+
     @contextmanager
     def fork(self) -> Generator["World"]:
         """Give a copy whose changes vanish afterwards."""
@@ -182,9 +188,10 @@ class World:
             yield twin
         self._set_clock()
 
-    def storage(self, address: bytes, slot: int) -> int:
-        """Return a word of a contract's storage."""
-        return int(self.env.evm.get_storage(_canonical(address), slot))
+    def peek(self, contract: str, variable: str, *path: int | bytes | str) -> int:
+        """Read a word of a contract's storage by its layout: a hundred times faster than a call."""
+        address = {"Registry": self.registry_at, "Token": self.token_at, "Ledger": self.ledger_at}[contract]
+        return int(self.env.evm.get_storage(_canonical(address), slot(contract, variable, *path)))
 
     def _next_block(self) -> None:
         self.height += 1
@@ -256,7 +263,7 @@ class World:
         record = Record(
             job=job,
             client=client.member,
-            base=self.ledger.job(job).version if base is None else base,
+            base=self.peek("Ledger", "_jobs", job, "version") if base is None else base,
             counter=counter,
             digest=keccak(b"update %d %d %d" % (job, client.member, counter)),
             length=LENGTH,

@@ -1,0 +1,145 @@
+"""The committed artifacts are what the sources compile to, fit a chain's limits, and say all that users need."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import contracts
+from contracts.addresses import KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
+from contracts.artifacts import DIRECTORY, NAMES, initcode, load
+from contracts.build import build, main
+from contracts.errors import LengthError, UnknownContractError
+
+SOURCES = Path(contracts.__file__).parent
+EIP_170_BYTES = 24_576
+EIP_3860_BYTES = 2 * EIP_170_BYTES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_artifact_is_what_the_source_compiles_to(name: str) -> None:
+    assert build(name) == (DIRECTORY / f"{name}.json").read_text()
+
+
+def test_check_names_stale_artifacts_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    committed = {name: (DIRECTORY / f"{name}.json").read_text() for name in NAMES}
+    monkeypatch.setattr("contracts.build.build", lambda name: committed[name])
+    assert main(["--check"]) == 0
+    monkeypatch.setattr("contracts.build.build", lambda name: committed[name] + " " * (name == "Token"))
+    assert main(["--check"]) == 1
+    assert capsys.readouterr().err == "stale artifacts: Token; run python -m contracts.build\n"
+    assert (DIRECTORY / "Token.json").read_text() == committed["Token"]
+
+
+def test_build_does_not_depend_on_the_working_directory(tmp_path: Path) -> None:
+    code = "from contracts.build import build; import sys; sys.stdout.write(build('Token'))"
+    command = [sys.executable, "-c", code]
+    environment = {"PYTHONPATH": str(SOURCES.parent)}
+    output = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True)  # noqa: S603 - our own interpreter
+    assert output.stdout == (DIRECTORY / "Token.json").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_contract_fits_the_size_limits_of_a_chain(name: str) -> None:
+    artifact = load(name)
+    assert len(artifact.deployed_bytecode) < EIP_170_BYTES
+    assert len(initcode(name, *[bytes(20)] * {"Registry": 2, "Token": 1, "Ledger": 3}[name])) < EIP_3860_BYTES
+
+
+def test_unknown_name_and_wrong_arguments_are_refused() -> None:
+    with pytest.raises(UnknownContractError, match="no contract is called 'Bank'"):
+        load("Bank")
+    with pytest.raises(LengthError, match="constructor of Ledger has 2 arguments, not 3"):
+        initcode("Ledger", REGISTRY, TOKEN)
+    with pytest.raises(LengthError, match="address for Token has 2 bytes, not 20"):
+        initcode("Token", b"\x4d\x01")
+
+
+def test_fixed_addresses_are_twenty_bytes_and_distinct() -> None:
+    addresses = (REGISTRY, TOKEN, LEDGER, VERIFIER, KEYS)
+    assert {len(address) for address in addresses} == {20}
+    assert [int.from_bytes(address) for address in addresses] == [0x4D01, 0x4D02, 0x4D03, 0x4D10, 0x4D11]
+
+
+def test_artifacts_name_no_path_of_the_machine_that_built_them() -> None:
+    for name in NAMES:
+        text = (DIRECTORY / f"{name}.json").read_text()
+        assert str(SOURCES.parent) not in text
+        assert set(json.loads(text)) == {
+            "abi", "bytecode", "compiler", "deployed_bytecode", "layout", "name", "source_sha256", "structs",
+        }  # fmt: skip
+
+
+def test_records_and_layouts_load_without_web3_eth_abi_or_vyper() -> None:
+    code = (
+        "import sys, contracts.records, contracts.layout, contracts.bindings; "
+        "contracts.layout.slot('Ledger', '_jobs', 1, 'head'); "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'web3', 'eth_abi', 'vyper', 'eth', 'boa'}))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)  # noqa: S603 - our own interpreter
+    assert output.stdout.strip() == "[]"
+
+
+def functions(text: str) -> list[tuple[str, list[str], bool, str]]:
+    """Return name, parameters, whether something is returned, and docstring of every function in a Vyper source."""
+    found = []
+    pattern = re.compile(r"^def (\w+)\((.*?)\)( -> [^\n]+)?:\n    \"\"\"(.*?)\"\"\"", re.MULTILINE | re.DOTALL)
+    for name, parameters, returns, doc in pattern.findall(text):
+        names = re.findall(r"(\w+): ", parameters)
+        found.append((name, names, bool(returns), doc))
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_has_natspec(name: str) -> None:
+    text = (SOURCES / f"{name}.vy").read_text()
+    assert re.search(r'^"""\n@title .+\n@license Apache-2.0\n@notice ', text, re.MULTILINE)
+    documented = functions(text)
+    interfaces = len(re.findall(r"^    def ", text, re.MULTILINE))
+    assert len(documented) == len(re.findall(r"\bdef ", text)) - interfaces, "a function has no docstring"
+    for function, parameters, returns, doc in documented:
+        assert "@notice" in doc or (function.startswith("_") and "@dev" in doc), function
+        assert re.findall(r"@param (\w+) ", doc) == parameters, function
+        assert ("@return" in doc) == returns, function
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_storage_variable_says_why_it_is_there(name: str) -> None:
+    lines = (SOURCES / f"{name}.vy").read_text().splitlines()
+    for variable in load(name).layout:
+        at = next(at for at, line in enumerate(lines) if re.match(rf"{variable}: ", line))
+        assert lines[at - 1].startswith("# "), variable
+
+
+def test_limits_of_the_python_side_are_those_of_the_contract() -> None:
+    text = (SOURCES / "Ledger.vy").read_text()
+    found = dict(re.findall(r"^(\w+): constant\(\w+\) = ([^#\n]+)", text, re.MULTILINE))
+    constants = {name: int(value) for name, value in found.items() if re.fullmatch(r"\d+ *", value)}
+    from contracts import digests, records  # noqa: PLC0415 - read beside the source that they mirror
+
+    assert constants["BODY_BYTES"] == records.BODY_BYTES
+    assert constants["ENTRY_HEAD_BYTES"] == records.ENTRY_HEAD_BYTES
+    assert constants["HEADER_BYTES"] == records.UPDATE_HEADER_BYTES
+    assert constants["MAX_ENTRIES"] == records.MAX_ENTRIES
+    assert constants["ML_DSA_44_SIGNATURE_BYTES"] == records.SIGNATURE_BYTES[44]
+    assert constants["ML_DSA_65_SIGNATURE_BYTES"] == records.SIGNATURE_BYTES[65]
+    longest = records.ENTRY_HEAD_BYTES + max(records.SIGNATURE_BYTES.values())
+    assert constants["MAX_BATCH_BYTES"] == records.MAX_ENTRIES * longest
+    assert constants["CHUNK"] == digests.CHUNK
+    assert constants["MAX_CHUNKS"] * digests.CHUNK == digests.MAX_PHI == constants["MAX_PHI"]
+    assert constants["MAX_PARTS"] == digests.MAX_PARTS
+    assert constants["MAX_EXCEPTIONS"] == digests.MAX_EXCEPTIONS
+
+
+def test_reasons_of_the_codec_and_of_the_contract_have_the_same_words() -> None:
+    from contracts.records import REASONS  # noqa: PLC0415 - read beside the source that it mirrors
+
+    text = (SOURCES / "Ledger.vy").read_text()
+    for number in range(2, 10):
+        assert ast.literal_eval(f'"Ledger: {REASONS[number]}"') in text
