@@ -208,8 +208,8 @@ def _tiles(history: History, started: RunStarted) -> list[_Tile]:
     return [
         _Tile(
             "Test accuracy",
-            "not measured" if last is None else f"{last:.1%}",
-            "" if best is None else f"best {best:.1%}, of {len(history.accuracies)} versions",
+            "\N{EN DASH}" if last is None else f"{last:.1%}",
+            "not measured" if best is None else f"best {best:.1%}, of {len(history.accuracies)} versions",
         ),
         _Tile("Rounds", f"{len(rounds):,}", ", ".join([f"of {started.rounds:,} planned", *exceptions])),
         _Tile("Updates", f"{history.updates:,}", "signed, recorded, scored"),
