@@ -169,10 +169,10 @@ def test_a_classical_account_sends_coins_and_deploys(w3: Web3, running: Backgrou
     assert w3.eth.get_balance(Web3.to_checksum_address(NOBODY)) == before + 2 * COIN
     legacy, dynamic, creation = (w3.eth.get_transaction(receipt.transactionHash) for receipt in receipts)
     assert (legacy.type, dynamic.type, creation.to) == (0, 2, None)
-    assert (legacy.v, legacy.r, legacy.s) == (
+    assert (legacy.v, int.from_bytes(legacy.r, "big"), int.from_bytes(legacy.s, "big")) == (
         signed[0].v,
-        signed[0].r.to_bytes(32, "big"),
-        signed[0].s.to_bytes(32, "big"),
+        signed[0].r,
+        signed[0].s,
     )
     assert dynamic["yParity"] == signed[1].v
     assert dynamic["accessList"][0]["storageKeys"] == ["0x" + "00" * 32]
