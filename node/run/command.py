@@ -11,6 +11,7 @@ from learner.staleness import delay, tau_avg
 from merit.clock import Clock
 from node.audit import AuditReport, audit_directory
 from node.rounds.log import JobLog, RecordStatus
+from node.run.amounts import tokens
 from node.run.config import RunFile
 from node.run.events import AuditVerdict, RoundDone, RunFinished
 from node.run.report import write_report
@@ -39,11 +40,13 @@ async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: 
     _log_to(directory / "run.log")
     with LiveTable(console, run.rounds) as table:
         session = Session(directory, run, clock, table.feed, source=source)
+        table.restore(session.events.read())
         await session.run()
     console.print("The job is closed and paid. Auditing every store from block 0 ...")
     verdict = audit_directory(directory, genesis_hash=session.genesis_hash)
     finished = _finished(session, verdict)
     session.events.write(finished)
+    table.feed(finished)
     report = write_report(directory)
     if not quiet:
         _say_what_next(console, session, finished, report)
@@ -142,13 +145,9 @@ def _say_what_next(console: Console, session: Session, finished: RunFinished, re
     genesis = f"0x{session.genesis_hash.hex()}"
     for line in () if finished.audit is None else finished.audit.lines:
         console.print(f"  {line}", highlight=False)
-    tokens = int(finished.paid_wei) / 10**18
-    console.print(
-        f"{finished.rounds} rounds, {finished.updates} updates, {tokens:,.2f} tokens paid, "
-        f"test accuracy {finished.accuracy:.1%}"
-        if finished.accuracy is not None
-        else "no accuracy was measured"
-    )
+    accuracy = "no accuracy measured" if finished.accuracy is None else f"test accuracy {finished.accuracy:.1%}"
+    paid = tokens(int(finished.paid_wei))
+    console.print(f"{finished.rounds} rounds, {finished.updates} updates, {paid} tokens paid, {accuracy}")
     disk = ", ".join(f"{part} {size / _MIB:.1f} MiB" for part, size in sorted(finished.disk_bytes.items()))
     console.print(f"disk {sum(finished.disk_bytes.values()) / _MIB:.1f} MiB ({disk}); ", end="")
     console.print(f"peak memory {finished.peak_memory_bytes / _MIB:.0f} MiB")

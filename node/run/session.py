@@ -271,7 +271,7 @@ class Session:
         return RunStarted(
             seconds=self.seconds(),
             title=run.title,
-            genesis_hash=self.genesis_hash.hex(),
+            genesis_hash=f"0x{self.genesis_hash.hex()}",
             chain_id=run.network.chain_id,
             edge_servers=run.network.edge_servers,
             clients=run.clients.count,
