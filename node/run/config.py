@@ -72,7 +72,7 @@ PRESETS: dict[str, RunFile] = {
         title="scikit-learn digits, 20 clients of two label shards each",
         rounds=40,
         training=TrainingSpec(samples=20, epochs=5, batch=10, learning_rate=0.2),
-        clients=Clients(slow=2, slow_factor=5.0),
+        clients=Clients(interval=2.0, slow=2, slow_factor=5.0),
         rules=Rules(aggregation="delta"),
     ),
     "mnist": RunFile(
@@ -81,7 +81,7 @@ PRESETS: dict[str, RunFile] = {
         rounds=400,
         target_accuracy=0.9,
         data=Data(name="mnist"),
-        clients=Clients(interval=2.0, spread=0.2, slow=2, slow_factor=10.0),
+        clients=Clients(interval=6.0, spread=0.2, slow=2, slow_factor=10.0),
         rules=Rules(aggregation="delta"),
         training=TrainingSpec(samples=600, epochs=1, batch=20, learning_rate=0.1),
     ),
