@@ -137,10 +137,10 @@ class StoreChainError(StoreError):
     """The store holds another ledger."""
 
     def __init__(self, path: Path, expected: bytes, found: bytes) -> None:
-        """Both arguments are genesis hashes (32 bytes)."""
+        """Both arguments are digests of genesis documents (SHA-256)."""
         self.expected, self.found = expected, found
         super().__init__(
-            path, f"holds the ledger with genesis hash 0x{found.hex()}, not 0x{expected.hex()}; use another directory"
+            path, f"holds the ledger of genesis document 0x{found.hex()}, not 0x{expected.hex()}; use another directory"
         )
 
 

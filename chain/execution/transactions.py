@@ -209,7 +209,7 @@ class Opener:
             return self._open_ours(transaction, keys)
         if kind in _NEVER:
             return Refusal(Code.REFUSED_TYPE, f"type {kind}, {_NEVER[kind]}, is never taken by this ledger")
-        if kind not in _CLASSICAL or not raw:
+        if kind not in _CLASSICAL or raw[:1] <= b"\0":  # nothing, or a type byte 0: a legacy transaction has none
             return Refusal(Code.REFUSED_TYPE, f"unknown transaction type {kind}; sign type 0x{TYPE:02x} with ML-DSA")
         if not self._environment.classical:
             return Refusal(

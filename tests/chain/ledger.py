@@ -74,7 +74,6 @@ def client_id(number: int) -> int:
     return EDGES + number
 
 
-@cache
 def genesis(**changes: Any) -> Genesis:
     """The document that most tests use."""
     members = (
@@ -96,7 +95,7 @@ def genesis(**changes: Any) -> Genesis:
     return Genesis(**(values | changes))
 
 
-@dataclass
+@dataclass(repr=False)  # a document is long, and hypothesis prints its arguments
 class Replica:
     """An application and what a test knows of it."""
 
@@ -109,6 +108,10 @@ class Replica:
         self.genesis_hash = self.app.init_chain(self.document)
         self.reader = self.app.reader()
         self.nonces: dict[bytes, int] = {}
+        self.history: list[tuple[int, tuple[bytes, ...]]] = []
+
+    def __repr__(self) -> str:
+        return f"Replica(height={self.app.info().height})"
 
     def sign(self, sender: SigningKey, to: bytes = b"", data: bytes = b"", **changes: Any) -> bytes:
         """Sign a transaction with the sender's next nonce; the whole key goes along unless state keeps it."""
@@ -129,10 +132,18 @@ class Replica:
     def height(self, *transactions: bytes, seconds: int = 1) -> Finalized:
         """Execute and commit the next height, `seconds` after the one before."""
         finalized = self.finalize(*transactions, seconds=seconds)
+        self.history.append((seconds, transactions))
         self.time += seconds
         self.app.commit()
         self.nonces.clear()
         return finalized
+
+    def twin(self) -> "Replica":
+        """Another replica that executed the same heights and remembers nothing of this one's pool."""
+        other = Replica(document=self.document)
+        for seconds, transactions in self.history:
+            other.height(*transactions, seconds=seconds)
+        return other
 
     def send(self, sender: SigningKey, to: bytes, data: bytes, *, seconds: int = 1, **changes: Any) -> TxResult:
         """Make a height of one transaction that must succeed."""

@@ -14,7 +14,7 @@ NEW = [key("new", scheme) for scheme in Scheme]
 KEYS_AT = Address(KEYS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def replica() -> Replica:
     return Replica()
 
