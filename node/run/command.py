@@ -14,6 +14,7 @@ from node.rounds.log import JobLog, RecordStatus
 from node.run.amounts import tokens
 from node.run.config import RunFile
 from node.run.events import AuditVerdict, RoundDone, RunFinished
+from node.run.phases import Phase, enter
 from node.run.report import write_report
 from node.run.session import Session
 from node.run.table import LiveTable
@@ -43,7 +44,9 @@ async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: 
         table.restore(session.events.read())
         await session.run()
     console.print("The job is closed and paid. Auditing every store from block 0 ...")
+    enter(Phase.AUDIT)
     verdict = audit_directory(directory, genesis_hash=session.genesis_hash)
+    enter(Phase.REPORT)
     finished = _finished(session, verdict)
     session.events.write(finished)
     table.feed(finished)

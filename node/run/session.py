@@ -37,6 +37,7 @@ from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.config import RunFile
 from node.run.events import Accuracy, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted
 from node.run.host import ClientSpec, HostSpec
+from node.run.phases import Phase, enter
 from node.sender import MLDSASigner, Sender
 
 _log = logging.getLogger(__name__)
@@ -136,18 +137,22 @@ class Session:
     async def run(self) -> None:
         """Run until enough rounds are decided, then close the job and pay out what is left."""
         async with contextlib.AsyncExitStack() as stack:
+            enter(Phase.START)
             await self.network.start()
             stack.push_async_callback(self.network.stop)
             self.genesis_hash = self.network.genesis_hash
             self._tell(self._started())
+            enter(Phase.OPENING)
             urls = await self._start_edges(stack)
             self._step()
             if not self._closed():
                 host = await self._start_host(urls)
                 stack.push_async_callback(self._stop_host, host)
                 await self._open_job(host)
+                enter(Phase.TRAINING)
                 await self._train(host)
             self.data_sizes = dict(self._prepared()[0].samples_by_member())
+            enter(Phase.CLOSING)
             await self._close_job()
             self.head = self.network.web3(0).eth.block_number
 
@@ -381,6 +386,7 @@ class Session:
             return desk is not None and desk.log.status is JobStatus.CLOSED and not desk.unsettled
 
         await self._step_until(closed)
+        enter(Phase.RELEASING)
         due = [member for member in self.roles.clients if ledger.releasable(member)]
         for member in due:
             release = ledger.encode_release(member)
