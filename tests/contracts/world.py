@@ -168,7 +168,7 @@ class World:
             event = decode_event(words, content, block=self.height, log_index=index, transaction=bytes(32))
             assert event is not None
             events.append(event)
-        return Outcome(computation.output, tuple(events), computation.get_gas_used() + intrinsic_gas(data))
+        return Outcome(computation.output, tuple(events), transaction_gas(data, computation.get_gas_used()))
 
     def wait(self, seconds: int) -> None:
         """Let time pass without a block."""
@@ -314,9 +314,10 @@ def scores_of(clients: Sequence[Actor], thetas: Sequence[int] | None = None) -> 
     return settlement([client.member for client in clients], thetas or [10**6 * (at + 1) for at in range(len(clients))])
 
 
-def intrinsic_gas(data: bytes) -> int:
-    """Return what a transaction with this call data costs before it runs (EIP-2028; EIP-7623's floor not counted)."""
-    return 21_000 + sum(16 if byte else 4 for byte in data)
+def transaction_gas(data: bytes, executed: int) -> int:
+    """Return what a transaction costs: call data and execution (EIP-2028), at least the floor of call data (EIP-7623)."""
+    tokens = sum(4 if byte else 1 for byte in data)
+    return 21_000 + max(4 * tokens + executed, 10 * tokens)
 
 
 def _canonical(address: bytes) -> Any:
