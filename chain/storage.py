@@ -68,15 +68,15 @@ class Store:
         commits or damage the store; for tests. One process may open a directory once at a time.
         Raises `StoreMissingError`, or `StoreFormatError` when another program or version made it.
         """
-        exists = (path / "data.mdb").is_file()
-        if readonly and not exists:
+        if readonly and not (path / "data.mdb").is_file():
             raise StoreMissingError(path)
         try:
-            store = cls(_Lmdb(path, readonly=readonly, sync=sync), path, readonly=readonly)
+            backing = _Lmdb(path, readonly=readonly, sync=sync)
         except lmdb.Error as error:
             raise StoreError(path, f"cannot be opened ({error}); use another directory") from error
+        store = cls(backing, path, readonly=readonly)
         found = store.read(Space.META, b"format")
-        if found is None and not exists:
+        if found is None and not readonly and backing.unused():
             store.stage(Space.META, b"format", FORMAT.encode())
             store.commit()
         elif found != FORMAT.encode():
@@ -183,6 +183,14 @@ class _Lmdb:
         except lmdb.NotFoundError:
             self._environment.close()
             raise StoreFormatError(path, FORMAT, "unknown") from None
+
+    def unused(self) -> bool:
+        """Tell whether nothing was ever written but empty tables: a new store, or one whose making was cut short."""
+        with self._environment.begin() as transaction:
+            names = transaction.stat()["entries"]
+            return names == len(self._tables) and not any(
+                transaction.stat(table)["entries"] for table in self._tables.values()
+            )
 
     def read(self, space: Space, key: bytes) -> bytes | None:
         try:

@@ -132,6 +132,30 @@ def test_another_format_is_refused_with_both_names(tmp_path: Path, monkeypatch: 
         Store.open(tmp_path)
 
 
+@pytest.mark.parametrize("tables", [0, 3, len(Space)])
+def test_a_store_whose_making_was_cut_short_is_made_to_its_end(tmp_path: Path, tables: int) -> None:
+    environment = lmdb.open(str(tmp_path), max_dbs=len(Space))
+    for space in tuple(Space)[:tables]:
+        environment.open_db(space.encode())
+    environment.close()
+    Store.open(tmp_path).close()
+    Store.open(tmp_path, readonly=True).close()
+
+
+def test_a_store_that_lost_its_format_is_refused(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.stage(Space.HEADER, b"k", b"v")
+    store.commit()
+    store.close()
+    environment = lmdb.open(str(tmp_path), max_dbs=len(Space))
+    meta = environment.open_db(Space.META.encode())
+    with environment.begin(write=True) as transaction:
+        transaction.delete(b"format", db=meta)
+    environment.close()
+    with pytest.raises(StoreFormatError, match="format unknown"):
+        Store.open(tmp_path)
+
+
 def test_a_database_of_somebody_else_is_refused(tmp_path: Path) -> None:
     environment = lmdb.open(str(tmp_path))
     with environment.begin(write=True) as transaction:
