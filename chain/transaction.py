@@ -125,7 +125,8 @@ def _string(item: rlp.Decoded, what: str) -> bytes:
     return item
 
 
-def _access_list(item: rlp.Decoded) -> AccessList:
+def decode_access_list(item: rlp.Decoded) -> AccessList:
+    """Read an access list (EIP-2930): addresses of 20 bytes, slots of 32; `TransactionError` for anything else."""
     entries: list[tuple[Address, tuple[bytes, ...]]] = []
     for entry in item if isinstance(item, list) else [item]:
         match entry:
@@ -188,7 +189,7 @@ def decode(raw: bytes) -> Transaction:
         to=to,
         value=value,
         data=data,
-        access_list=_access_list(items[8]),
+        access_list=decode_access_list(items[8]),
         scheme=scheme,
         public_key=public_key,
         signature=signature,

@@ -9,22 +9,17 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from eth.constants import SECPK1_N
-from eth.vm.forks.prague.transactions import PragueTransactionBuilder
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
-from rlp.exceptions import RLPException
-
 from chain.crypto.addresses import Address
 from chain.crypto.contexts import tx_context
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, verify
 from chain.errors import TransactionError
 from chain.execution.blocks import transaction_type
+from chain.execution.classical import NAMES, decode_classical
 from chain.execution.keys import KeyLookup, PublicKey, deposit_gas
 from chain.execution.verdicts import Code, Refusal
 from chain.limits import TRANSACTION_BYTES
-from chain.transaction import NONCE_LIMIT, TYPE, AccessList, Transaction, decode
+from chain.transaction import TYPE, AccessList, Transaction, decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +35,6 @@ FLOOR_TOKEN_GAS: Final = 10  # EIP-7623; a zero byte is one token, any other fou
 SIGNATURE_GAS: Final = {Scheme.ML_DSA_44: 3_000, Scheme.ML_DSA_65: 4_500}  # ecrecover's 3,000, by verification time
 INITCODE_BYTES: Final = 49_152  # EIP-3860
 
-_CLASSICAL: Final = {0: "legacy", 1: "EIP-2930", 2: "EIP-1559"}
 _NEVER: Final = {3: "blob (EIP-4844)", 4: "set-code (EIP-7702)"}
 
 
@@ -137,35 +131,23 @@ def describe(raw: bytes) -> Description:
             public_key=ours.public_key,
             signature=ours.signature,
         )
-    try:
-        theirs = PragueTransactionBuilder.decode(raw)
-        kind = transaction_type(raw)
-        chain_id = theirs.chain_id or 0
-        return Description(
-            hash=keccak256(raw),
-            type=kind,
-            chain_id=chain_id,
-            nonce=theirs.nonce,
-            sender=Address(theirs.sender),
-            to=theirs.to,
-            value=theirs.value,
-            data=theirs.data,
-            gas=theirs.gas,
-            max_priority_fee_per_gas=theirs.max_priority_fee_per_gas,
-            max_fee_per_gas=theirs.max_fee_per_gas,
-            access_list=None if kind == 0 else _slots_as_bytes(theirs.access_list),
-            v=theirs.y_parity if kind else 2 * chain_id + 35 + theirs.y_parity,  # EIP-155
-            r=theirs.r,
-            s=theirs.s,
-        )
-    except (RLPException, ValidationError, BadSignature, ValueError, IndexError) as error:
-        message = f"not a transaction: {error}"
-        raise TransactionError(message) from None
-
-
-def _slots_as_bytes(access_list: "Sequence[tuple[bytes, Sequence[int]]]") -> AccessList:
-    return tuple(
-        (Address(address), tuple(slot.to_bytes(32, "big") for slot in slots)) for address, slots in access_list
+    theirs = decode_classical(raw)
+    return Description(
+        hash=theirs.hash,
+        type=theirs.type,
+        chain_id=theirs.chain_id or 0,
+        nonce=theirs.nonce,
+        sender=theirs.sender(),
+        to=theirs.to,
+        value=theirs.value,
+        data=theirs.data,
+        gas=theirs.gas,
+        max_priority_fee_per_gas=theirs.max_priority_fee_per_gas,
+        max_fee_per_gas=theirs.max_fee_per_gas,
+        access_list=theirs.access_list if theirs.type else None,
+        v=theirs.v,
+        r=theirs.r,
+        s=theirs.s,
     )
 
 
@@ -209,15 +191,15 @@ class Opener:
             return self._open_ours(transaction, keys)
         if kind in _NEVER:
             return Refusal(Code.REFUSED_TYPE, f"type {kind}, {_NEVER[kind]}, is never taken by this ledger")
-        if kind not in _CLASSICAL or raw[:1] <= b"\0":  # nothing, or a type byte 0: a legacy transaction has none
+        if kind not in NAMES or raw[:1] <= b"\0":  # nothing, or a type byte 0: a legacy transaction has none
             return Refusal(Code.REFUSED_TYPE, f"unknown transaction type {kind}; sign type 0x{TYPE:02x} with ML-DSA")
         if not self._environment.classical:
             return Refusal(
                 Code.REFUSED_TYPE,
-                f"type {kind} ({_CLASSICAL[kind]}) is signed with secp256k1, and this ledger's genesis has"
+                f"type {kind} ({NAMES[kind]}) is signed with secp256k1, and this ledger's genesis has"
                 f" classical = false; sign type 0x{TYPE:02x} with ML-DSA",
             )
-        return self._open_classical(raw, kind)
+        return self._open_classical(raw)
 
     def _open_ours(self, transaction: Transaction, keys: KeyLookup) -> Candidate | Refusal:
         environment = self._environment
@@ -240,9 +222,7 @@ class Opener:
         authentication = authentication_gas(
             scheme, len(transaction.public_key) + len(transaction.signature), carries_key=transaction.carries_key
         )
-        slots = [
-            (address, [int.from_bytes(slot, "big") for slot in slots]) for address, slots in transaction.access_list
-        ]
+        slots = _slots_as_numbers(transaction.access_list)
         return Candidate(
             raw=transaction.raw,
             hash=transaction.hash,
@@ -261,33 +241,24 @@ class Opener:
             new_key=key if transaction.carries_key else None,
         )
 
-    def _open_classical(self, raw: bytes, kind: int) -> Candidate | Refusal:
+    def _open_classical(self, raw: bytes) -> Candidate | Refusal:
         try:
-            transaction = PragueTransactionBuilder.decode(raw)
-            transaction.validate()
-            canonical = transaction.encode() == raw
-            chain_id = transaction.chain_id
-            if not 0 < transaction.s <= SECPK1_N // 2:
-                return Refusal(Code.BAD_SIGNATURE, "the signature's s is not in the lower half (EIP-2)")
-        except (RLPException, ValidationError, ValueError, TypeError, IndexError) as error:
-            return Refusal(Code.MALFORMED, f"not a transaction of type {kind}: {error}"[:200])
-        if not canonical:
-            return Refusal(Code.MALFORMED, "not canonical RLP")
-        if chain_id is None:
+            transaction = decode_classical(raw)
+        except TransactionError as error:
+            return Refusal(Code.MALFORMED, str(error))
+        if transaction.chain_id is None:
             return Refusal(Code.WRONG_CHAIN, "the signature binds no chain id (EIP-155); it could be replayed")
-        if chain_id != self._environment.chain_id:
-            return _wrong_chain(chain_id, self._environment.chain_id)
-        if transaction.nonce >= NONCE_LIMIT or transaction.max_priority_fee_per_gas > transaction.max_fee_per_gas:
-            return Refusal(Code.MALFORMED, "the nonce or the priority fee is out of range")
+        if transaction.chain_id != self._environment.chain_id:
+            return _wrong_chain(transaction.chain_id, self._environment.chain_id)
         try:
-            sender = Address(transaction.sender)
-        except (BadSignature, ValidationError, ValueError):
-            return Refusal(Code.BAD_SIGNATURE, "the signature names no sender")
-        access_list = [(Address(address), list(slots)) for address, slots in transaction.access_list]
+            sender = transaction.sender()
+        except TransactionError as error:
+            return Refusal(Code.BAD_SIGNATURE, str(error))
+        slots = _slots_as_numbers(transaction.access_list)
         return Candidate(
             raw=raw,
-            hash=keccak256(raw),
-            type_id=kind,
+            hash=transaction.hash,
+            type_id=transaction.type,
             sender=sender,
             nonce=transaction.nonce,
             gas=transaction.gas,
@@ -296,11 +267,15 @@ class Opener:
             data=transaction.data,
             max_priority_fee_per_gas=transaction.max_priority_fee_per_gas,
             max_fee_per_gas=transaction.max_fee_per_gas,
-            access_list=access_list,
-            intrinsic_gas=intrinsic_gas(transaction.to, transaction.data, access_list),
+            access_list=slots,
+            intrinsic_gas=intrinsic_gas(transaction.to, transaction.data, slots),
             floor_gas=calldata_gas(transaction.data)[1],
             new_key=None,
         )
+
+
+def _slots_as_numbers(access_list: AccessList) -> list[tuple[Address, list[int]]]:
+    return [(address, [int.from_bytes(slot, "big") for slot in slots]) for address, slots in access_list]
 
 
 def _unknown_key(sender: Address) -> Refusal:

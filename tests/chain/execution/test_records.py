@@ -28,12 +28,9 @@ RECORDED_DATA_VERIFIED = slice(7 * 32, 8 * 32)
 
 def build(*, native: bool) -> Replica:
     """Three void rounds (version 3), one record each, client 4 suspended, client 3 with an ended second key."""
-    verifier = predeploy.VERIFIER
-    predeploy.VERIFIER = VERIFIER if native else ZERO  # type: ignore[misc] # the constructor's argument is what differs
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predeploy, "VERIFIER", VERIFIER if native else ZERO)  # the Ledger's constructor is told so
         replica = Replica()
-    finally:
-        predeploy.VERIFIER = verifier  # type: ignore[misc]
     replica.open_job()
     for round_ in (1, 2, 3):
         replica.height(replica.batch(replica.record(1, base=round_ - 1, counter=7)))
@@ -195,7 +192,7 @@ def test_events_read_back_as_the_contracts_events() -> None:
     native, _ = pair()
     good, late = native.record(2, base=3), native.record(3, base=3, expiry=native.time - 1)
     outcome = effect(native, encode_batch([good, late]))
-    place = {"block": 1, "log_index": 0, "transaction": bytes(32)}
+    place: dict[str, Any] = {"block": 1, "log_index": 0, "transaction": bytes(32)}
     recorded = decode_event(outcome.logs[0].topics, outcome.logs[0].data + (1).to_bytes(32, "big"), **place)
     assert isinstance(recorded, Recorded)
     assert (recorded.client, recorded.sequence, recorded.signer) == (client_id(2), 3, client(2).address)

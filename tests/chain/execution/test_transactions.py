@@ -203,7 +203,7 @@ def test_a_reference_works_once_the_key_was_used_or_admitted() -> None:
     ],
 )
 def test_each_other_reason_has_its_code(changes: dict[str, Any], code: Code) -> None:
-    raw = strict().sign(SPONSOR, TOKEN, **({"data": PAY, "nonce": 0} | changes))
+    raw = strict().sign(SPONSOR, TOKEN, **({"data": PAY, "nonce": 0} | changes))  # type: ignore[arg-type]
     assert refusal(strict(), raw)[0] is code
 
 
