@@ -2,10 +2,12 @@
 
     python -m node.run.host DIR/clients/host.json
 
-It ends when its standard input ends, so that it never outlives the run that started it.
+It ends when its standard input ends, so that it does not outlive the run that started it. A run that was killed may be
+started again before that: the clients' files belong to one process at a time, and the new one waits for the old one.
 """
 
 import asyncio
+import fcntl
 import logging
 import sys
 from functools import cache
@@ -197,4 +199,6 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     host_file = Path(sys.argv[1])
-    asyncio.run(main(read(host_file), host_file.parent))
+    with (host_file.parent / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however it ends
+        asyncio.run(main(read(host_file), host_file.parent))

@@ -79,7 +79,9 @@ def model_0(spec: ModelSpec, terms: Terms, seed: int) -> Model:
 
 
 def leave(directory: Path, job_file: JobFile, model: bytes) -> None:
-    """Leave the job file and model 0 for the process that proposes the job."""
+    """Leave the job file and model 0 for the process that proposes the job; a reader finds each of them whole."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "job.toml").write_bytes(job_file.encode())
-    (directory / "model-0.bin").write_bytes(model)
+    for name, content in (("job.toml", job_file.encode()), ("model-0.bin", model)):
+        partial = directory / f"{name}.partial"
+        partial.write_bytes(content)
+        partial.replace(directory / name)

@@ -261,7 +261,9 @@ class Session:
         log = self.directory / "clients" / "host.log"
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = lines[-1] if lines else "it said nothing"
-        return RunDirectoryError(f"the clients' process ended with code {host.returncode}: {last} (see {log})")
+        code = host.returncode or 0
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}: {last}"
+        return RunDirectoryError(f"the clients' process {how}; see {log}, then run again to go on")
 
     def _desk(self) -> JobDesk | None:
         return self.edges[0].jobs.get(JOB)
