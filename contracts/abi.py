@@ -38,6 +38,19 @@ class Function:
 
         return self.selector + encode(self.inputs, arguments)
 
+    def arguments(self, call: bytes) -> tuple[Any, ...] | None:
+        """Return what call data passes, or None if it is no call of this function; addresses as hexadecimal text."""
+        from eth_abi.abi import decode  # noqa: PLC0415 - see above
+        from eth_abi.exceptions import DecodingError  # noqa: PLC0415 - see above
+
+        if call[:_SELECTOR_BYTES] != self.selector:
+            return None
+        try:
+            values: tuple[Any, ...] = decode(self.inputs, call[_SELECTOR_BYTES:])
+        except DecodingError:
+            return None
+        return values
+
     def decode(self, output: bytes) -> tuple[Any, ...]:
         """Return what a call answered, addresses still as hexadecimal text."""
         from eth_abi.abi import decode  # noqa: PLC0415 - see above

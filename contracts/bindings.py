@@ -421,6 +421,12 @@ class Ledger(_Contract):
         return cls._encode("recordBatch", job, batch)
 
     @classmethod
+    def batch_of(cls, call: bytes) -> bytes | None:
+        """Return the batch that call data of `recordBatch` passes, None if it is no such call."""
+        passed = functions(cls.name)["recordBatch"].arguments(call)
+        return None if passed is None else bytes(passed[1])
+
+    @classmethod
     def decode_record_batch(cls, output: bytes) -> bytes:
         """Return the reasons that an `eth_call` of `recordBatch` answered: one byte per entry, 0 = recorded."""
         return bytes(functions(cls.name)["recordBatch"].decode(output)[0])
