@@ -14,6 +14,7 @@ from node.errors import BlobCorruptError, BlobMissingError, BlobQuotaError
 
 DEFAULT_QUOTA_BYTES = 64 << 30
 _PARTIAL = ".partial"
+_DAMAGED = ".damaged"
 
 
 class BlobStore:
@@ -82,7 +83,9 @@ class BlobStore:
         return True
 
     def adopt(self, digest: bytes, other: "BlobStore") -> None:
-        """Take a blob from another store on this machine by a hard link, after verifying its bytes.
+        """Take a blob from another store on this machine, by a hard link where that is possible.
+
+        Its bytes are verified first.
 
         Raises:
             BlobMissingError, BlobCorruptError: the other store cannot give it.
@@ -91,13 +94,16 @@ class BlobStore:
         """
         if digest in self._sizes:
             return
-        size = len(other.get(digest))
-        self._admit(size)
+        data = other.get(digest)
+        self._admit(len(data))
         partial = self._partial(digest)
         partial.unlink(missing_ok=True)
-        os.link(other.path(digest), partial)
+        try:
+            os.link(other.path(digest), partial)
+        except OSError:  # another file system, or one without hard links
+            self._files.pipe_file(str(partial), data)
         partial.replace(self.path(digest))
-        self._note(digest, size)
+        self._note(digest, len(data))
 
     def get(self, digest: bytes) -> bytes:
         """Return the blob's bytes, verified.
@@ -109,7 +115,11 @@ class BlobStore:
         """
         if digest not in self._sizes:
             raise BlobMissingError(digest)
-        data: bytes = self._files.cat_file(str(self.path(digest)))
+        try:
+            data: bytes = self._files.cat_file(str(self.path(digest)))
+        except FileNotFoundError:  # somebody removed the file
+            self.remove(digest)
+            raise BlobMissingError(digest) from None
         if hashlib.sha256(data).digest() != digest:
             raise BlobCorruptError(digest, self.path(digest))
         return data
@@ -119,6 +129,13 @@ class BlobStore:
         if (size := self._sizes.pop(digest, None)) is not None:
             self.used_bytes -= size
             self.path(digest).unlink(missing_ok=True)
+
+    def set_aside(self, digest: bytes) -> None:
+        """Forget a damaged blob and keep its file as `NAME.damaged`, so that the right bytes can take its place."""
+        path = self.path(digest)
+        if path.exists():
+            path.replace(path.with_name(path.name + _DAMAGED))
+        self.remove(digest)
 
     def _admit(self, size: int) -> None:
         if self.used_bytes + size > self.quota_bytes:

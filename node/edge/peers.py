@@ -4,10 +4,16 @@ from typing import Protocol
 
 import httpx
 
+from merit.clock import Clock
 from node.blobs import BlobStore
 from node.errors import BlobCorruptError, BlobMissingError
 
 FETCH_TIMEOUT_S = 10.0
+SILENT_FOR_S = 5.0
+"""A peer that does not answer is not asked again for so long: a dead one must not hold up the living."""
+
+MAX_BLOB_BYTES = 1 << 30
+"""Bytes that a peer or a client may send for one blob."""
 
 
 class Peer(Protocol):
@@ -43,17 +49,33 @@ class DirectoryPeer:
 class HttpPeer:
     """An edge server elsewhere, asked over its intake API. A blob that does not hash to its name is dropped."""
 
-    def __init__(self, member: int, url: str) -> None:
-        """Ask `member` at `url`."""
+    def __init__(self, member: int, url: str, clock: Clock, *, transport: httpx.BaseTransport | None = None) -> None:
+        """Ask `member` at `url`; `transport` replaces the network."""
         self.member = member
-        self._http = httpx.Client(base_url=url, timeout=FETCH_TIMEOUT_S)
+        self._clock = clock
+        self._silent_until = clock.monotonic()
+        self._http = httpx.Client(base_url=url, timeout=FETCH_TIMEOUT_S, transport=transport)
 
     def fetch(self, digest: bytes, into: BlobStore) -> bool:
         """Bring the blob into `into`; False if the peer cannot give it."""
+        if self._clock.monotonic() < self._silent_until:
+            return False
         try:
-            answer = self._http.get(f"/v1/blobs/{digest.hex()}")
+            data = self._get(f"/v1/blobs/{digest.hex()}")
         except httpx.HTTPError:
+            self._silent_until = self._clock.monotonic() + SILENT_FOR_S
             return False
-        if answer.status_code != httpx.codes.OK:
-            return False
-        return into.put_expected(digest, answer.content)
+        return data is not None and into.put_expected(digest, data)
+
+    def _get(self, path: str) -> bytes | None:
+        """Return the answer's body; None for a refusal, or for more bytes than a blob may have."""
+        with self._http.stream("GET", path) as answer:
+            if answer.status_code != httpx.codes.OK:
+                return None
+            parts, size = [], 0
+            for chunk in answer.iter_bytes():
+                size += len(chunk)
+                if size > MAX_BLOB_BYTES:
+                    return None
+                parts.append(chunk)
+            return b"".join(parts)
