@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import httpx
 import msgspec
@@ -33,7 +33,12 @@ POLL_WAIT_S = 10.0
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 5.0
 RECORD_LIFETIME_S = 600
+_ENDING = frozenset({"closing", "closed"})
+_SETTLED = frozenset({"available", "consumed", "void", "copy", "stale", "surplus"})
 ATTEMPTS_PER_SERVER = 3
+
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Trainer(Protocol):
@@ -47,12 +52,16 @@ class Trainer(Protocol):
 class State(msgspec.Struct, kw_only=True):
     """What a client keeps across its lives.
 
-    `step` counts its trainings; `mark` is (base, counter) of the newest record that it signed, `before` the one before.
+    `step` counts its trainings; `base` is the newest version that it trained on and `counter` that of the newest record
+    that it signed for it, -1 for none: both only ever rise, so that no two records share them. `used` counts the
+    records of `base` that stand, `last` is the digest of the newest one.
     """
 
     step: int = 0
-    mark: tuple[int, int] | None = None
-    before: tuple[int, int] | None = None
+    base: int = -1
+    counter: int = -1
+    used: int = 0
+    last: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +74,47 @@ class Identity:
     ledger: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """What an edge server says of a job; `model` is believed only when enough servers say the same."""
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """What an edge server says of a job; `model` and `job_file` are believed only when enough servers say the same."""
 
     status: str
     version: int
-    model: bytes
-    job_file: bytes
-    records_per_base: int
+    model: Digest
+    job_file: Digest
     edge_servers: int
+
+
+class ModelView(msgspec.Struct, frozen=True):
+    """What an edge server says of a version's model."""
+
+    model: Digest
+
+
+class JobFileView(msgspec.Struct, frozen=True):
+    """What an edge server says of a job's file."""
+
+    job_file: Digest
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What an edge server says of a record or a blob."""
+
+    status: str
+    reason: str = ""
+    kind: str = ""
+
+
+def parsed(answer: httpx.Response | None, kind: type[T]) -> T | None:
+    """Return an answer's JSON as a struct; None without an answer and for one of another shape."""
+    if answer is None:
+        return None
+    try:
+        return msgspec.json.decode(answer.content, type=kind)
+    except msgspec.DecodeError:
+        return None
 
 
 class Servers:
@@ -173,7 +213,6 @@ class Client:
             self._state = msgspec.json.decode(self._state_path.read_bytes(), type=State)
         self._residual: NDArray[np.float64] | None = None
         self._job_file: JobFile | None = None
-        self._terms: Terms | None = None
 
     @property
     def steps(self) -> int:
@@ -197,43 +236,69 @@ class Client:
         after = -1
         while True:
             view = await self._view(after)
-            if view.status in {"closing", "closed"}:
+            if view.status in _ENDING and await self._ends(view):
                 return None
-            if view.status == "open" and self._used(view.version) < view.records_per_base:
-                return view
-            after = view.version
-            if view.status != "open":
-                await self._clock.sleep(BACKOFF_FIRST_S)
+            if view.version < self._state.base:  # that server is behind
+                self._servers.change()
+            elif view.status == "open" and (job_file := await self._load_job(view)) is not None:
+                if view.version == after:
+                    await self._look_after_last()
+                if view.version > self._state.base or self._state.used < job_file.round.records_per_base:
+                    return view
+                if view.version > after:
+                    after = view.version
+                    continue
+            await self._clock.sleep(BACKOFF_FIRST_S)
+
+    async def _ends(self, view: JobView) -> bool:
+        """Believe that a job takes no more records only when f + 1 edge servers say so."""
+        saying = 1
+        for url in self._servers.others():
+            other = parsed(await self._servers.ask(url, "GET", f"/v1/jobs/{self._job}"), JobView)
+            saying += other is not None and other.status in _ENDING
+        if saying <= self._tolerated(view):
+            self._servers.change()
+            return False
+        return True
+
+    def _tolerated(self, view: JobView) -> int:
+        """f: of this many servers more than 2/3 are left when so many lie."""
+        return (max(view.edge_servers, len(self._servers.urls)) - 1) // 3
+
+    async def _look_after_last(self) -> None:
+        """Free the place of the newest record if a server says that it is void, or was never recorded.
+
+        If that server is wrong, the record that takes the place is one too many and goes unpaid; nothing else happens.
+        """
+        if not self._state.last:
+            return
+        path = self._status_path(bytes.fromhex(self._state.last))
+        for url in (*self._servers.others(), self._servers.current):
+            told = parsed(await self._servers.ask(url, "GET", path), Told)
+            if told is not None and told.status in {"void", "unknown"}:
+                _log.warning("client %d: its record is %s", self.identity.member, told.status)
+                self._release()
+                self._servers.change()
+                return
 
     async def _view(self, after: int) -> JobView:
         path = f"/v1/jobs/{self._job}?after={after}&wait={POLL_WAIT_S}"
         while True:
             answer = await self._servers.request("GET", path, wait=POLL_WAIT_S)
-            if answer.is_success:
-                break
+            view = parsed(answer, JobView) if answer.is_success else None
+            if view is not None:
+                return view
             await self._clock.sleep(BACKOFF_FIRST_S)  # the server has not seen the job yet
-        fields = answer.json()
-        return JobView(
-            status=fields["status"],
-            version=fields["version"],
-            model=bytes.fromhex(fields["model"]),
-            job_file=bytes.fromhex(fields["job_file"]),
-            records_per_base=fields["records_per_base"],
-            edge_servers=fields["edge_servers"],
-        )
-
-    def _used(self, version: int) -> int:
-        """How many records of this base the client has sent already."""
-        mark = self._state.mark
-        return 0 if mark is None or mark[0] != version else mark[1] + 1
+            self._servers.change()
 
     async def _contribute(self, view: JobView) -> None:
         """Train on a version, sign the update and deliver it."""
-        if not await self._agreed(view):
-            return
+        named = f"/v1/jobs/{self._job}/models/{view.version}", ModelView(view.model)
         job_file = await self._load_job(view)
+        if job_file is None or not await self._confirmed(view, *named):
+            return
         terms = job_file.learner_terms()
-        blob = await self._blob(view.model)
+        blob = await self._blob(bytes.fromhex(view.model))
         if blob is None:
             return
         header, integers = decode_model(blob)
@@ -247,35 +312,34 @@ class Client:
             _log.warning(
                 "client %d sends nothing for version %d: %s", self.identity.member, view.version, encoded.detail
             )
-            self._mark(view.version)
+            self._mark(view.version, used=job_file.round.records_per_base)  # the next version may do better
             return
         self._residual = encoded.residual
         signed, update = self._sign(view.version, terms, encoded.update)
         self._keep(signed, update)
         await self._deliver(signed, update)
 
-    async def _agreed(self, view: JobView) -> bool:
-        """Believe a model only when f + 1 edge servers name it: at least one of them is honest."""
-        needed = (view.edge_servers - 1) // 3
-        path = f"/v1/jobs/{self._job}/models/{view.version}"
+    async def _confirmed(self, view: JobView, path: str, word: msgspec.Struct) -> bool:
+        """Believe a server's `word` only when f + 1 edge servers say the same at `path`: one of them is honest."""
+        needed = self._tolerated(view)
         for url in self._servers.others():
             if needed == 0:
                 break
-            answer = await self._servers.ask(url, "GET", path)
-            if answer is not None and answer.is_success and answer.json()["model"] == view.model.hex():
-                needed -= 1
+            needed -= parsed(await self._servers.ask(url, "GET", path), type(word)) == word
         if needed > 0:
-            _log.warning("client %d: too few edge servers confirm version %d", self.identity.member, view.version)
+            _log.warning("client %d: too few edge servers confirm %s", self.identity.member, path)
             self._servers.change()
         return needed == 0
 
-    async def _load_job(self, view: JobView) -> JobFile:
+    async def _load_job(self, view: JobView) -> JobFile | None:
+        """Return the job file, None as long as too few servers name it or none has it."""
         if self._job_file is None:
-            blob = await self._blob(view.job_file)
-            if blob is None:
-                msg = f"no edge server has the file of job {self._job}"
-                raise ServersUnreachableError(msg)
-            self._job_file = decode_job_file(blob)
+            path = f"/v1/jobs/{self._job}"
+            if not await self._confirmed(view, path, JobFileView(view.job_file)):
+                return None
+            blob = await self._blob(bytes.fromhex(view.job_file))
+            if blob is not None:
+                self._job_file = decode_job_file(blob)
         return self._job_file
 
     async def _blob(self, digest: bytes) -> bytes | None:
@@ -287,8 +351,7 @@ class Client:
         return None
 
     def _sign(self, base: int, terms: Terms, update: NDArray[np.int16]) -> tuple[SignedRecord, bytes]:
-        mark = self._state.mark
-        counter = mark[1] + 1 if mark is not None and mark[0] == base else 0
+        counter = self._state.counter + 1 if base == self._state.base else 0
         who = self.identity
         header = UpdateHeader(
             fraction_bits=terms.fraction_bits,
@@ -324,14 +387,21 @@ class Client:
         partial = self._outbox.with_suffix(".partial")
         partial.write_bytes(len(record).to_bytes(4, "big") + record + blob)
         partial.replace(self._outbox)
-        self._mark(signed.record.base, signed.record.counter)
+        self._mark_signed(signed.record)
 
-    def _mark(self, base: int, counter: int = 0) -> None:
-        self._state.before, self._state.mark = self._state.mark, (base, counter)
+    def _mark_signed(self, record: Record) -> None:
+        used = self._state.used + 1 if record.base == self._state.base else 1
+        self._mark(record.base, used=used, counter=record.counter, last=record.digest.hex())
+
+    def _mark(self, base: int, *, used: int, counter: int | None = None, last: str = "") -> None:
+        if counter is None:
+            counter = self._state.counter if base == self._state.base else -1
+        self._state.base, self._state.counter, self._state.used, self._state.last = base, counter, used, last
         self._save_state()
 
-    def _unmark(self) -> None:
-        self._state.mark = self._state.before
+    def _release(self) -> None:
+        """Let another record take the place of the newest one, which came to nothing; its counter stays used."""
+        self._state.used, self._state.last = max(0, self._state.used - 1), ""
         self._save_state()
 
     def _save_state(self) -> None:
@@ -344,35 +414,47 @@ class Client:
             data = self._outbox.read_bytes()
             size = int.from_bytes(data[:4], "big")
             signed = SignedRecord.decode(data[4 : 4 + size])
-            if self._state.mark != (signed.record.base, signed.record.counter):  # it stopped between the two writes
-                self._mark(signed.record.base, signed.record.counter)
+            record = signed.record
+            if (self._state.base, self._state.counter) < (record.base, record.counter):  # stopped between two writes
+                self._mark_signed(record)
             await self._deliver(signed, data[4 + size :])
 
     async def _deliver(self, signed: SignedRecord, blob: bytes) -> None:
         """Bring the record onto the ledger, then the blob to the server.
 
-        A server that does not do its part is changed for the next one.
+        A server that does not do its part is changed for the next one. A refusal counts when f + 1 servers refuse.
         """
         record = signed.record
-        status = f"/v1/jobs/{self._job}/records/{record.digest.hex()}?until=recorded&wait={POLL_WAIT_S}"
+        status = f"{self._status_path(record.digest)}?until=recorded&wait={POLL_WAIT_S}"
+        refusing: set[str] = set()
         while record.expiry >= self._clock.now():
-            offered = (await self._servers.request("POST", "/v1/records", content=signed.encode())).json()
-            if offered["status"] == "queued":
-                offered = (await self._servers.request("GET", status, wait=POLL_WAIT_S)).json()
-            if offered["status"] == "refused":
-                _log.warning("client %d: record refused: %s", self.identity.member, offered["reason"])
-                if offered["kind"] != "replay":
-                    self._unmark()  # nothing is on the ledger: a later record may take its place
+            told = await self._tell("POST", "/v1/records", content=signed.encode())
+            if told.status == "queued":
+                told = await self._tell("GET", status, wait=POLL_WAIT_S)
+            if told.status == "pending":
+                told = await self._tell("PUT", f"/v1/blobs/{record.digest.hex()}", content=blob)
+                if told.kind == "invalid":
+                    _log.warning("client %d: blob refused: %s", self.identity.member, told.reason)
+                    break
+            if told.status in {"held", "stored", *_SETTLED}:
                 break
-            if offered["status"] in {"queued", "unknown"}:
+            if told.status == "refused" and told.kind not in {"busy", "unrecorded"}:
+                _log.warning("client %d: record refused: %s", self.identity.member, told.reason)
+                refusing.add(self._servers.current)
+                if len(refusing) > (len(self._servers.urls) - 1) // 3:
+                    self._release()
+                    break
+            if told.kind != "unrecorded":  # that server only has not seen the record yet
                 self._servers.change()
-                continue
-            if offered["status"] == "pending":
-                answer = (await self._servers.request("PUT", f"/v1/blobs/{record.digest.hex()}", content=blob)).json()
-                if answer["status"] == "refused" and answer["kind"] == "unrecorded":
-                    await self._clock.sleep(BACKOFF_FIRST_S)  # another server, which has not seen the record yet
-                    continue
-                if answer["status"] == "refused":
-                    _log.warning("client %d: blob refused: %s", self.identity.member, answer["reason"])
-            break
+            await self._clock.sleep(BACKOFF_FIRST_S)
+        else:
+            self._release()
         self._outbox.unlink(missing_ok=True)
+
+    def _status_path(self, digest: bytes) -> str:
+        return f"/v1/jobs/{self._job}/clients/{self.identity.member}/records/{digest.hex()}"
+
+    async def _tell(self, method: str, path: str, *, content: bytes | None = None, wait: float = 0.0) -> Told:
+        """Ask the current server; what is no answer at all is told as unknown."""
+        answer = await self._servers.request(method, path, content=content, wait=wait)
+        return parsed(answer, Told) or Told("unknown")

@@ -17,11 +17,16 @@ from chain.transaction import Fields, sign_transaction
 from merit.clock import Clock
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from eth_account.types import TransactionDictType
     from web3.types import TxParams
 
 RESEND_AFTER_S = 15.0
 """A transaction without a receipt for so long is taken for lost; its purpose becomes free and the nonce is read
 again."""
+
+FORGET_AFTER_S = 600.0
+"""What became of a transaction that nobody has asked about for so long is forgotten."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +40,38 @@ class Signer(Protocol):
         ...
 
     def sign(self, *, nonce: int, to: bytes, data: bytes, gas: int) -> bytes:
-        """Return the raw transaction; fees are 0."""
+        """Return the raw transaction."""
         ...
+
+
+class AccountSigner:
+    """Signs EIP-1559 transactions of a secp256k1 account, for chains that know no ML-DSA; the tip is 0."""
+
+    def __init__(self, account: "LocalAccount", *, chain_id: int, max_fee_per_gas: int = 0) -> None:
+        """Take the account; `max_fee_per_gas` in wei must cover the chain's base fee (0 on our own)."""
+        self._account = account
+        self._chain_id = chain_id
+        self._max_fee_per_gas = max_fee_per_gas
+
+    @property
+    def address(self) -> bytes:
+        """The 20-byte address of the account."""
+        return bytes.fromhex(self._account.address[2:])
+
+    def sign(self, *, nonce: int, to: bytes, data: bytes, gas: int) -> bytes:
+        """Return the raw transaction."""
+        fields: TransactionDictType = {
+            "type": 2,
+            "chainId": self._chain_id,
+            "nonce": nonce,
+            "maxPriorityFeePerGas": 0,
+            "maxFeePerGas": self._max_fee_per_gas,
+            "gas": gas,
+            "to": to,
+            "value": 0,
+            "data": data,
+        }
+        return bytes(self._account.sign_transaction(fields).raw_transaction)
 
 
 class MLDSASigner:
@@ -105,13 +140,15 @@ class Sender:
         del self._sent[purpose]
         return False
 
-    def send(self, purpose: str, *, to: bytes, data: bytes, gas: int) -> bool:
-        """Send a call unless one for this purpose is on its way; tell whether it was sent now.
+    def send(self, purpose: str, *, to: bytes, data: bytes, gas: int) -> bytes | None:
+        """Send a call unless one for this purpose is on its way; return its transaction's hash if it was sent now.
 
         A refusal by the ledger is logged with its reason, and the purpose stays free.
         """
         if self.busy(purpose):
-            return False
+            return None
+        now = self._clock.monotonic()
+        self._sent = {name: sent for name, sent in self._sent.items() if now - sent.at < FORGET_AFTER_S}
         if self._nonce is None:
             self._nonce = self._w3.eth.get_transaction_count(Web3.to_checksum_address(self.address), "pending")
         raw = self._signer.sign(nonce=self._nonce, to=to, data=data, gas=gas)
@@ -120,10 +157,10 @@ class Sender:
         except Web3Exception as error:
             _log.warning("transaction for %s refused: %s", purpose, error)
             self._nonce = None
-            return False
+            return None
         self._nonce += 1
-        self._sent[purpose] = _Sent(transaction, self._clock.monotonic())
-        return True
+        self._sent[purpose] = _Sent(transaction, now)
+        return bytes(transaction)
 
     def _receipt_status(self, transaction: HexBytes) -> int | None:
         try:

@@ -7,7 +7,8 @@
     GET  /v1/jobs/{job}/clients/{client}   the client's replay mark
     GET  /v1/members/{address}             the member that an address speaks for
     POST /v1/records                       a signed record, as the record codec writes it
-    GET  /v1/jobs/{job}/records/{digest}   what has become of a record; `?wait=S&until=recorded` waits for it
+    GET  /v1/jobs/{job}/clients/{client}/records/{digest}
+                                           what has become of a record; `?wait=S&until=recorded` waits for it
     PUT  /v1/blobs/{digest}                a blob: an update whose record is final, or a file that a job names
     GET  /v1/blobs/{digest}                a blob, verified
     GET  /openapi.json                     this, for machines
@@ -15,28 +16,34 @@
 Answers are JSON, blobs are bytes. A refusal is status 422 with `{"status": "refused", "reason": "..."}`.
 """
 
+import math
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from contracts.records import DIGEST_BYTES, ENTRY_HEAD_BYTES, SIGNATURE_BYTES
+from contracts.records import ENTRY_HEAD_BYTES, SIGNATURE_BYTES
 from merit.clock import Clock
 from node.edge.openapi import DOCUMENT
+from node.edge.peers import MAX_BLOB_BYTES
 from node.edge.server import Answer, EdgeServer, JobDesk
-from node.errors import BlobCorruptError, BlobMissingError, BlobQuotaError
+from node.errors import BlobCorruptError, BlobMissingError
 from node.rounds.log import JobStatus
 
 MAX_WAIT_S = 30.0
 POLL_S = 0.02
-MAX_BLOB_BYTES = 1 << 30
 MAX_RECORD_BYTES = ENTRY_HEAD_BYTES + max(SIGNATURE_BYTES.values())
 
 _SETTLED = {"refused", "available", "void", "consumed", "copy", "stale", "surplus"}
-_RECORDED = {*_SETTLED, "pending", "held"}
+_UNTIL = {"settled": _SETTLED, "recorded": {*_SETTLED, "pending", "held"}}
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ADDRESS = re.compile(r"(?:0x)?([0-9a-fA-F]{40})", re.ASCII)
 
 
 class Intake:
@@ -49,12 +56,12 @@ class Intake:
         self.app = Starlette(
             routes=[
                 Route("/v1/status", self._guard(self._status)),
-                Route("/v1/jobs/{job:int}", self._guard(self._job)),
-                Route("/v1/jobs/{job:int}/models/{version:int}", self._guard(self._model)),
-                Route("/v1/jobs/{job:int}/clients/{client:int}", self._guard(self._client)),
+                Route("/v1/jobs/{job}", self._guard(self._job)),
+                Route("/v1/jobs/{job}/models/{version}", self._guard(self._model)),
+                Route("/v1/jobs/{job}/clients/{client}", self._guard(self._client)),
                 Route("/v1/members/{address}", self._guard(self._member)),
                 Route("/v1/records", self._guard(self._offer_record), methods=["POST"]),
-                Route("/v1/jobs/{job:int}/records/{digest}", self._guard(self._record)),
+                Route("/v1/jobs/{job}/clients/{client}/records/{digest}", self._guard(self._record)),
                 Route("/v1/blobs/{digest}", self._guard(self._offer_blob), methods=["PUT"]),
                 Route("/v1/blobs/{digest}", self._guard(self._blob)),
                 Route("/openapi.json", self._openapi),
@@ -78,14 +85,15 @@ class Intake:
 
     async def _job(self, request: Request) -> Response:
         desk = self._desk(request)
-        after = int(request.query_params.get("after", -1))
+        text = request.query_params.get("after")
+        after = -1 if text in {None, "-1"} else _integer("after", text)
         deadline = self._deadline(request)
         while desk.log.version <= after and desk.log.status is JobStatus.OPEN and self._clock.monotonic() < deadline:
             await self._clock.sleep(POLL_S)
         return JSONResponse(self._server.job_status(desk))
 
     async def _model(self, request: Request) -> Response:
-        version = request.path_params["version"]
+        version = _number(request, "version")
         log = self._desk(request).log
         if version > log.version:
             msg = f"version {version} is not decided yet"
@@ -93,12 +101,16 @@ class Intake:
         return JSONResponse({"version": version, "model": log.model_at(version).hex()})
 
     async def _client(self, request: Request) -> Response:
-        mark = self._desk(request).log.marks.get(request.path_params["client"])
+        mark = self._desk(request).log.marks.get(_number(request, "client"))
         base, counter = (None, None) if mark is None else mark
         return JSONResponse({"base": base, "counter": counter})
 
     async def _member(self, request: Request) -> Response:
-        member = self._server.member_of(bytes.fromhex(request.path_params["address"]))
+        found = _ADDRESS.fullmatch(request.path_params["address"])
+        if found is None:
+            msg = "an address is 40 hexadecimal digits"
+            raise ValueError(msg)
+        member = self._server.member_of(bytes.fromhex(found[1]))
         if member is None:
             return JSONResponse({"status": "refused", "reason": "no member has this address"}, status_code=404)
         return JSONResponse({"member": member.id, "role": member.role, "suspended": member.suspended})
@@ -108,21 +120,21 @@ class Intake:
         return _answer(self._server.offer_record(data))
 
     async def _record(self, request: Request) -> Response:
-        job, digest = request.path_params["job"], _digest(request)
-        until = _RECORDED if request.query_params.get("until") == "recorded" else _SETTLED
+        job, client, digest = _number(request, "job"), _number(request, "client"), _digest(request)
+        until = _UNTIL.get(request.query_params.get("until", "settled"))
+        if until is None:
+            msg = f"until is one of {', '.join(_UNTIL)}"
+            raise ValueError(msg)
         deadline = self._deadline(request)
         while True:
-            answer = self._server.record_status(job, digest)
+            answer = self._server.record_status(job, client, digest)
             if answer.status in until or answer.status == "unknown" or self._clock.monotonic() >= deadline:
                 return JSONResponse(asdict(answer))
             await self._clock.sleep(POLL_S)
 
     async def _offer_blob(self, request: Request) -> Response:
-        data = await self._body(request, MAX_BLOB_BYTES)
-        try:
-            return _answer(self._server.offer_blob(_digest(request), data))
-        except BlobQuotaError as error:
-            return JSONResponse({"status": "refused", "reason": str(error)}, status_code=507)
+        digest = _digest(request)
+        return _answer(self._server.offer_blob(digest, await self._body(request, MAX_BLOB_BYTES)))
 
     async def _blob(self, request: Request) -> Response:
         try:
@@ -135,14 +147,21 @@ class Intake:
         return JSONResponse(DOCUMENT)
 
     def _desk(self, request: Request) -> JobDesk:
-        job = request.path_params["job"]
+        job = _number(request, "job")
         if job not in self._server.jobs:
             msg = f"no job {job} on this ledger"
             raise LookupError(msg)
         return self._server.jobs[job]
 
     def _deadline(self, request: Request) -> float:
-        return self._clock.monotonic() + min(float(request.query_params.get("wait", 0)), MAX_WAIT_S)
+        try:
+            wait = float(request.query_params.get("wait", 0))
+        except ValueError:
+            wait = math.nan
+        if not math.isfinite(wait):
+            msg = "wait is a number of seconds"
+            raise ValueError(msg)
+        return self._clock.monotonic() + min(wait, MAX_WAIT_S)
 
     @staticmethod
     async def _body(request: Request, limit: int) -> bytes:
@@ -157,14 +176,27 @@ class Intake:
         return b"".join(parts)
 
 
+def _number(request: Request, name: str) -> int:
+    return _integer(name, request.path_params[name])
+
+
+def _integer(name: str, text: str) -> int:
+    if _NUMBER.fullmatch(text) is None:
+        msg = f"{name} is a whole number"
+        raise ValueError(msg)
+    return int(text)
+
+
 def _digest(request: Request) -> bytes:
     text = request.path_params["digest"]
-    digest = bytes.fromhex(text)
-    if len(digest) != DIGEST_BYTES:
-        msg = f"{text} is no SHA-256 in hexadecimal"
+    if _DIGEST.fullmatch(text) is None:
+        msg = "a digest is a SHA-256 in 64 hexadecimal digits, lower case"
         raise ValueError(msg)
-    return digest
+    return bytes.fromhex(text)
 
 
 def _answer(answer: Answer) -> Response:
-    return JSONResponse(asdict(answer), status_code=422 if answer.refused else 200)
+    code = httpx.codes.OK
+    if answer.refused:
+        code = httpx.codes.INSUFFICIENT_STORAGE if answer.kind == "quota" else httpx.codes.UNPROCESSABLE_ENTITY
+    return JSONResponse(asdict(answer), status_code=code)

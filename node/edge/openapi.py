@@ -10,6 +10,7 @@ def _parameter(name: str, where: str, schema: Mapping[str, object]) -> dict[str,
 
 
 _JOB = _parameter("job", "path", {"type": "integer", "minimum": 1})
+_CLIENT = _parameter("client", "path", {"type": "integer", "minimum": 1})
 _DIGEST = _parameter("digest", "path", _HEX32)
 _WAIT = _parameter("wait", "query", {"type": "number", "minimum": 0, "maximum": 30, "description": "seconds"})
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -60,12 +61,10 @@ DOCUMENT: dict[str, object] = {
         "/v1/jobs/{job}/models/{version}": _get(
             "digest of a version's model", [_JOB, _parameter("version", "path", {"type": "integer"})], _OBJECT
         ),
-        "/v1/jobs/{job}/clients/{client}": _get(
-            "a client's replay mark", [_JOB, _parameter("client", "path", {"type": "integer"})], _OBJECT
-        ),
-        "/v1/jobs/{job}/records/{digest}": _get(
+        "/v1/jobs/{job}/clients/{client}": _get("a client's replay mark", [_JOB, _CLIENT], _OBJECT),
+        "/v1/jobs/{job}/clients/{client}/records/{digest}": _get(
             "what has become of a record",
-            [_JOB, _DIGEST, _WAIT, _parameter("until", "query", {"enum": ["recorded", "settled"]})],
+            [_JOB, _CLIENT, _DIGEST, _WAIT, _parameter("until", "query", {"enum": ["recorded", "settled"]})],
             _ANSWER,
         ),
         "/v1/members/{address}": _get(
@@ -93,7 +92,7 @@ DOCUMENT: dict[str, object] = {
                 "summary": "a blob: an update whose record is final, or a file that a job names",
                 "parameters": [_DIGEST],
                 "requestBody": {"required": True, "content": _BYTES},
-                "responses": {**_responses(_ANSWER, refusal=True), "507": {"description": "the blob store is full"}},
+                "responses": _responses(_ANSWER, refusal=True) | {"507": {"description": "the blob store is full"}},
             },
         },
     },

@@ -8,6 +8,7 @@ step starts from what the ledger says, so that a server that crashed goes on whe
 import logging
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from web3 import Web3
 
@@ -24,7 +25,8 @@ from merit.errors import MeritError
 from node.blobs import BlobStore
 from node.edge.follower import Follower
 from node.edge.peers import Peer
-from node.errors import BlobMissingError, PayloadsNeededError
+from node.edge.signatures import Signatures
+from node.errors import BlobCorruptError, BlobMissingError, BlobQuotaError, PayloadsNeededError
 from node.jobs import decode_job_file, learner_terms
 from node.members import MemberBook, MemberKey
 from node.rounds.attestation import ScoredRound, closing, decode_model, decode_update, score
@@ -42,6 +44,8 @@ RANK_DELAY_S = 3.0
 RELAY_ATTEMPTS = 3
 """A record whose transaction did not go through is relayed so many times."""
 
+MAX_QUEUED = 8 * records.MAX_ENTRIES
+"""Records of a job that wait for a batch; one more is refused, and its client goes to another server."""
 
 _GAS_PER_RECORD = 400_000
 _GAS_CALL = 4_000_000
@@ -66,30 +70,36 @@ class Answer:
         return self.status == "refused"
 
 
+RecordName: TypeAlias = tuple[int, bytes]
+"""Client and digest of a record."""
+
+
 @dataclass(slots=True)
 class JobDesk:
     """One job on this server's desk: the ledger's log of it, and what this server knows beyond it.
 
-    `verdicts` says of each blob that was checked why it is invalid, None for a hold; `unsettled` are agreed rounds
-    that are not paid yet, with the
-    time at which this server learned of them.
+    `verdicts` says of each record (by sequence number) whose blob was checked why it is invalid, None for a hold;
+    `unsettled` are agreed rounds that are not paid yet, with the time at which this server learned of them. What
+    clients offered goes by (client, digest), for anybody may offer a record that names another's blob: `queue` waits
+    for a batch, `relayed` travels in the transaction `carrier`, `refused` tells why.
     """
 
     log: JobLog
     terms: Terms
     blocks: deque[BlockEvents] = field(default_factory=deque)
-    samples: dict[int, int] = field(default_factory=dict)
-    verdicts: dict[bytes, str | None] = field(default_factory=dict)
+    samples: dict[int, int] | None = None
+    verdicts: dict[int, str | None] = field(default_factory=dict)
     accepted: bool = False
     refusal: str = ""
     scored: ScoredRound | None = None
     attested: int = 0
     first_attested_at: int | None = None
     unsettled: dict[int, float] = field(default_factory=dict)
-    queue: dict[bytes, SignedRecord] = field(default_factory=dict)
-    relayed: dict[bytes, SignedRecord] = field(default_factory=dict)
-    attempts: dict[bytes, int] = field(default_factory=dict)
-    refused: dict[bytes, str] = field(default_factory=dict)
+    queue: dict[RecordName, SignedRecord] = field(default_factory=dict)
+    relayed: dict[RecordName, SignedRecord] = field(default_factory=dict)
+    carrier: bytes = b""
+    attempts: dict[RecordName, int] = field(default_factory=dict)
+    refused: dict[RecordName, str] = field(default_factory=dict)
 
 
 class EdgeServer:
@@ -132,6 +142,8 @@ class EdgeServer:
         self._genesis_hash = genesis_hash
         self._follower = Follower(w3, (ledger.address, registry.address))
         self._members = MemberBook(registry)
+        self._signatures = Signatures(w3, ledger.address, self._members, genesis_hash)
+        self._w3 = w3
         self._payloads: dict[bytes, bytes] = {}
         self._asked: dict[bytes, float] = {}
 
@@ -150,27 +162,30 @@ class EdgeServer:
         desk = self.jobs.get(record.job)
         if desk is None or desk.log.status is not JobStatus.OPEN:
             return self._refuse("job", f"job {record.job} is not open")
-        known = self.record_status(record.job, record.digest)
+        known = self.record_status(record.job, record.client, record.digest)
         if known.status not in {"unknown", "refused"}:
             return known
         if (reason := self._why_refused(signed, desk)) is not None:
             return self._refuse(*reason)
-        desk.refused.pop(record.digest, None)
-        desk.queue[record.digest] = signed
+        name = (record.client, record.digest)
+        desk.refused.pop(name, None)
+        desk.queue[name] = signed
         return Answer("queued")
 
-    def record_status(self, job: int, digest: bytes) -> Answer:
-        """Tell what has become of a record: unknown, queued, refused, or what the ledger says."""
+    def record_status(self, job: int, client: int, digest: bytes) -> Answer:
+        """Tell what has become of a client's record: unknown, queued, refused, or what the ledger says."""
         desk = self.jobs.get(job)
         if desk is None:
             return Answer("unknown")
-        entry = desk.log.by_digest.get(digest)
+        name = (client, digest)
+        entry = desk.log.record_of(client, digest)
         if entry is not None:
-            held = entry.status is RecordStatus.PENDING and digest in desk.verdicts and desk.verdicts[digest] is None
-            return Answer("held" if held else entry.status.value, desk.verdicts.get(digest) or "", entry.sequence)
-        if digest in desk.refused:
-            return Answer("refused", desk.refused[digest], kind="ledger")
-        return Answer("queued" if digest in desk.queue or digest in desk.relayed else "unknown")
+            held = entry.status is RecordStatus.PENDING and self.verdict(desk, entry) is True
+            fault = desk.verdicts.get(entry.sequence) or ""
+            return Answer("held" if held else entry.status.value, fault, entry.sequence)
+        if name in desk.refused:
+            return Answer("refused", desk.refused[name], kind="ledger")
+        return Answer("queued" if name in desk.queue or name in desk.relayed else "unknown")
 
     def offer_blob(self, digest: bytes, data: bytes) -> Answer:
         """Take a blob in: an update whose record is final, or a file that a job names.
@@ -179,16 +194,25 @@ class EdgeServer:
         """
         if records.blob_digest(data) != digest:
             return self._refuse("digest", "the bytes do not hash to the name")
-        if any(digest in {desk.log.terms.job_file, desk.log.terms.model} for desk in self.jobs.values()):
+        named = any(digest in {desk.log.terms.job_file, desk.log.terms.model} for desk in self.jobs.values())
+        entries = [(desk, entry) for desk in self.jobs.values() for entry in desk.log.naming(digest)]
+        if not named and not entries:
+            return self._refuse("unrecorded", "no final record names this blob: send the record first")
+        try:
             self.blobs.put(data)
-            return Answer("stored")
-        for desk in self.jobs.values():
-            entry = desk.log.by_digest.get(digest)
-            if entry is not None:
-                self.blobs.put(data)
-                reason = self._check(desk, entry)
-                return Answer("held", sequence=entry.sequence) if reason is None else self._refuse("invalid", reason)
-        return self._refuse("unrecorded", "no final record names this blob: send the record first")
+        except BlobQuotaError as error:
+            return self._refuse("quota", str(error))
+        faults = []
+        for desk, entry in entries:
+            self._check(desk, entry)
+            match self.verdict(desk, entry):
+                case True:
+                    return Answer("held", sequence=entry.sequence)
+                case False:
+                    faults.append(desk.verdicts[entry.sequence] or "")
+        if faults and len(faults) == len(entries) and not named:
+            return self._refuse("invalid", faults[0])
+        return Answer("stored")
 
     def status(self) -> dict[str, object]:
         """Who this server is and what it knows, for the intake API."""
@@ -244,9 +268,13 @@ class EdgeServer:
         expected = records.UPDATE_HEADER_BYTES + records.UPDATE_ITEM_BYTES * log.terms.dimension
         if record.length != expected:
             return "length", f"{record.length} bytes announced, an update of this job has {expected}"
-        mark = log.marks.get(record.client)
-        if mark is not None and (record.base, record.counter) <= mark:
+        waiting = [other.record for other in (*desk.queue.values(), *desk.relayed.values())]
+        marks = [(other.base, other.counter) for other in waiting if other.client == record.client]
+        mark = max((*marks, log.marks.get(record.client, (-1, 0))))
+        if (record.base, record.counter) <= mark:
             return "replay", f"(base, counter) {record.base, record.counter} does not rise above {mark}"
+        if len(desk.queue) >= MAX_QUEUED:
+            return "busy", f"{MAX_QUEUED} records wait here already: ask another edge server"
         message = record.message(self._ledger.address)
         if not verify(
             Scheme(signed.scheme), client.public_key, signed.signature, message, record_context(self._genesis_hash)
@@ -298,12 +326,15 @@ class EdgeServer:
 
     def _note(self, desk: JobDesk, event: events.Event, block: BlockEvents) -> None:
         match event:
+            case events.JobAcknowledged():
+                desk.accepted = desk.accepted or event.edge == self.member
             case events.Recorded():
-                self._forget(desk, event.digest)
+                self._forget(desk, (event.client, event.digest))
             case events.Refused():
-                if event.digest in desk.relayed:
-                    desk.refused[event.digest] = records.REASONS.get(event.reason, f"reason {event.reason}")
-                self._forget(desk, event.digest)
+                name = (event.client, event.digest)
+                if event.transaction == desk.carrier and name in desk.relayed:  # anybody may offer it badly signed
+                    desk.refused[name] = records.REASONS.get(event.reason, f"reason {event.reason}")
+                    self._forget(desk, name)
             case events.Attested():
                 if desk.first_attested_at is None:
                     desk.first_attested_at = block.timestamp
@@ -321,22 +352,23 @@ class EdgeServer:
                 pass  # nothing that this server keeps beside the log
 
     @staticmethod
-    def _forget(desk: JobDesk, digest: bytes) -> None:
+    def _forget(desk: JobDesk, name: RecordName) -> None:
         for book in (desk.queue, desk.relayed, desk.attempts):
-            book.pop(digest, None)
+            book.pop(name, None)
 
     # -- jobs -------------------------------------------------------------------------------------------------------
 
     def _consider(self, desk: JobDesk) -> None:
         """Acknowledge a proposed job once its file and model 0 are here and the terms are those of the file."""
-        terms = desk.log.terms
-        if desk.accepted or desk.refusal or not all(self._bring(digest) for digest in (terms.job_file, terms.model)):
+        terms, purpose = desk.log.terms, f"accept {desk.log.job}"
+        if desk.accepted or desk.refusal or self.member not in desk.log.edge_set or self._sender.busy(purpose):
             return
-        if self.member not in desk.log.edge_set:
+        file_blob, model_blob = self._load(terms.job_file), self._load(terms.model)
+        if file_blob is None or model_blob is None:
             return
         try:
-            job_file = decode_job_file(self.blobs.get(terms.job_file))
-            header, model = decode_model(self.blobs.get(terms.model))
+            job_file = decode_job_file(file_blob)
+            header, model = decode_model(model_blob)
             asked = job_file.ledger_terms(model=terms.model, edge_set=terms.edge_set)
         except MeritError as error:
             desk.refusal = str(error)
@@ -348,10 +380,19 @@ class EdgeServer:
         if desk.refusal:
             _log.error("edge server %d refuses job %d: %s", self.member, desk.log.job, desk.refusal)
             return
-        desk.samples = {int(client): count for client, count in job_file.samples.items()}
-        desk.accepted = self._send(
-            f"accept {desk.log.job}", self._ledger.encode_acknowledge_job(desk.log.job), _GAS_CALL
-        )
+        self._send(purpose, self._ledger.encode_acknowledge_job(desk.log.job), _GAS_CALL)
+
+    def _samples(self, desk: JobDesk) -> dict[int, int] | None:
+        """Return the data sizes that the job file declares, None while the file is not here.
+
+        Read when needed and not when the job is accepted: a server that was away then, or started again, needs them
+        too.
+        """
+        if desk.samples is None:
+            data = self._load(desk.log.terms.job_file)
+            if data is not None:
+                desk.samples = decode_job_file(data).samples_by_member()
+        return desk.samples
 
     # -- records and blobs ------------------------------------------------------------------------------------------
 
@@ -360,40 +401,52 @@ class EdgeServer:
         purpose = f"records {desk.log.job}"
         if self._sender.busy(purpose):
             return
-        for digest, signed in tuple(desk.relayed.items()):
-            del desk.relayed[digest]
-            desk.attempts[digest] = desk.attempts.get(digest, 0) + 1
-            if desk.attempts[digest] < RELAY_ATTEMPTS and desk.log.status is JobStatus.OPEN:
-                desk.queue[digest] = signed
+        if desk.relayed and (desk.blocks or self._w3.eth.block_number > self._follower.height):
+            return  # what became of them stands in a block that is not read yet
+        for name, signed in tuple(desk.relayed.items()):
+            del desk.relayed[name]
+            desk.attempts[name] = desk.attempts.get(name, 0) + 1
+            if desk.attempts[name] < RELAY_ATTEMPTS and desk.log.status is JobStatus.OPEN:
+                desk.queue[name] = signed
             else:
-                desk.refused[digest] = f"the ledger did not take it in {desk.attempts.pop(digest)} attempts"
-        batch = dict(tuple(desk.queue.items())[: records.MAX_ENTRIES])
-        if not batch:
+                desk.refused[name] = f"the ledger did not take it in {desk.attempts.pop(name)} attempts"
+        if not desk.queue:
             return
+        batch = dict(tuple(desk.queue.items())[: self._batch_size()])
         data = self._ledger.encode_record_batch(desk.log.job, records.encode_batch(batch.values()))
-        if self._send(purpose, data, _GAS_CALL + _GAS_PER_RECORD * len(batch)):
+        carrier = self._send(purpose, data, _GAS_CALL + _GAS_PER_RECORD * len(batch))
+        if carrier is not None:
+            desk.carrier = carrier
             desk.relayed.update(batch)
-            for digest in batch:
-                del desk.queue[digest]
+            for name in batch:
+                del desk.queue[name]
+
+    def _batch_size(self) -> int:
+        """Return how many records a transaction takes: other chains' blocks hold less gas than ours."""
+        gas_limit = int(self._w3.eth.get_block("latest")["gasLimit"])
+        return max(1, min(records.MAX_ENTRIES, (gas_limit - _GAS_CALL) // _GAS_PER_RECORD))
 
     def _gather(self, desk: JobDesk) -> None:
         """Bring and check the blobs of undecided records, and the current model."""
         self._bring(desk.log.model)
         for entry in desk.log.undecided():
-            if entry.digest not in desk.verdicts and self._bring(entry.digest):
-                self._check(desk, entry)
+            self._check(desk, entry)
 
-    def _check(self, desk: JobDesk, entry: RecordEntry) -> str | None:
-        """Judge a stored blob once: None if this server can hold it, else why it is invalid."""
-        if entry.digest not in desk.verdicts:
-            base = desk.log.model_at(entry.base)
-            if not self._bring(base):
-                return "its base model is not here yet"
-            desk.verdicts[entry.digest] = self._fault(desk, entry, base)
-        return desk.verdicts[entry.digest]
+    def _check(self, desk: JobDesk, entry: RecordEntry) -> None:
+        """Judge a record once, when its blob and its base model are here."""
+        if entry.sequence in desk.verdicts:
+            return
+        data = self._load(entry.digest)
+        if data is None:
+            return
+        base = self._load(desk.log.model_at(entry.base))
+        if base is not None:
+            desk.verdicts[entry.sequence] = self._fault(desk, entry, data, base)
 
-    def _fault(self, desk: JobDesk, entry: RecordEntry, base: bytes) -> str | None:
-        data = self.blobs.get(entry.digest)
+    def _fault(self, desk: JobDesk, entry: RecordEntry, data: bytes, base: bytes) -> str | None:
+        """Return why a record cannot be held, None if it can: its signature, its header and its numbers are right."""
+        if (unsigned := self._signatures.fault(desk.log.job, entry)) is not None:
+            return unsigned
         if len(data) != entry.length:
             return f"{len(data)} bytes, the record says {entry.length}"
         try:
@@ -412,37 +465,43 @@ class EdgeServer:
         )
         if header != expected:
             return "its header differs from its record"
-        _, model = decode_model(self.blobs.get(base))
+        _, model = decode_model(base)
         rejected = check_update(model, update, shift=desk.terms.shift, norm_bound_squared=desk.terms.norm_bound_squared)
         return None if rejected is None else rejected.detail
 
-    def verdict(self, desk: JobDesk, entry: RecordEntry) -> bool | None:
-        """Return what this server says of a record.
-
-        True for a hold, False for invalid, None while its blob is missing.
-        """
-        if entry.digest not in desk.verdicts:
+    @staticmethod
+    def verdict(desk: JobDesk, entry: RecordEntry) -> bool | None:
+        """Return what this server says of a record: True for a hold, False for invalid, None while it is unchecked."""
+        if entry.sequence not in desk.verdicts:
             return None
-        return desk.verdicts[entry.digest] is None
+        return desk.verdicts[entry.sequence] is None
 
     def _acknowledge(self, desk: JobDesk) -> None:
-        """Say everything that this server can say about records it has not spoken of, or had reported missing."""
+        """Say everything that this server can say about records it has not spoken of, or had reported missing.
+
+        It waits with what is missing at the end, for that may come, but says so of what lies before something known
+        or is decided already: blobs that never come must not keep it silent about the others. One call says at most
+        `MAX_EXCEPTIONS` of each kind, and what it passes over in silence counts as held, so `fresh` shrinks by what
+        `earlier` takes of the list of invalid ones.
+        """
         log, purpose = desk.log, f"acknowledge {desk.log.job}"
         if self.member not in log.edge_set or self._sender.busy(purpose):
             return
+        spoken = [
+            (sequence, verdict)
+            for sequence in sorted(log.reported_missing(self.member))
+            if (verdict := self.verdict(desk, log.records[sequence])) is not None
+        ]
+        earlier = spoken[: digests.MAX_EXCEPTIONS]
+        invalid = [sequence for sequence, verdict in earlier if not verdict]
+        resolved = [sequence for sequence, verdict in earlier if verdict]
         first = log.acknowledged_up_to(self.member)
-        fresh = [
-            (entry.sequence, self.verdict(desk, entry)) for entry in log.records[first : first + digests.MAX_EXCEPTIONS]
-        ]
-        while fresh and fresh[-1][1] is None:
-            fresh.pop()
-        earlier = [
-            (sequence, self.verdict(desk, log.records[sequence]))
-            for sequence in sorted(log.reported_missing(self.member))[: digests.MAX_EXCEPTIONS]
-        ]
-        missing = [sequence for sequence, verdict in fresh if verdict is None]
-        invalid = [sequence for sequence, verdict in (*earlier, *fresh) if verdict is False][: digests.MAX_EXCEPTIONS]
-        resolved = [sequence for sequence, verdict in earlier if verdict is True]
+        untold = log.records[first:]
+        while untold and untold[-1].status is RecordStatus.PENDING and self.verdict(desk, untold[-1]) is None:
+            untold.pop()
+        fresh = untold[: digests.MAX_EXCEPTIONS - len(invalid)]
+        missing = [entry.sequence for entry in fresh if self.verdict(desk, entry) is None]
+        invalid += [entry.sequence for entry in fresh if self.verdict(desk, entry) is False]
         if fresh or invalid or resolved:
             data = self._ledger.encode_acknowledge(log.job, first + len(fresh), missing, invalid, resolved)
             self._send(purpose, data, _GAS_CALL)
@@ -454,17 +513,37 @@ class EdgeServer:
         now = self._clock.monotonic()
         if now - self._asked.get(digest, -FETCH_AGAIN_AFTER_S) < FETCH_AGAIN_AFTER_S:
             return False
-        if any(peer.fetch(digest, self.blobs) for peer in self.peers):
+        try:
+            found = any(peer.fetch(digest, self.blobs) for peer in self.peers)
+        except BlobQuotaError as error:
+            found = False
+            self._refuse("quota", str(error))
+            _log.error("edge server %d: %s", self.member, error)
+        if found:
             self._asked.pop(digest, None)
-            return True
-        self._asked[digest] = now
-        return False
+        else:
+            self._asked[digest] = now
+        return found
+
+    def _load(self, digest: bytes) -> bytes | None:
+        """Return a blob's bytes, brought here if need be, or None if nobody can give it now."""
+        return self._read(digest) if self._bring(digest) else None
+
+    def _read(self, digest: bytes) -> bytes | None:
+        """Return the bytes of a blob that is here, else None; a damaged one is set aside, to be replaced."""
+        try:
+            return self.blobs.get(digest)
+        except BlobMissingError:
+            return None
+        except BlobCorruptError as error:
+            _log.error("edge server %d: %s", self.member, error)
+            self.blobs.set_aside(digest)
+            return None
 
     def _payload_digest(self, digest: bytes) -> bytes | None:
         if digest not in self._payloads:
-            try:
-                data = self.blobs.get(digest)
-            except BlobMissingError:
+            data = self._read(digest)
+            if data is None:
                 return None
             self._payloads[digest] = records.payload_digest(data)
         return self._payloads[digest]
@@ -500,17 +579,23 @@ class EdgeServer:
             return closing(selection, desk.log.model)
         versions = {entry.base for entry in selection.records} | {selection.round - 1}
         bases = {version: desk.log.model_at(version) for version in versions}
-        needed = [*bases.values(), *(entry.digest for entry in selection.records)]
-        if not all(self._bring(digest) for digest in needed):
+        needed = {*bases.values(), *(entry.digest for entry in selection.records)}
+        blobs = {digest: data for digest in needed if (data := self._load(digest)) is not None}
+        samples = self._samples(desk)
+        if len(blobs) < len(needed) or samples is None:
             return None
-        models = {version: decode_model(self.blobs.get(digest))[1] for version, digest in bases.items()}
+        models = {version: decode_model(blobs[digest])[1] for version, digest in bases.items()}
         entries = [
-            rounds.Entry(entry.base, decode_update(self.blobs.get(entry.digest))[1], desk.samples.get(entry.client, 0))
+            rounds.Entry(entry.base, decode_update(blobs[entry.digest])[1], samples.get(entry.client, 0))
             for entry in selection.records
         ]
         inputs = rounds.RoundInputs(desk.terms, selection.round, models[selection.round - 1], entries, models)
         scored = score(selection, inputs, bases)
-        self.blobs.put(scored.model_blob)
+        try:
+            self.blobs.put(scored.model_blob)
+        except BlobQuotaError as error:  # what it computed is right all the same; others serve the model
+            self._refuse("quota", str(error))
+            _log.error("edge server %d: %s", self.member, error)
         return scored
 
     def _settle(self, desk: JobDesk) -> None:
@@ -546,20 +631,23 @@ class EdgeServer:
             self._send(f"settle {job}/{number}/{index}", data, _GAS_SETTLE)
 
     def _keep_time(self, desk: JobDesk) -> None:
-        """Send `tick` when the ledger must be shown that a time has passed, and void a round that found no quorum."""
+        """Send `tick` when the ledger must be shown that a time has passed, and void a round that found no quorum.
+
+        A server gives up only rounds that it has attested itself: before that, what is on the ledger may be the word
+        of a liar about a round that the log does not give yet.
+        """
         log = desk.log
         patience = RANK_DELAY_S * self._rank(desk, log.next_round)
         now = self._clock.now() - patience
-        if desk.first_attested_at is not None:
+        if desk.first_attested_at is not None and desk.attested == log.next_round:
             due = desk.first_attested_at + log.terms.attestation_timeout + 1
             if now >= due:
                 data = self._ledger.encode_void_round(log.job, log.next_round)
                 self._send(f"void {log.job}/{log.next_round}", data, _GAS_CALL)
-            return
-        dues = [entry.deadline + 1 for entry in log.undecided()]
+        times = [entry.deadline + 1 for entry in log.undecided()]
         if log.has_candidates:
-            dues.append(log.boundary_time + log.terms.max_wait)
-        if dues and now >= min(dues) > self._follower.timestamp:
+            times.append(log.boundary_time + log.terms.max_wait)
+        if any(self._follower.timestamp < due <= now for due in times):
             self._send("tick", self._ledger.encode_tick(), _GAS_CALL)
 
     def _rank(self, desk: JobDesk, number: int) -> int:
@@ -569,5 +657,5 @@ class EdgeServer:
             return len(servers)
         return (servers.index(self.member) - number) % len(servers)
 
-    def _send(self, purpose: str, data: bytes, gas: int) -> bool:
+    def _send(self, purpose: str, data: bytes, gas: int) -> bytes | None:
         return self._sender.send(purpose, to=self._ledger.address, data=data, gas=gas)

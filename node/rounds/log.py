@@ -54,6 +54,7 @@ class JobStatus(Enum):
 class RecordEntry:
     """One recorded update and what has become of it.
 
+    `verified` says whether the ledger itself checked the signature; if not, `transaction` carries it.
     `decided_at` is the block at whose end it became available or void (0: neither yet); `round` is the round that
     took or spent it.
     """
@@ -64,7 +65,10 @@ class RecordEntry:
     counter: int
     digest: bytes
     length: int
+    expiry: int
     signer: bytes
+    verified: bool
+    transaction: bytes
     height: int
     deadline: int
     status: RecordStatus = RecordStatus.PENDING
@@ -149,11 +153,11 @@ class JobLog:
     boundary_time: int = 0
     closing_height: int = 0
     records: list[RecordEntry] = field(default_factory=list)
-    by_digest: dict[bytes, RecordEntry] = field(default_factory=dict)
     outcomes: list[RoundOutcome] = field(default_factory=list)
     payments: dict[int, list[events.Credited]] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
     marks: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _named: dict[bytes, list[RecordEntry]] = field(default_factory=dict)
     _acks: dict[int, _Acknowledgements] = field(default_factory=dict)
     _undecided: dict[int, RecordEntry] = field(default_factory=dict)
     _available: list[RecordEntry] = field(default_factory=list)
@@ -175,6 +179,18 @@ class JobLog:
     def next_round(self) -> int:
         """The round that is being worked on; it makes the version of the same number."""
         return self.version + 1
+
+    def naming(self, digest: bytes) -> tuple[RecordEntry, ...]:
+        """Return the records that name a blob, oldest first.
+
+        There can be several: anybody may record the digest of another's blob, though only the client in its header
+        can have it held.
+        """
+        return tuple(self._named.get(digest, ()))
+
+    def record_of(self, client: int, digest: bytes) -> RecordEntry | None:
+        """Return a client's newest record of a blob."""
+        return next((entry for entry in reversed(self.naming(digest)) if entry.client == client), None)
 
     def acknowledged_up_to(self, edge: int) -> int:
         """Return the first sequence number that this edge server has said nothing about."""
@@ -276,12 +292,15 @@ class JobLog:
             counter=event.counter,
             digest=event.digest,
             length=event.length,
+            expiry=event.expiry,
             signer=event.signer,
+            verified=event.verified,
+            transaction=event.transaction,
             height=block.height,
             deadline=block.timestamp + self.terms.record_deadline,
         )
         self.records.append(entry)
-        self.by_digest[entry.digest] = entry
+        self._named.setdefault(entry.digest, []).append(entry)
         self.marks[entry.client] = (entry.base, entry.counter)
         self._undecided[entry.sequence] = entry
 
