@@ -7,7 +7,7 @@ from typing import Final
 from chain.errors import ChainError
 from chain.genesis import Genesis, decode_genesis
 from merit.clock import Clock, SystemClock
-from node.audit.blobs import Blobs, audit_blobs
+from node.audit.blobs import Blobs, audit_blobs, report_damaged
 from node.audit.book import Book
 from node.audit.directory import Layout, layout_of, undisturbed
 from node.audit.engine import Certificates, EngineChain, audit_engine
@@ -94,6 +94,7 @@ class _Audit:
             self._part(RECORDS, self._records)
             self._part(BLOBS, self._read_blobs)
             self._part(ROUNDS, self._rounds)
+            self._part(BLOBS, lambda: report_damaged(self._blobs, self._findings))
             self._part(STORES, self._compare)
         return self._report()
 

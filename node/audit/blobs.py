@@ -31,10 +31,15 @@ class _Content:
 
 @dataclass(slots=True)
 class Blobs:
-    """Every blob whose bytes hash to its name: who has it, where one copy lies, and its payload's digest."""
+    """Every blob whose bytes hash to its name: who has it, where one copy lies, and its payload's digest.
+
+    `damaged` maps (server, name) to what a file with that name holds instead. Whoever knows what the name stands for
+    takes it out and says so; `report_damaged` names the rest.
+    """
 
     holders: dict[bytes, set[int]] = field(default_factory=dict)
     servers: set[int] = field(default_factory=set)
+    damaged: dict[tuple[int, bytes], str] = field(default_factory=dict)
     _paths: dict[bytes, Path] = field(default_factory=dict)
     _payloads: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -80,9 +85,10 @@ def audit_blobs(edges: dict[int, Path], findings: Findings) -> Blobs:
         tally.add("directories")
         for path in _files(root):
             fault = _judge(root, path, known, found, server)
+            tally.add("files")
             if fault is None:
-                tally.add("files")
-            elif path.name.endswith(PARTIAL):
+                continue
+            if path.name.endswith(PARTIAL):
                 findings.remark(
                     f"edge {server} blobs: {path.name} was not written to its end; the next start removes it"
                 )
@@ -98,6 +104,19 @@ def audit_blobs(edges: dict[int, Path], findings: Findings) -> Blobs:
                 )
     tally.add("different contents", sum(1 for _ in found))
     return found
+
+
+def report_damaged(blobs: Blobs, findings: Findings) -> None:
+    """Name the damaged files that no record, model or job file stands for."""
+    for (server, name), what in blobs.damaged.items():
+        findings.diverges(
+            Divergence(
+                store=f"edge {server} blobs",
+                part=Part.BLOB,
+                expected=f"a file with SHA-256 {name.hex()}, its name",
+                found=what,
+            )
+        )
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -127,8 +146,9 @@ def _judge(
         return "a readable file", str(error)
     content = known[inode]
     if content.digest != name:
-        return f"SHA-256 {name.hex()}, its name", content.digest.hex()
-    found.add(server, path, content)
+        found.damaged[server, name] = f"a file with SHA-256 {content.digest.hex()}"
+    else:
+        found.add(server, path, content)
     return None
 
 

@@ -65,6 +65,7 @@ class _Job:
 
     log: JobLog
     terms: Terms
+    created: int
     samples: dict[int, int] = field(default_factory=dict)
     stuck: bool = False
     ready: set[int] = field(default_factory=set)
@@ -86,16 +87,18 @@ class Rounds:
         self._tally = findings.tallies["rounds"]
         self._jobs: dict[int, _Job] = {}
         self._block: HistoryBlock | None = None
+        self._heights: dict[int, int] = {}
 
     def read(self, block: HistoryBlock) -> None:
         """Apply a block: derive, compute, compare."""
         self._block = block
+        self._heights[block.number] = block.height
         for event in block.events:
             if isinstance(event, kinds.JobCreated):
                 log = JobLog(
                     job=event.job, terms=event.terms, edge_set_of=lambda number: self._members.edge_sets[number]
                 )
-                self._jobs[event.job] = _Job(log, learner_terms(event.terms))
+                self._jobs[event.job] = _Job(log, learner_terms(event.terms), block.number)
                 self._open(self._jobs[event.job])
         for job in self._jobs.values():
             if not job.stuck:
@@ -123,7 +126,7 @@ class Rounds:
             except PayloadsNeededError as needed:
                 job.lost.update(needed.digests)
                 for digest in needed.digests:
-                    entry = job.log.by_digest[digest]
+                    entry = job.log.naming(digest)[0]
                     self._findings.remark(
                         f"job {job.log.job}: the blob of record {entry.sequence} (client {entry.client}) is nowhere:"
                         " whether its payload is a copy cannot be told"
@@ -432,7 +435,7 @@ class Rounds:
         terms = job.log.terms
         for name, part in ((terms.job_file, Part.JOB_FILE), (terms.model, Part.MODEL)):
             for edge in self._blobs.lacking(name, job.ready):
-                self._lacks(edge, job, part, name, round_=0 if part is Part.MODEL else None)
+                self._lacks(edge, job, part, name, block=job.created, round_=0 if part is Part.MODEL else None)
 
     def _models(self, job: _Job) -> None:
         """Check that who attested a model has it: the newest ones everybody, older ones somebody."""
@@ -448,7 +451,7 @@ class Rounds:
             lacking = self._blobs.lacking(outcome.model, attesters)
             if outcome.round > job.log.version - kept or outcome.model not in self._blobs:
                 for edge in lacking:
-                    self._lacks(edge, job, Part.MODEL, outcome.model, round_=outcome.round)
+                    self._lacks(edge, job, Part.MODEL, outcome.model, block=outcome.height, round_=outcome.round)
             self._tally.add("models")
 
     def _holds(self, job: _Job) -> None:
@@ -464,7 +467,15 @@ class Rounds:
                 if not held:
                     self._called_invalid(job, edge, entry)
                 elif edge not in self._blobs.holders.get(entry.digest, set()):
-                    self._lacks(edge, job, Part.BLOB, entry.digest, round_=entry.round or None, client=entry.client)
+                    self._lacks(
+                        edge,
+                        job,
+                        Part.BLOB,
+                        entry.digest,
+                        block=entry.height,
+                        round_=entry.round or None,
+                        client=entry.client,
+                    )
                 elif (why := self._fault(job, entry)) is not None:
                     self._findings.remark(
                         f"job {log.job}: edge server {edge} says that it holds record {sequence} of client"
@@ -527,6 +538,7 @@ class Rounds:
         part: Part,
         digest: bytes,
         *,
+        block: int,
         round_: int | None = None,
         client: int | None = None,
     ) -> None:
@@ -534,11 +546,13 @@ class Rounds:
             Divergence(
                 store=f"edge {edge} blobs",
                 part=part,
+                height=self._heights.get(block),
+                block=block,
                 job=job.log.job,
                 round=round_,
                 client=client,
                 expected=f"{digest.hex()}, which edge server {edge} says it holds",
-                found="no such file",
+                found=self._blobs.damaged.pop((edge, digest), "no such file"),
             )
         )
 

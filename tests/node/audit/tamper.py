@@ -1,0 +1,69 @@
+"""Reads and changes stores behind their owner's back."""
+
+import hashlib
+from pathlib import Path
+
+import lmdb
+
+from chain.storage import Space, Store
+
+CHECK_BYTES = 8
+
+
+def engine(directory: Path, validator: int = 2) -> Path:
+    return directory / "validators" / str(validator) / "engine"
+
+
+def ledger(directory: Path, validator: int = 2) -> Path:
+    return directory / "validators" / str(validator) / "ledger"
+
+
+def engine_key(kind: str, height: int) -> bytes:
+    return kind.encode() + height.to_bytes(8, "big")
+
+
+def read_all(path: Path, table: str = "") -> dict[bytes, bytes]:
+    with lmdb.open(str(path), readonly=True, lock=False, max_dbs=16) as environment:
+        database = environment.open_db(table.encode(), create=False) if table else None
+        with environment.begin(db=database) as transaction:
+            return dict(transaction.cursor())
+
+
+def put(path: Path, key: bytes, value: bytes | None, table: str = "") -> None:
+    """Write a value as it lies on disk; None deletes."""
+    with lmdb.open(str(path), map_size=1 << 30, max_dbs=16) as environment:
+        database = environment.open_db(table.encode(), create=False) if table else None
+        with environment.begin(write=True, db=database) as transaction:
+            if value is None:
+                assert transaction.delete(key)
+            else:
+                transaction.put(key, value)
+
+
+def put_checked(path: Path, space: Space, key: bytes, value: bytes) -> None:
+    """Write a value with the checksum that makes the store itself believe it."""
+    store = Store.open(path)
+    store.stage(space, key, value)
+    store.commit()
+    store.close()
+
+
+def flipped(raw: bytes, at: int, bit: int = 0) -> bytes:
+    damaged = bytearray(raw)
+    damaged[at] ^= 1 << bit
+    return bytes(damaged)
+
+
+def blob_path(directory: Path, digest: bytes, edge: int = 2) -> Path:
+    name = digest.hex()
+    return directory / "edge" / str(edge) / "blobs" / name[:2] / name
+
+
+def blobs(directory: Path, magic: bytes, edge: int = 2) -> list[Path]:
+    """Return an edge server's blob files that begin with these bytes, the smallest name first."""
+    files = sorted(path for path in (directory / "edge" / str(edge) / "blobs").rglob("*") if path.is_file())
+    return [path for path in files if path.read_bytes().startswith(magic)]
+
+
+def sha256(raw: bytes) -> bytes:
+    return hashlib.sha256(raw).digest()
