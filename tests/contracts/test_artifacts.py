@@ -14,6 +14,7 @@ from contracts.addresses import KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
 from contracts.artifacts import DIRECTORY, NAMES, initcode, load
 from contracts.build import build, main
 from contracts.errors import LengthError, UnknownContractError
+from contracts.layout import slot
 
 SOURCES = Path(contracts.__file__).parent
 EIP_170_BYTES = 24_576
@@ -143,3 +144,10 @@ def test_reasons_of_the_codec_and_of_the_contract_have_the_same_words() -> None:
     text = (SOURCES / "Ledger.vy").read_text()
     for number in range(2, 10):
         assert ast.literal_eval(f'"Ledger: {REASONS[number]}"') in text
+
+
+def test_guide_states_the_sizes_and_the_slot_of_today() -> None:
+    guide = (SOURCES / "README.md").read_text()
+    for name in NAMES:
+        assert f"| {name} | {len(load(name).deployed_bytecode):,} |" in guide
+    assert f"'{hex(slot('Ledger', '_jobs', 1, 'head'))}'" in guide

@@ -315,7 +315,7 @@ def scores_of(clients: Sequence[Actor], thetas: Sequence[int] | None = None) -> 
 
 
 def transaction_gas(data: bytes, executed: int) -> int:
-    """Return what a transaction costs: call data and execution (EIP-2028), at least the floor of call data (EIP-7623)."""
+    """Return what a transaction costs: call data (EIP-2028) and execution, at least EIP-7623's floor."""
     tokens = sum(4 if byte else 1 for byte in data)
     return 21_000 + max(4 * tokens + executed, 10 * tokens)
 
