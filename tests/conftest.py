@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import chain.execution.evm  # noqa: F401 - takes py-evm's opcodes before titanoboa puts tracers in their place
+
 ROOT = Path(__file__).parent.parent
 NO_SKIP = bool(os.environ.get("MERIT_NO_SKIP"))  # set by `scripts/test --all`
 

@@ -3,13 +3,13 @@
 - no system contracts and no system calls in a block (EIP-2935, EIP-4788, EIP-7002, EIP-7251 are off);
 - base fee constant 0, no block reward, coinbase zero;
 - contracts are created only in transactions of accounts that genesis names, at any depth;
-- precompiles 0x01, 0x02, 0x04, 0x05 and 0x09 and our own two; see ADR-precompiles.md beside this file for the others;
+- precompiles 0x01, 0x02, 0x04 and our own two; see ADR-precompiles.md beside this file for the others;
 - transactions are judged by `chain.execution.transactions` before they get here.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 from eth._utils.address import generate_contract_address
 from eth.abc import ComputationAPI, MessageAPI, SignedTransactionAPI, StateAPI, TransactionContextAPI
@@ -29,7 +29,7 @@ from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
 from contracts.addresses import KEYS, VERIFIER
 
-_KEPT_PRECOMPILES: Final = (1, 2, 4, 5, 9)  # ecrecover, SHA-256, identity, modexp, BLAKE2
+_KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class CreationRefusedError(VMError):
 class MeritComputation(PragueComputation):
     """Runs one message."""
 
+    opcodes: ClassVar = dict(PragueComputation.opcodes)  # our own: py-evm's is one table that any importer can change
     _precompiles = {
         address: precompile
         for address, precompile in PragueComputation.get_precompiles().items()

@@ -103,7 +103,10 @@ class _Audit:
             try:
                 work()
             except ChainError as error:
-                self._diverges(Part.GENESIS if name == GENESIS else Part.STORE, f"an audit of {name}", str(error))
+                part = Part.GENESIS if name == GENESIS else Part.STORE
+                self._diverges(
+                    part, "a document that a ledger can start from" if part is Part.GENESIS else name, str(error)
+                )
             except Exception as error:  # noqa: BLE001 - hostile bytes must not end an audit: they are what it looks for
                 self._diverges(Part.STORE, f"an audit of {name} that ends", f"{type(error).__name__}: {error}")
 
@@ -133,6 +136,12 @@ class _Audit:
             own = None if key is None else keys.index(key)
             self._chains[number] = audit_engine(
                 f"validator {number} engine", home / "engine", own, certificates, self._findings
+            )
+        named = {chain.genesis for chain in self._chains.values()} - {_NOTHING}
+        digest = certificates.genesis.digest()
+        if len(named) == 1 and digest not in named:  # no store was made for this document: so that is what is false
+            self._diverges(
+                Part.GENESIS, f"digest 0x{named.pop().hex()}, for which all stores were made", f"0x{digest.hex()}"
             )
         tally = self._findings.tallies[ENGINES]
         tally.add("stores", len(self._chains))

@@ -10,8 +10,6 @@ from enum import Enum
 from typing import Final
 
 from chain.crypto.addresses import Address
-from chain.crypto.contexts import record_context
-from chain.crypto.schemes import Scheme, verify
 from chain.execution.evm import MeritState
 from chain.execution.transactions import describe
 from contracts import events as kinds
@@ -31,6 +29,7 @@ from contracts.records import (
 )
 from contracts.terms import JobTerms
 from learner.rewards import round_reward
+from node.audit import checks
 from node.audit.findings import Findings
 from node.audit.history import HistoryBlock, Transaction
 from node.audit.members import Members
@@ -40,21 +39,16 @@ _RECORDED: Final = 0
 _BAD_SIGNATURE, _UNKNOWN_KEY, _NOT_A_CLIENT, _EXPIRED, _FUTURE_BASE = 1, 2, 3, 4, 5
 _STALE_BASE, _NOT_RISING, _WRONG_LENGTH, _NO_BUDGET, _MALFORMED = 6, 7, 8, 9, 10
 _WORD: Final = 32
-_SELECTOR_BYTES: Final = 4
 _MAX_PHI: Final = 1_024
 _ALL_JOBS: Final = 0
 _NO_HEAD: Final = bytes(32)
 
 
-class _Rest(Enum):
+class Rest(Enum):
     """What stands where a batch has no further entry."""
 
     MALFORMED = "a malformed rest"
     NONE = "nothing"
-
-
-_MALFORMED_REST: Final = _Rest.MALFORMED
-_NONE_LEFT: Final = _Rest.NONE
 
 
 @dataclass(slots=True)
@@ -115,7 +109,7 @@ class Book:
         self.jobs: dict[int, JobBook] = {}
         self.total = Accounts()
         self.members = members
-        self._context = record_context(genesis_hash)
+        self._genesis_hash = genesis_hash
         self._findings, self._store = findings, store
         self._tally = findings.tallies["records"]
         self._block: HistoryBlock | None = None
@@ -129,7 +123,7 @@ class Book:
             self._diverges(Part.ESCROW, "escrow + pending + released = funded - refunded", str(self.total), None)
 
     def _read(self, transaction: Transaction) -> None:
-        batch = _batch_of(transaction)
+        batch = batch_of(transaction)
         entries = iter(batch or ())
         for event in transaction.events:
             self.members.apply(event)
@@ -139,7 +133,7 @@ class Book:
             if batch is None:
                 self._judge_alone(event)
             else:
-                self._judge(event, next(entries, _NONE_LEFT))
+                self._judge(event, next(entries, Rest.NONE))
             if isinstance(event, kinds.Recorded):
                 self._take(event)
         if left := len(list(entries)):
@@ -147,7 +141,7 @@ class Book:
 
     # -- records ----------------------------------------------------------------------------------------------------
 
-    def _judge(self, event: kinds.Recorded | kinds.Refused, entry: "SignedRecord | _Rest") -> None:
+    def _judge(self, event: kinds.Recorded | kinds.Refused, entry: "SignedRecord | Rest") -> None:
         """Judge an entry of a batch again, its signature included, and compare with what the Ledger said of it."""
         said = event.reason if isinstance(event, kinds.Refused) else _RECORDED
         if isinstance(entry, SignedRecord):
@@ -155,7 +149,7 @@ class Book:
         else:
             names, judged = (0, bytes(_WORD)), _MALFORMED
         self._tally.add("batch entries judged again")
-        if entry is _NONE_LEFT or (event.client, event.digest) != names:
+        if entry is Rest.NONE or (event.client, event.digest) != names:
             found = f"client {event.client}, digest {event.digest.hex()}"
             self._diverges(Part.RECORD, f"client {names[0]}, digest {names[1].hex()}", found, event)
         elif judged != said:
@@ -178,7 +172,7 @@ class Book:
 
     def _reason(self, entry: SignedRecord) -> int:
         reason = self._reason_of(entry.record, entry.signer, entry.scheme)
-        if reason == _RECORDED and not self._signed(entry):
+        if reason == _RECORDED and not checks.is_signed(entry, self.members.public_key, self._genesis_hash):
             return _BAD_SIGNATURE
         return reason
 
@@ -204,15 +198,6 @@ class Book:
         if job.next_sequence - job.spent >= job.limit():
             return _NO_BUDGET
         return _RECORDED
-
-    def _signed(self, entry: SignedRecord) -> bool:
-        """Verify the client's signature from the transaction's own bytes."""
-        key = self.members.public_key(entry.signer)
-        return (
-            key is not None
-            and key[0] == entry.scheme
-            and verify(Scheme(entry.scheme), key[1], entry.signature, entry.record.message(LEDGER), self._context)
-        )
 
     def _take(self, event: kinds.Recorded) -> None:
         job, record = self.jobs[event.job], _record_of(event)
@@ -395,23 +380,20 @@ class Book:
         )
 
 
-def _batch_of(transaction: Transaction) -> "list[SignedRecord | _Rest] | None":
+def batch_of(transaction: Transaction) -> "list[SignedRecord | Rest] | None":
     """Return the entries of a direct call of `recordBatch` as the Ledger reads them; None for any other transaction."""
-    if not transaction.succeeded:
-        return None
     call = describe(transaction.raw)
-    if call.to != LEDGER or call.data[:_SELECTOR_BYTES] != functions("Ledger")["recordBatch"].selector:
+    passed = functions("Ledger")["recordBatch"].arguments(call.data) if call.to == LEDGER else None
+    if passed is None or not transaction.succeeded:
         return None
-    job, offset = (int.from_bytes(call.data[_SELECTOR_BYTES + _WORD * n :][:_WORD], "big") for n in range(2))
-    start = _SELECTOR_BYTES + offset + _WORD
-    length = int.from_bytes(call.data[start - _WORD : start], "big")
-    whole, malformed = split_batch(call.data[start : start + length])
-    entries: list[SignedRecord | _Rest] = []
+    job, batch = passed
+    whole, malformed = split_batch(bytes(batch))
+    entries: list[SignedRecord | Rest] = []
     for entry in whole:
         if entry.record.job != job:  # ends the batch, as a malformed entry does
-            return [*entries, _MALFORMED_REST]
+            return [*entries, Rest.MALFORMED]
         entries.append(entry)
-    return entries if malformed is None else [*entries, _MALFORMED_REST]
+    return entries if malformed is None else [*entries, Rest.MALFORMED]
 
 
 def _record_of(event: kinds.Recorded) -> Record:

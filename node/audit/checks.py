@@ -7,6 +7,7 @@ something signed names. The tests flip each byte of each kind and demand that it
 from collections.abc import Callable, Sequence
 
 from chain import light
+from chain.crypto.contexts import record_context
 from chain.crypto.schemes import Scheme, verify
 from chain.errors import BlockError, TransactionError
 from chain.execution.blocks import Receipt, decode_receipt
@@ -14,8 +15,9 @@ from chain.execution.trie import ordered_root
 from chain.light import errors as light_errors
 from chain.transaction import Transaction, decode
 from contracts import records
+from contracts.addresses import LEDGER
 from contracts.errors import ContractsError
-from contracts.records import ModelHeader, UpdateHeader
+from contracts.records import ModelHeader, SignedRecord, UpdateHeader
 from node.audit.errors import FaultError
 from node.audit.report import Part
 
@@ -112,6 +114,26 @@ def receipts(raws: Sequence[bytes], root: bytes) -> tuple[Receipt, ...]:
     if computed != root:
         raise FaultError(Part.RECEIPT, f"receipts root 0x{root.hex()}", f"0x{computed.hex()}")
     return found
+
+
+def record(raw: bytes, key_of: KeyOf, genesis_hash: bytes) -> SignedRecord:
+    """Check a batch entry by itself: canonical, and signed by the key that it names, for this ledger."""
+    try:
+        found = SignedRecord.decode(raw)
+    except ContractsError as error:
+        raise FaultError(Part.RECORD, "a canonical record", str(error)) from error
+    if not is_signed(found, key_of, genesis_hash):
+        raise FaultError(Part.RECORD, f"a signature of 0x{found.signer.hex()}", "one that does not hold")
+    return found
+
+
+def is_signed(entry: SignedRecord, key_of: KeyOf, genesis_hash: bytes) -> bool:
+    """Verify the client's signature of a record from its own bytes."""
+    key = key_of(entry.signer)
+    if key is None or key[0] != entry.scheme:
+        return False
+    scheme, public_key = key
+    return verify(scheme, public_key, entry.signature, entry.record.message(LEDGER), record_context(genesis_hash))
 
 
 def blob(raw: bytes, digest: bytes) -> None:

@@ -39,7 +39,8 @@ _KINDS: Final = {b"h": Part.HEADER, b"t": Part.TRANSACTIONS, b"c": Part.COMMIT, 
 class EngineChain:
     """What one engine store proves. `headers[h - 1]` is the hash of height h; `cursor` stands at the last one.
 
-    `complete` tells that every decided height was verified; `decided` is the height that the store says it stands at.
+    `complete` tells that every decided height was verified; `decided` is the height that the store says it stands at,
+    `genesis` the digest of the genesis document that it was made for.
     """
 
     name: str
@@ -47,6 +48,7 @@ class EngineChain:
     headers: list[bytes] = field(default_factory=list)
     decided: int = 0
     complete: bool = False
+    genesis: bytes = b""
 
     @property
     def height(self) -> int:
@@ -181,6 +183,7 @@ class _EngineAudit:
         """Verify everything, and note what is wrong."""
         genesis = self._certificates.genesis
         result.cursor = self._certificates.replays.begin(genesis)
+        result.genesis = self._table.get(b"m/genesis", b"")
         try:
             result.decided = self._decided()
         except FaultError as fault:
@@ -195,10 +198,11 @@ class _EngineAudit:
         genesis = self._certificates.genesis
         for key, expected in ((b"m/format", FORMAT), (b"m/genesis", genesis.digest())):
             if self._table.get(key) != expected:
-                raise FaultError(Part.META, f"{key.decode()} {expected!r}", repr(self._table.get(key)))
+                found = self._table.get(key, b"").hex() or "nothing"
+                raise FaultError(Part.META, f"{key.decode()} {expected.hex()}", found)
         raw = self._table.get(b"m/height", b"")
         if len(raw) != _HEIGHT_BYTES:
-            raise FaultError(Part.META, "m/height of 8 bytes", repr(raw))
+            raise FaultError(Part.META, "m/height of 8 bytes", f"{raw.hex() or 'nothing'}")
         return int.from_bytes(raw, "big")
 
     def _walk(self, result: EngineChain, cursor: Cursor) -> _Verified | None:

@@ -123,7 +123,7 @@ class _LedgerAudit:
         for key in sorted(expected.keys() | self._own.keys()):
             if expected.get(key) != self._own.get(key):
                 wanted, found = _differing(expected.get(key, b""), self._own.get(key, b""))
-                self._diverges(Part.META, f"{key!r}: {wanted}", found)
+                self._diverges(Part.META, f"{key.decode(errors='backslashreplace')}: {wanted}", found)
 
     def _unexpected(self, space: Space, key: bytes) -> None:
         if not self._whole and self.height >= self._newest:

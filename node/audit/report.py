@@ -98,9 +98,9 @@ class Divergence:
         }
 
     @property
-    def order(self) -> tuple[bool, int]:
-        """Sort by height; what has no height damages everything and comes first."""
-        return self.height is not None, self.height or 0
+    def order(self) -> tuple[bool, int, bool]:
+        """Sort by height; what has no height damages everything and comes first, the genesis document before all."""
+        return self.height is not None, self.height or 0, self.part is not Part.GENESIS
 
 
 @dataclass(slots=True)

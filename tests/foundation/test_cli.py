@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import typer
 
-import node.cli
 from chain.crypto.keystore import load
 from merit.errors import MeritError
 from node.cli import COMMANDS, main
@@ -157,7 +156,7 @@ def test_doctor_counts_a_program_that_does_not_run_as_missing(tmp_path: Path, mo
     program.write_text("#!/bin/sh\nexit 127\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert {part.name: part.found for part in node.cli.doctor.parts()}["go"] is None
+    assert {part.name: part.found for part in importlib.import_module("node.cli.doctor").parts()}["go"] is None
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Availability and selection: the log's rules one by one, and against a slow oracle on random logs."""
 
 import hashlib
+
 import pytest
 
 from contracts import events

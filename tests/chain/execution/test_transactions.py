@@ -1,5 +1,6 @@
 """Which transactions a ledger takes, and the one line that says why it does not take another."""
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -256,3 +257,56 @@ def test_description_of_ours_names_scheme_and_key() -> None:
     description = describe(raw)
     assert (description.type, description.scheme, description.public_key) == (0x50, 65, STRANGER.public_key)
     assert (description.gas, description.sender) == (GAS, STRANGER.address)
+
+
+@pytest.mark.parametrize("number", [3, 5, 6, 7, 8, 9, 10, 11, 17])
+def test_precompiles_that_are_slow_or_differ_between_machines_are_not_here(number: int) -> None:
+    replica = strict()
+    result = replica.reader.call(Call(to=Address(number.to_bytes(20, "big")), data=bytes(range(200))))
+    assert (result.succeeded, result.output, result.gas_used) == (True, b"", 0)
+
+
+def test_precompiles_that_are_here_answer() -> None:
+    replica = strict()
+    for number, answer in ((2, hashlib.sha256(b"data").digest()), (4, b"data")):
+        assert replica.reader.call(Call(to=Address(number.to_bytes(20, "big")), data=b"data")).output == answer
+    signed = ACCOUNT.unsafe_sign_hash(b"\2" * 32)
+    words = [signed.v, signed.r, signed.s]
+    data = b"\2" * 32 + b"".join(word.to_bytes(32, "big") for word in words)
+    assert replica.reader.call(Call(to=Address(bytes(19) + b"\1"), data=data)).output[12:] == ADDRESS
+
+
+def test_calls_nested_to_the_limit_end_without_an_exception() -> None:
+    replica = Replica()
+    calls_itself = bytes.fromhex("5f5f5f5f5f305af100")
+    initcode = bytes([0x60, len(calls_itself), 0x80, 0x60, 0x0B, 0x60, 0, 0x39, 0x60, 0, 0xF3]) + calls_itself
+    (created,) = replica.height(replica.sign(DEPLOYER, b"", initcode)).results
+    receipt = replica.reader.receipt(created.hash)
+    assert receipt is not None
+    assert receipt.created is not None
+    (result,) = replica.height(replica.sign(SPONSOR, receipt.created, gas=999_000_000)).results
+    assert result.code is Code.OK
+
+
+OPCODES = st.sampled_from(
+    [*range(256), *([0xF0, 0xF1, 0xF4, 0xF5, 0xFA, 0x54, 0x55, 0x5C, 0x5D, 0x40, 0xFF, 0xA4] * 4)]
+)
+PUSHES = st.builds(
+    lambda size, value: bytes([0x5F + size]) + (value % 256**size).to_bytes(size, "big"),
+    st.integers(1, 32),
+    st.sampled_from([0, 1, 2, 4, 5, 32, 0x4D01, 0x4D02, 0x4D03, 0x4D10, 0x4D11, 2**160 - 1, 2**256 - 1]),
+)
+PROGRAMS = st.lists(PUSHES | OPCODES.map(lambda opcode: bytes([opcode])), max_size=60).map(b"".join)
+
+
+@pytest.mark.filterwarnings("ignore:SELFDESTRUCT opcode present:DeprecationWarning")  # py-evm's word on 0xff
+@settings(max_examples=150)
+@given(code=PROGRAMS)
+def test_no_bytecode_makes_the_evm_raise(code: bytes) -> None:
+    replica = strict()
+    state = replica.reader.state(pending=True)
+    target = Address(b"\x77" * 20)
+    state.set_code(target, code)
+    state.set_balance(target, 10**18)
+    replica.reader.run(state, Call(to=target, sender=DEPLOYER.address, data=b"\1" * 50, gas=2_000_000))
+    replica.reader.run(state, Call(to=None, sender=DEPLOYER.address, data=code, gas=2_000_000))
