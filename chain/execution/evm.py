@@ -9,7 +9,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, cast
+from typing import Final, cast
 
 from eth._utils.address import generate_contract_address
 from eth.abc import ComputationAPI, MessageAPI, SignedTransactionAPI, StateAPI, TransactionContextAPI
@@ -51,7 +51,7 @@ class CreationRefusedError(VMError):
 class MeritComputation(PragueComputation):
     """Runs one message."""
 
-    opcodes: ClassVar = dict(PragueComputation.opcodes)  # our own: py-evm's is one table that any importer can change
+    opcodes = dict(PragueComputation.opcodes)  # noqa: RUF012 - our own: py-evm's is one table that any importer changes
     _precompiles = {
         address: precompile
         for address, precompile in PragueComputation.get_precompiles().items()
