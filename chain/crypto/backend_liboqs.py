@@ -1,40 +1,71 @@
-"""ML-DSA by liboqs, which signs eight times faster than `cryptography`, where its shared library is found.
+"""ML-DSA by liboqs, which signs six to eight times faster than `cryptography`, where its shared library is found.
 
-The library is opened with ctypes and not through `liboqs-python`: that package tries to download and build the C
-library when it is missing and ends the process when it cannot, needs a symbol that liboqs 0.13 lacks, and builds an
-object per call (see ADR-liboqs.md beside this file).
+liboqs-python calls it. Its module `oqs` is imported by `load` and nowhere else: left to itself it clones and builds a C
+library when it finds none, and ends the process when it cannot (ADR-liboqs.md beside this file).
 """
 
 import ctypes
+import ctypes.util
+import logging
 import os
 import sys
-from collections.abc import Callable
+import warnings
+import weakref
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from chain.crypto.schemes import SIGNATURE_BYTES, Scheme, Signer
+from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme, Signer
 
-_NAMES = {Scheme.ML_DSA_44: "ml_dsa_44", Scheme.ML_DSA_65: "ml_dsa_65"}
-_SUCCESS = 0  # OQS_STATUS, oqs/common.h
+_NAMES = {Scheme.ML_DSA_44: "ML-DSA-44", Scheme.ML_DSA_65: "ML-DSA-65"}
+_CHECKOUT = Path(__file__).resolve().parents[2]  # or site-packages, which has no .merit
+_PREFIX = "OQS_INSTALL_PATH"
 
 
 def liboqs_library() -> Path | None:
-    """Find the shared library: $OQS_INSTALL_PATH, `oqs` in the Python environment, `.merit/oqs` here; else None."""
-    given = os.environ.get("OQS_INSTALL_PATH")
-    prefixes = ([Path(given)] if given else []) + [Path(sys.prefix) / "oqs", Path(".merit/oqs")]
+    """Find the library: $OQS_INSTALL_PATH, `oqs` in the Python environment, `.merit/oqs` in the checkout; else None.
+
+    Never in the working directory, which may be anybody's.
+    """
+    given = os.environ.get(_PREFIX)
+    prefixes = ([Path(given)] if given else []) + [Path(sys.prefix) / "oqs", _CHECKOUT / ".merit" / "oqs"]
     name = "liboqs.dylib" if sys.platform == "darwin" else "liboqs.so"
     for prefix in prefixes:
         for folder in ("lib", "lib64"):
             library = prefix / folder / name
             if library.is_file():
-                return library.resolve()
+                return library.absolute()
     return None
 
 
-def load(library: Path) -> ctypes.CDLL:
-    """Open the library and let it set itself up (CPU features, its source of randomness)."""
-    handle = ctypes.CDLL(str(library))
-    handle.OQS_init()
-    return handle
+def load(library: Path) -> ModuleType:
+    """Import `oqs` on this very file, `PREFIX/lib/liboqs.so` or `PREFIX/lib64/liboqs.so`.
+
+    `OSError` for a file that is no library, `AttributeError` for a liboqs without a function that liboqs-python wants.
+    """
+    ctypes.CDLL(str(library))  # fails here, before liboqs-python would answer the failure with `git clone`
+    logging.getLogger("oqs.oqs").disabled = True  # greets on standard output, where a `--json` answer stands
+    find, given = ctypes.util.find_library, os.environ.get(_PREFIX)
+    ctypes.util.find_library = _find_nothing  # it would prefer a system's library to the one named
+    os.environ[_PREFIX] = str(library.parents[1])
+    try:
+        with warnings.catch_warnings():
+            # that its version differs from the library's; known answers judge the library, not its number
+            warnings.simplefilter("ignore", UserWarning)
+            import oqs  # noqa: PLC0415 - see the module's docstring
+
+            module: ModuleType = oqs
+    finally:
+        ctypes.util.find_library = find
+        if given is None:
+            del os.environ[_PREFIX]
+        else:
+            os.environ[_PREFIX] = given
+    return module
+
+
+def _find_nothing(name: str) -> str | None:  # noqa: ARG001 - the signature of what it stands for
+    return None
 
 
 class LiboqsBackend:
@@ -43,48 +74,39 @@ class LiboqsBackend:
     name = "liboqs"
 
     def __init__(self, library: Path) -> None:
-        """Open the library and declare the functions used (oqs/sig_ml_dsa.h)."""
-        handle = load(library)
-        octets, size = ctypes.c_char_p, ctypes.c_size_t
-        self._verify: dict[Scheme, Callable[..., int]] = {}
-        self._sign: dict[Scheme, Callable[..., int]] = {}
-        for scheme, name in _NAMES.items():
-            check = getattr(handle, f"OQS_SIG_{name}_verify_with_ctx_str")
-            check.restype = ctypes.c_int
-            check.argtypes = [octets, size, octets, size, octets, size, octets]
-            sign = getattr(handle, f"OQS_SIG_{name}_sign_with_ctx_str")
-            sign.restype = ctypes.c_int
-            sign.argtypes = [octets, ctypes.POINTER(size), octets, size, octets, size, octets]
-            self._verify[scheme], self._sign[scheme] = check, sign
+        """Open the library; see `load` for what can go wrong."""
+        oqs = load(library)
+        self._signature = oqs.Signature
+        if not set(_NAMES.values()) <= set(oqs.get_enabled_sig_mechanisms()):
+            message = f"{library} was built without ML-DSA"
+            raise OSError(message)
+        self._verifiers = {scheme: oqs.Signature(name) for scheme, name in _NAMES.items()}
+        for scheme, verifier in self._verifiers.items():
+            sizes = (verifier.length_public_key, verifier.length_signature)
+            if sizes != (PUBLIC_KEY_BYTES[scheme], SIGNATURE_BYTES[scheme]):
+                message = f"{library}: {_NAMES[scheme]} has sizes {sizes}, not FIPS 204's"
+                raise OSError(message)
 
     def verify(self, scheme: Scheme, public_key: bytes, signature: bytes, message: bytes, context: bytes) -> bool:
         """Tell whether the signature holds."""
-        status = self._verify[scheme](
-            message, len(message), signature, len(signature), context, len(context), public_key
-        )
-        return status == _SUCCESS
+        holds: bool = self._verifiers[scheme].verify_with_ctx_str(message, signature, context, public_key)
+        return holds
 
     def signer(self, scheme: Scheme, seed: bytes) -> Signer:
         """Expand the seed in Python: liboqs takes no seeds."""
         from chain.crypto.backend_python import expanded_key  # noqa: PLC0415 - only who signs needs it
 
-        return _LiboqsSigner(self._sign[scheme], SIGNATURE_BYTES[scheme], expanded_key(scheme, seed))
+        return _LiboqsSigner(self._signature(_NAMES[scheme], expanded_key(scheme, seed)))
 
 
 class _LiboqsSigner:
     """See `chain.crypto.schemes.Signer`."""
 
-    def __init__(self, sign: Callable[..., int], signature_bytes: int, private_key: bytes) -> None:
-        self._function, self._bytes, self._private_key = sign, signature_bytes, private_key
+    def __init__(self, signature: Any) -> None:  # noqa: ANN401 - liboqs-python has no types
+        self._signature = signature
+        weakref.finalize(self, signature.free)  # overwrites the private key
 
     def sign(self, message: bytes, context: bytes) -> bytes:
         """Sign with fresh randomness."""
-        buffer = ctypes.create_string_buffer(self._bytes)
-        length = ctypes.c_size_t(self._bytes)
-        status = self._function(
-            buffer, ctypes.byref(length), message, len(message), context, len(context), self._private_key
-        )
-        if status != _SUCCESS or length.value != self._bytes:
-            failure = f"liboqs could not sign (status {status}, {length.value} bytes)"
-            raise RuntimeError(failure)
-        return buffer.raw
+        signed: bytes = self._signature.sign_with_ctx_str(message, context)
+        return signed

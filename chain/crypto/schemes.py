@@ -137,7 +137,12 @@ def backends() -> tuple[Backend, ...]:
 
     library = liboqs_library()
     always = CryptographyBackend()
-    return (always,) if library is None else (LiboqsBackend(library), always)
+    if library is None:
+        return (always,)
+    try:
+        return (LiboqsBackend(library), always)
+    except (OSError, AttributeError):  # as good as missing; `merit doctor` says so
+        return (always,)
 
 
 @cache

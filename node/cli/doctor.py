@@ -75,7 +75,7 @@ def parts() -> list[Part]:
         Part(
             "scikit-learn", _package("scikit-learn"), "no digits data set; MNIST from files still works", _train(here)
         ),
-        Part("liboqs", _liboqs(), "signing and verifying is 3 to 8 times slower", f"{prefix}scripts/install-liboqs"),
+        Part("liboqs", _liboqs(), "signing is 6 to 8 times slower", f"{prefix}scripts/install-liboqs"),
         Part(
             "anvil",
             _program("anvil", here=here),
@@ -127,10 +127,15 @@ def _lacking_packages() -> list[str]:
 
 
 def _liboqs() -> str | None:
-    from chain.crypto.backend_liboqs import liboqs_library  # noqa: PLC0415 - `merit doctor --help` needs none of it
+    from chain.crypto.backend_liboqs import liboqs_library, load  # noqa: PLC0415 - `merit doctor --help` needs neither
 
     library = liboqs_library()
-    return None if library is None else str(library)
+    if library is None:
+        return None
+    try:
+        return f"{load(library).oqs_version()} ({library})"
+    except (OSError, AttributeError):
+        return None  # found, but it cannot be used: as good as missing
 
 
 def _program(name: str, ask: str = "--version", *, here: Path | None = None) -> str | None:

@@ -1,12 +1,16 @@
 """Signature schemes: all backends agree, contexts bind, bad input is an answer and not an exception."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain.crypto import backend_liboqs
 from chain.crypto.addresses import address_of
 from chain.crypto.backend_cryptography import CryptographyBackend
 from chain.crypto.backend_liboqs import LiboqsBackend, liboqs_library
@@ -157,17 +161,70 @@ def test_without_the_library_file_everything_works_with_cryptography(monkeypatch
     assert [backend.name for backend in backends.__wrapped__()] == ["cryptography"]
 
 
-def test_library_is_looked_for_where_the_installer_puts_it(
+def test_library_is_looked_for_where_the_installer_puts_it_and_never_in_the_working_directory(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prefix, here = tmp_path_factory.mktemp("prefix"), tmp_path_factory.mktemp("here")
+    prefix, here, there = (tmp_path_factory.mktemp(name) for name in ("prefix", "here", "there"))
     monkeypatch.delenv("OQS_INSTALL_PATH", raising=False)
     monkeypatch.setattr(sys, "prefix", str(prefix))
-    monkeypatch.chdir(here)
+    monkeypatch.setattr(backend_liboqs, "_CHECKOUT", here)
+    monkeypatch.chdir(there)
+    for place in (there, there / ".merit" / "oqs", there / "oqs"):
+        library_at(place).touch()
     assert liboqs_library() is None
     for place in (here / ".merit" / "oqs", prefix / "oqs", tmp_path_factory.mktemp("given")):
-        (place / "lib").mkdir(parents=True, exist_ok=True)
-        (place / "lib" / "liboqs.so").touch()
+        library = library_at(place)
+        library.touch()
         if place.name.startswith("given"):
             monkeypatch.setenv("OQS_INSTALL_PATH", str(place))
-        assert liboqs_library() == (place / "lib" / "liboqs.so").resolve()
+        assert liboqs_library() == library
+
+
+def library_at(prefix: Path) -> Path:
+    """Where a library of this prefix lies; its folder is made."""
+    (prefix / "lib").mkdir(parents=True, exist_ok=True)
+    return prefix / "lib" / "liboqs.so"
+
+
+def process(code: str, **environment: str) -> str:
+    """What a process of its own prints; it may neither warn nor write to standard error."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    result = subprocess.run(  # noqa: S603 - ours
+        command, capture_output=True, text=True, check=True, env=os.environ | environment, timeout=60
+    )
+    assert result.stderr == ""
+    return result.stdout.strip()
+
+
+SIGN_AND_TELL = """
+import os, sys, ctypes.util
+find = ctypes.util.find_library
+from chain.crypto.schemes import Scheme, SigningKey, backends
+key = SigningKey.from_seed(Scheme.ML_DSA_44, bytes(32))
+assert len(key.sign(b"m", b"c")) == 2420
+assert ctypes.util.find_library is find and os.environ.get("OQS_INSTALL_PATH") == os.environ["EXPECTED"]
+print([backend.name for backend in backends()], "oqs" in sys.modules)
+"""
+
+
+def test_liboqs_python_is_told_the_file_and_neither_prints_nor_changes_the_process(liboqs: Backend) -> None:
+    library = liboqs_library()
+    assert liboqs.name == "liboqs"
+    assert library is not None
+    prefix = str(library.parents[1])
+    assert process(SIGN_AND_TELL, OQS_INSTALL_PATH=prefix, EXPECTED=prefix) == "['liboqs', 'cryptography'] True"
+
+
+def test_file_that_is_no_library_counts_as_missing_and_nothing_is_built(tmp_path: Path) -> None:
+    library_at(tmp_path).write_text("not a library")
+    answer = process(SIGN_AND_TELL, OQS_INSTALL_PATH=str(tmp_path), EXPECTED=str(tmp_path))
+    assert answer == "['cryptography'] False"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_private_key_of_liboqs_is_overwritten_when_its_signer_goes(scheme: Scheme, liboqs: Backend) -> None:
+    signer: Any = liboqs.signer(scheme, bytes(32))
+    secret = signer._signature.secret_key  # noqa: SLF001 - the only place where it can be seen
+    assert any(secret.raw)
+    del signer
+    assert not any(secret.raw)
