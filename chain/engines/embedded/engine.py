@@ -37,6 +37,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 EMPTY_INTERVAL_S: Final = 5.0
 BATCHING_S: Final = 0.02
+OLD_S: Final = 2.0
+"""Without empty heights in every pause, an empty one comes before transactions whose time would be older than this."""
+_NS: Final = 10**9
 _DUE_S: Final = 1e-6
 """What is due within a microsecond is due: a sum of floats need not reach its goal exactly."""
 
@@ -60,7 +63,8 @@ class EmbeddedEngine:
 
         - `validators`: those that live in this process; others that genesis names never run.
         - `block_interval`: seconds between two heights, at least.
-        - `empty_interval`: seconds after which a height is made without transactions; 0 for never.
+        - `empty_interval`: seconds after which a height is made without transactions; 0 for none in a pause, but one
+          at its end, because the votes for it date the transactions after it.
         - `batching`: seconds that a height waits for more transactions after the first.
         - `manual`: make heights only when `advance` is called.
         - `executor`: threads for signing, for verifying votes and for writing engine stores, one per validator at best.
@@ -299,12 +303,19 @@ class EmbeddedEngine:
             block = bound or proposer.propose(self._pool.transactions())
             if not (bound or block.txs or empty):
                 return None
+            if block.txs and not bound and self._is_old(block):
+                block = proposer.propose(())
             accepting = [replica for replica in running if replica.accepts(block)]
             power = sum(replica.power for replica in accepting)
             if light.has_quorum(power, self.validator_set.total_power):
                 return block, round_, accepting
             best = max(best, power)
         raise errors.ProposalRefusedError(height, best, self.validator_set.total_power)
+
+    def _is_old(self, block: light.Block) -> bool:
+        """Tell whether a block would be dated long before now, as the first after a pause is."""
+        most = (self._empty_interval or OLD_S) + self._block_interval
+        return not self._manual and self._clock.now_ns() - block.header.time.to_ns() > most * _NS
 
     def _proposer(self, height: Height, round_: int, running: Sequence[Replica]) -> Replica | None:
         turn = (height - 1 + round_) % len(self.validator_set)
@@ -335,8 +346,8 @@ class EmbeddedEngine:
         anyone = next(iter(running.values()))
         self._pool.recheck(lambda raw, entry: running.get(entry, anyone).application.check_tx(raw, recheck=True))
         self._last_height_at = self._clock.monotonic()
-        if self._work_since is None and block.txs and len(self._pool):
-            self._work_since = self._last_height_at  # this block was full
+        if self._work_since is None and len(self._pool):
+            self._work_since = self._last_height_at  # this block was full, or came only for its time
         _LOGGER.debug("height %d: %d transactions", block.header.height, len(block.txs))
         self._tell()
 

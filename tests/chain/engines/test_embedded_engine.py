@@ -252,7 +252,7 @@ class TestTime:
             assert net.engine.height == 0
             net.engine.submit(b"+1")
             await net.clock.run(100_000)
-            assert net.engine.height == 1  # no second height just to show the app hash
+            assert net.engine.height == 2  # one to date the transaction, and none just to show the app hash
             await net.engine.stop()
 
         with network(tmp_path, empty_interval=0) as net:
@@ -272,6 +272,26 @@ class TestTime:
             await net.engine.stop()
 
         with network(tmp_path, empty_interval=10) as net:
+            run(main(net))
+
+    def test_the_first_transaction_after_a_pause_is_dated_after_the_pause(self, tmp_path: Path) -> None:
+        async def main(net: Network) -> None:
+            await net.engine.start()
+            for transaction in (b"+1", b"+2"):
+                await net.clock.run(3_600)
+                asked = net.clock.now()
+                net.engine.submit(transaction)
+                await net.clock.run(1)
+                newest = net.engine.height
+                assert net.engine.transactions(newest) == (transaction,)
+                assert 0 <= net.engine.header(newest).time.to_ns() / 10**9 - asked < 1
+            assert net.engine.height == 4
+            net.engine.submit(b"+3")
+            await net.clock.run(1)
+            assert net.engine.height == 5  # no pause, no empty height
+            await net.engine.stop()
+
+        with network(tmp_path, empty_interval=0) as net:
             run(main(net))
 
     def test_transactions_of_one_moment_share_a_height(self, tmp_path: Path) -> None:
@@ -307,7 +327,7 @@ class TestTime:
             assert net.engine.height == 0
             net.engine.submit(b"+1")
             await net.clock.run(100)
-            assert net.engine.height == 1
+            assert net.engine.height == 2
             await net.engine.stop()
 
         with network(tmp_path, empty_interval=0) as net:
@@ -369,7 +389,7 @@ class TestMembers:
             assert net.engine.height == 0
             await net.engine.start_validator(2)
             await net.clock.run(1)
-            assert net.engine.height == 1
+            assert net.engine.height == 2
             await net.engine.stop()
 
         with network(tmp_path) as net:
