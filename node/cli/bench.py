@@ -97,7 +97,9 @@ def _rows(name: str, measured: Iterable[Mapping[str, object]]) -> Sequence[dict[
 
 
 def _short(value: object) -> object:
-    """Give a float three significant digits, or all digits before its point."""
+    """Give a float three significant digits, or all digits before its point; a dash for what is not there."""
+    if value is None:
+        return "-"
     if not isinstance(value, float):
         return value
     return float(f"{value:.3g}") if abs(value) < 100 else round(value)  # noqa: PLR2004 - three digits

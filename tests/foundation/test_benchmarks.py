@@ -1,0 +1,58 @@
+"""The benchmarks of the repository run and name what they measured; no test looks at a time."""
+
+from functools import cache
+
+import pytest
+
+from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme, backends, verifying_backend
+from node.cli.bench import benchmarks
+from tests.benchmarks import signatures
+
+SIGNATURES = ("ML-DSA-44", "ML-DSA-65", "RSA-2048 PSS", "RSA-3072 PSS", "Ed25519", "ECDSA secp256k1", "Falcon-512")
+
+
+@cache
+def signature_rows() -> list[dict[str, object]]:
+    return signatures.run(rounds=1)
+
+
+def test_bench_finds_the_benchmarks_and_not_what_they_share() -> None:
+    assert {"gram", "signatures"} <= set(benchmarks())
+    assert not any(name.startswith("_") for name in benchmarks())
+
+
+def test_every_scheme_has_a_row_with_the_same_columns() -> None:
+    rows = signature_rows()
+    assert {row["scheme"] for row in rows} == set(SIGNATURES)
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}
+
+
+def test_every_backend_of_ours_is_measured_at_both_levels_with_the_sizes_of_fips_204() -> None:
+    measured = {(row["scheme"], row["library"]): row for row in signature_rows()}
+    for scheme in Scheme:
+        for backend in backends():
+            row = measured[scheme.name.replace("_", "-"), backend.name]
+            assert row["public_key_bytes"] == PUBLIC_KEY_BYTES[scheme]
+            assert row["signature_bytes"] == SIGNATURE_BYTES[scheme]
+
+
+def test_ratios_are_to_the_backends_that_sign_and_verify_here() -> None:
+    ours = {row["library"]: row for row in signature_rows() if row["scheme"] == "ML-DSA-44"}
+    assert ours[backends()[0].name]["sign_ratio"] == 1.0
+    assert ours[verifying_backend().name]["verify_ratio"] == 1.0
+
+
+def test_without_liboqs_its_rows_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signatures, "liboqs_library", lambda: None)
+    monkeypatch.setattr(signatures, "backends", lambda: backends()[-1:])
+    rows = signatures.run(rounds=1)
+    missing = [row for row in rows if row["sign_us"] is None]
+    assert [row["scheme"] for row in missing] == ["ML-DSA-44", "ML-DSA-65", "Falcon-512"]
+    assert all("scripts/install-liboqs" in str(row["library"]) for row in missing)
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}
+
+
+def test_verification_that_accepts_anything_is_not_timed() -> None:
+    careless = signatures.Contestant("none", "none", "none", 0, bytes, lambda message: message, lambda *_: True)
+    with pytest.raises(RuntimeError, match="right from wrong"):
+        signatures._checked(careless)  # noqa: SLF001 - the guard itself
