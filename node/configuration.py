@@ -12,6 +12,12 @@ from node.errors import ConfigError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+MAX_TOML_BYTES = 1 << 20
+"""Bytes of a TOML file; a job file that declares the data of 50,000 clients has fewer."""
+
+MAX_DOTS_PER_LINE = 32
+"""tomllib's memory grows with the square of a dotted key's parts."""
+
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<where>[^`]*)`)?")
 
 
@@ -23,13 +29,14 @@ def read_toml(path: Path) -> dict[str, object]:
 
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError:
         msg = f"{path}: no such file"
         raise ConfigError(msg) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
         msg = f"{path}: {error}"
         raise ConfigError(msg) from None
+    return _parse(data, str(path))
 
 
 def convert(values: object, kind: type[T], source: str) -> T:
@@ -52,13 +59,26 @@ def convert(values: object, kind: type[T], source: str) -> T:
 
 
 def parse_toml(text: bytes, kind: type[T], source: str) -> T:
-    """Parse TOML bytes into a struct; errors as in `convert`."""
+    """Parse TOML bytes, a stranger's too, into a struct; errors as in `convert`."""
+    return convert(_parse(text, source), kind, source)
+
+
+def _parse(data: bytes, source: str) -> dict[str, object]:
+    if len(data) > MAX_TOML_BYTES:
+        msg = f"{source}: {len(data)} bytes, more than {MAX_TOML_BYTES}"
+        raise ConfigError(msg)
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.count(b".") > MAX_DOTS_PER_LINE:
+            msg = f"{source}: more than {MAX_DOTS_PER_LINE} dots in line {number}"
+            raise ConfigError(msg)
     try:
-        values = tomllib.loads(text.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        msg = f"{source}: nested too deeply"
+        raise ConfigError(msg) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{source}: {error}"
         raise ConfigError(msg) from None
-    return convert(values, kind, source)
 
 
 def _explain(message: str, kind: type[msgspec.Struct]) -> str:

@@ -68,7 +68,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     samples: Positive = 20
     epochs: Positive = 5
     batch: Positive = 10
-    learning_rate: Annotated[float, Meta(gt=0)] = 0.01
+    learning_rate: Annotated[float, Meta(gt=0, le=1e9)] = 0.01
 
 
 class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
