@@ -152,7 +152,7 @@ class EdgeServer:
     def offer_record(self, data: bytes) -> Answer:
         """Take a signed record in, to be relayed to the ledger.
 
-        Every check that the ledger makes is made here first.
+        Every check that the ledger makes is made here first, but that of the budget.
         """
         try:
             signed = SignedRecord.decode(data)
@@ -333,8 +333,8 @@ class EdgeServer:
             case events.Refused():
                 name = (event.client, event.digest)
                 if event.transaction == desk.carrier and name in desk.relayed:  # anybody may offer it badly signed
-                    desk.refused[name] = records.REASONS.get(event.reason, f"reason {event.reason}")
                     self._forget(desk, name)
+                    self._give_up(desk, name, records.REASONS.get(event.reason, f"reason {event.reason}"))
             case events.Attested():
                 if desk.first_attested_at is None:
                     desk.first_attested_at = block.timestamp
@@ -355,6 +355,9 @@ class EdgeServer:
     def _forget(desk: JobDesk, name: RecordName) -> None:
         for book in (desk.queue, desk.relayed, desk.attempts):
             book.pop(name, None)
+
+    def _give_up(self, desk: JobDesk, name: RecordName, reason: str) -> None:
+        desk.refused[name] = self._refuse("ledger", reason).reason
 
     # -- jobs -------------------------------------------------------------------------------------------------------
 
@@ -409,7 +412,7 @@ class EdgeServer:
             if desk.attempts[name] < RELAY_ATTEMPTS and desk.log.status is JobStatus.OPEN:
                 desk.queue[name] = signed
             else:
-                desk.refused[name] = f"the ledger did not take it in {desk.attempts.pop(name)} attempts"
+                self._give_up(desk, name, f"the ledger did not take it in {desk.attempts.pop(name)} attempts")
         if not desk.queue:
             return
         batch = dict(tuple(desk.queue.items())[: self._batch_size()])
