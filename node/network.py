@@ -18,6 +18,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -258,6 +259,7 @@ class LocalNetwork:
         running, self._running = self._running, None
         if running is not None:
             await running.engine.stop()
+            running.threads.shutdown()
             for store in running.stores:
                 store.close()
         self._unlock()
@@ -274,6 +276,7 @@ class LocalNetwork:
         from chain.storage import Store  # noqa: PLC0415 - as above
 
         stores: list[Store | EngineStore] = []
+        threads = ThreadPoolExecutor(len(genesis.validators), thread_name_prefix="validator")
         try:
             applications, validators = [], []
             for number in range(1, len(genesis.validators) + 1):
@@ -294,9 +297,11 @@ class LocalNetwork:
                 self._clock,
                 block_interval=self._block_interval,
                 empty_interval=empty_interval,
+                executor=threads,
             )
             await engine.start()
         except BaseException:
+            threads.shutdown()
             for store in stores:
                 store.close()
             raise
@@ -309,6 +314,7 @@ class LocalNetwork:
             engine=engine,
             applications=tuple(applications),
             stores=tuple(stores),
+            threads=threads,
             dispatchers=dispatchers,
             connections={},
         )
@@ -323,6 +329,7 @@ class _Running:
     engine: "EmbeddedEngine"
     applications: "tuple[Application, ...]"
     stores: "tuple[Store | EngineStore, ...]"
+    threads: ThreadPoolExecutor
     dispatchers: "tuple[Dispatcher, ...]"
     connections: "dict[int, Web3]"
 
