@@ -11,8 +11,10 @@ from typing import Final
 
 import numpy as np
 
+from chain.execution.transactions import describe
 from contracts import digests, records
 from contracts import events as kinds
+from contracts.abi import functions
 from contracts.addresses import LEDGER
 from contracts.digests import Part as NamedPart
 from contracts.errors import ContractsError
@@ -28,7 +30,7 @@ from node.audit import checks
 from node.audit.blobs import Blobs
 from node.audit.errors import FaultError
 from node.audit.findings import Findings
-from node.audit.history import HistoryBlock
+from node.audit.history import HistoryBlock, Transaction
 from node.audit.members import Members
 from node.audit.report import ClientAccount, Divergence, Part
 from node.errors import PayloadsNeededError, SelectionDivergesError
@@ -61,7 +63,7 @@ class _Payment:
 
 @dataclass(slots=True)
 class _Job:
-    """A job under audit."""
+    """A job under audit; `derived` holds what each round that was computed again should have been attested as."""
 
     log: JobLog
     terms: Terms
@@ -71,6 +73,7 @@ class _Job:
     ready: set[int] = field(default_factory=set)
     claims: dict[int, dict[int, bool]] = field(default_factory=lambda: defaultdict(dict))
     attested: dict[int, dict[int, kinds.Attested]] = field(default_factory=lambda: defaultdict(dict))
+    derived: dict[int, digests.Attestation] = field(default_factory=dict)
     payments: dict[int, _Payment] = field(default_factory=dict)
     models: "OrderedDict[bytes, Model]" = field(default_factory=OrderedDict)
     verdicts: dict[int, str | None] = field(default_factory=dict)
@@ -117,6 +120,10 @@ class Rounds:
         for event in block.events:
             if getattr(event, "job", None) == job.log.job:
                 self._paid(job, event)
+        for transaction in block.transactions:
+            for event in transaction.events:
+                if isinstance(event, kinds.AttestedLate) and event.job == job.log.job:
+                    self._late(job, transaction, event)
 
     def _observe(self, job: _Job, block: HistoryBlock) -> bool:
         """Let the log take the block; False if the job's rounds cannot be followed any further."""
@@ -225,7 +232,7 @@ class Rounds:
 
     def _outvoted(self, job: _Job, outcome: RoundOutcome, scored: ScoredRound) -> None:
         """Name the servers that attest something else than the round computed again."""
-        attestation = scored.attestation
+        attestation = job.derived[outcome.round] = scored.attestation
         for edge, event in sorted(job.attested[outcome.round].items()):
             said = digests.Attestation(event.job, event.round, event.height, event.k, event.spent, event.parts)
             if said != attestation:
@@ -234,6 +241,21 @@ class Rounds:
                     f"job {event.job} round {event.round}: edge server {edge} attests another {part} than the round"
                     " computed again"
                 )
+
+    def _late(self, job: _Job, transaction: Transaction, event: kinds.AttestedLate) -> None:
+        """Name a server whose attestation came after the decision and differs: its event has the digest alone."""
+        derived = job.derived.get(event.round)
+        if derived is None:
+            return
+        self._tally.add("late attestations")
+        if derived.digest(job.log.terms.rules_version) == event.digest:
+            return
+        said = _attestation_in(transaction)
+        part = "attestation" if said is None else _first_difference(derived.parts, said.parts) or "selection"
+        self._findings.remark(
+            f"job {event.job} round {event.round}: edge server {event.edge} attests, too late to count, another {part}"
+            " than the round computed again"
+        )
 
     def _closing(self, job: _Job, block: HistoryBlock) -> None:
         """Check the attestation that closed the job: nothing live was left, and the model stayed."""
@@ -249,6 +271,8 @@ class Rounds:
             return
         expected = None if selection is None else closing(selection, job.log.model).attestation
         found = digests.Attestation(event.job, event.round, event.height, event.k, event.spent, event.parts)
+        if expected is not None:
+            job.derived[event.round] = expected
         if expected != found:
             self._diverges(job, Part.SELECTION, f"closing {expected}", str(found), round_=event.round)
         self._tally.add("closed jobs")
@@ -584,6 +608,18 @@ class Rounds:
                 client=place.client if client is None else client,
             )
         )
+
+
+def _attestation_in(transaction: Transaction) -> digests.Attestation | None:
+    """Return what a direct call of `attest` passes, None for any other transaction."""
+    call = describe(transaction.raw)
+    passed = functions("Ledger")["attest"].arguments(call.data) if call.to == LEDGER else None
+    if passed is None:
+        return None
+    job, round_, height, k, spent, parts = passed
+    return digests.Attestation(
+        job, round_, height, k, spent, tuple(NamedPart(bytes(name), bytes(digest)) for name, digest in parts)
+    )
 
 
 def _first_difference(expected: tuple[NamedPart, ...], found: tuple[NamedPart, ...]) -> str | None:

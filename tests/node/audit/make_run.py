@@ -2,13 +2,13 @@
 
 Softmax on digits, four edge servers, five clients, three rounds or a few more. With LIE, edge servers lie on purpose:
 
-    thetas    all of them attest, and post, other thetas than the round gives
-    model     all of them attest another model, and keep it
-    minority  edge server 4 alone attests other thetas
+    quorum    all of them attest, and post, other thetas than round 2 gives, and another model than round 3 gives
+    minority  one alone attests other thetas: edge server 1 in odd rounds, 4 in even ones
 """
 
 import asyncio
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from node.run.config import Clients, Data, Network, RunFile
 from node.run.session import Session
 
 ROUNDS = 3
-LIAR = 4
+FIRST, LAST = 1, 4
 
 RUN = RunFile(
     title="small",
@@ -43,7 +43,7 @@ RUN = RunFile(
 def other_thetas(scored: ScoredRound) -> ScoredRound:
     clients = tuple(entry.client for entry in scored.selection.records)
     thetas = [theta for chunk in scored.thetas.chunks for theta in chunk[1]]
-    thetas[0] //= 2
+    thetas[0] = thetas[0] // 2 or 1
     table = settlement(clients, thetas)
     return replace(scored, thetas=table, parts=replaced(scored.parts, "thetas", table.digest))
 
@@ -58,7 +58,19 @@ def replaced(parts: tuple[Part, ...], name: str, digest: bytes) -> tuple[Part, .
     return tuple(Part(part.name, digest) if part.name == name32(name) else part for part in parts)
 
 
-LIES = {"thetas": other_thetas, "model": other_model, "minority": other_thetas}
+Lie = Callable[[ScoredRound], ScoredRound]
+
+
+def told_by_all(round_: int, member: int) -> Lie | None:
+    del member
+    return {2: other_thetas, 3: other_model}.get(round_)
+
+
+def told_by_one(round_: int, member: int) -> Lie | None:
+    return other_thetas if member == (FIRST if round_ % 2 else LAST) else None
+
+
+LIES = {"quorum": told_by_all, "minority": told_by_one}
 
 
 def lie(kind: str) -> None:
@@ -66,11 +78,12 @@ def lie(kind: str) -> None:
 
     def lying(self: EdgeServer, desk: JobDesk, selection: Selection) -> ScoredRound | None:
         scored = honest(self, desk, selection)
-        if scored is None or not selection.records or (kind == "minority" and self.member != LIAR):
+        told = LIES[kind](selection.round, self.member)
+        if scored is None or told is None or not selection.records:
             return scored
-        told = LIES[kind](scored)
-        self.blobs.put(told.model_blob)
-        return told
+        changed = told(scored)
+        self.blobs.put(changed.model_blob)
+        return changed
 
     EdgeServer._score = lying  # type: ignore[method-assign] # noqa: SLF001
 
