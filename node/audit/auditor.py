@@ -183,6 +183,10 @@ class _Audit:
 
     def _read_blobs(self) -> None:
         self._blobs = audit_blobs(self._layout.edges, self._findings)
+        seats = {edge for members in self._members.values() for seats in members.edge_sets.values() for edge in seats}
+        absent = sorted(seats - self._layout.edges.keys())
+        if absent:
+            self._findings.remark(f"no blobs of edge servers {', '.join(map(str, absent))} are here")
 
     def _rounds(self) -> None:
         for name, replay in self._histories():
@@ -238,6 +242,16 @@ class _Audit:
                 self._findings.remark(
                     f"validator {number} ledger: stands at height {stands}, its engine at {chain.height}: the next"
                     " start executes the rest"
+                )
+            if chain.complete and stands > chain.height:  # a height is in the engine's store before it is executed
+                self._findings.diverges(
+                    Divergence(
+                        store=chain.name,
+                        part=Part.META,
+                        height=chain.height + 1,
+                        expected=f"the {stands} heights that its ledger store has executed",
+                        found=f"{chain.height} heights",
+                    )
                 )
             if self._head is not None and self._head not in chain.headers and not self._is_block(chain, self._head):
                 self._findings.diverges(

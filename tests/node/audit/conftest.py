@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from chain.genesis import load_genesis
 from node.audit import Auditor, AuditReport
+from node.audit.replay import Replay
 
 MAKING_LIMIT_S = 600
 
@@ -59,6 +61,12 @@ def run(untouched: Path, tmp_path: Path) -> Path:
 def audit(auditor: Auditor) -> Callable[[Path], AuditReport]:
     """Audit a directory with what is known already."""
     return auditor.audit
+
+
+@pytest.fixture
+def replay(auditor: Auditor, untouched: Path) -> Replay:
+    """Give what executing the honest run again gave; read only."""
+    return auditor.replays.begin(load_genesis(untouched / "genesis.json")).replay
 
 
 def copied(source: Path, target: Path) -> Path:

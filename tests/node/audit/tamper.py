@@ -1,11 +1,13 @@
 """Reads and changes stores behind their owner's back."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import lmdb
 
 from chain.storage import Space, Store
+from node.audit.replay import Replay
 
 CHECK_BYTES = 8
 
@@ -67,3 +69,41 @@ def blobs(directory: Path, magic: bytes, edge: int = 2) -> list[Path]:
 
 def sha256(raw: bytes) -> bytes:
     return hashlib.sha256(raw).digest()
+
+
+def heights(directory: Path, validator: int = 2) -> int:
+    """Return how many heights an engine store says that it has decided."""
+    return int.from_bytes(read_all(engine(directory, validator))[b"m/height"], "big")
+
+
+def cut_engine(directory: Path, height: int, validator: int = 2) -> None:
+    """Take an engine store back to `height`, as if its validator had fallen behind there before it voted again."""
+    path = engine(directory, validator)
+    for above in range(height + 1, heights(directory, validator) + 1):
+        for kind in "htcr":
+            put(path, engine_key(kind, above), None)
+    drop_vote(path)
+    put(path, b"m/height", height.to_bytes(8, "big"))
+
+
+def drop_vote(path: Path) -> None:
+    """Take the last vote out of an engine store, if there is one."""
+    if b"v" in read_all(path):
+        put(path, b"v", None)
+
+
+def write_ledger(path: Path, replay: Replay, height: int) -> None:
+    """Make a ledger store anew as one that has executed `height` heights of a history."""
+    shutil.rmtree(path)
+    path.mkdir()
+    with lmdb.open(str(path), map_size=1 << 30, max_dbs=16) as environment:
+        for space in Space:
+            database = environment.open_db(space.encode())
+            if space is Space.META:
+                entries = dict(replay.own_entries(height))
+            else:
+                expected = replay.expected(space).items()
+                entries = {key: entry.value for key, entry in expected if entry.height <= height}
+            with environment.begin(write=True, db=database) as transaction:
+                for key, value in entries.items():
+                    transaction.put(key, value)

@@ -51,11 +51,13 @@ def engine_records(run: Path) -> Iterator[Checked]:
             raw_commit,
             lambda raw, h=height: checks.commit(raw, Height(h), validators, genesis.name),
         )
-        yield Checked(
-            f"transaction list {height}",
-            table[tamper.engine_key("t", height)],
-            lambda raw, d=header.data_hash: checks.transactions(raw, d),
-        )
+        raw_transactions = table[tamper.engine_key("t", height)]
+        if raw_transactions:  # an idle ledger decides empty heights, too: nothing to flip
+            yield Checked(
+                f"transaction list {height}",
+                raw_transactions,
+                lambda raw, d=header.data_hash: checks.transactions(raw, d),
+            )
 
 
 def ledger_records(run: Path) -> Iterator[Checked]:
@@ -151,7 +153,7 @@ def test_flips_in_every_record_are_seen(untouched: Path, kind: str) -> None:
     [
         ("engine", "header 3"),
         ("engine", "commit 3"),
-        ("engine", "transaction list 1"),
+        ("engine", "transaction list"),
         ("ledger", "transaction"),
         ("ledger", "receipt"),
         ("blob", "blob"),
@@ -201,9 +203,11 @@ def first(report: AuditReport) -> tuple[str, Part, int | None]:
 def test_an_audit_names_the_engine_record_that_was_flipped(
     audit: Audit, run: Path, kind: str, part: Part, height: int
 ) -> None:
+    table = tamper.read_all(tamper.engine(run))
+    while not table[tamper.engine_key(kind, height)]:  # an empty height
+        height += 1
     key = tamper.engine_key(kind, height)
-    raw = tamper.read_all(tamper.engine(run))[key]
-    tamper.put(tamper.engine(run), key, tamper.flipped(raw, len(raw) - 1))
+    tamper.put(tamper.engine(run), key, tamper.flipped(table[key], len(table[key]) - 1))
     assert first(audit(run)) == ("validator 2 engine", part, height)
 
 
