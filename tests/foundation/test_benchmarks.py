@@ -4,9 +4,13 @@ from functools import cache
 
 import pytest
 
+from chain.crypto.addresses import Address
 from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme, backends, verifying_backend
+from chain.execution import records
+from chain.execution.evm import MeritComputation, MeritState
+from contracts.addresses import VERIFIER
 from node.cli.bench import benchmarks
-from tests.benchmarks import signatures
+from tests.benchmarks import execution, signatures
 
 SIGNATURES = ("ML-DSA-44", "ML-DSA-65", "RSA-2048 PSS", "RSA-3072 PSS", "Ed25519", "ECDSA secp256k1", "Falcon-512")
 
@@ -17,7 +21,7 @@ def signature_rows() -> list[dict[str, object]]:
 
 
 def test_bench_finds_the_benchmarks_and_not_what_they_share() -> None:
-    assert {"gram", "signatures"} <= set(benchmarks())
+    assert {"execution", "gram", "signatures"} <= set(benchmarks())
     assert not any(name.startswith("_") for name in benchmarks())
 
 
@@ -56,3 +60,38 @@ def test_verification_that_accepts_anything_is_not_timed() -> None:
     careless = signatures.Contestant("none", "none", "none", 0, bytes, lambda message: message, lambda *_: True)
     with pytest.raises(RuntimeError, match="right from wrong"):
         signatures._checked(careless)  # noqa: SLF001 - the guard itself
+
+
+@pytest.fixture
+def few_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "RECORDS", 4)
+    monkeypatch.setattr(execution, "BATCHES", (1, 4))
+
+
+@pytest.mark.usefixtures("few_records")
+def test_steps_of_execution_make_up_the_whole_for_every_batch_and_path() -> None:
+    rows = execution.run(rounds=1)
+    cases = [f"{batch} {path}" for batch in (1, 4) for path in execution.PATHS]
+    assert all(list(row) == ["measure", *cases] for row in rows)
+    shares = [row for row in rows if str(row["measure"]).startswith("% ")]
+    assert len(shares) == len(execution.STEPS) + 1
+    for case in cases:
+        assert sum(float(str(row[case])) for row in shares) == pytest.approx(100, abs=1)
+    named = {row["measure"]: row for row in rows}
+    assert named["% transaction's signature"]["1 checked"] == 0  # remembered since check_tx
+    assert all(float(str(named[f"% {step}"]["4 new"])) > 0 for step in execution.STEPS)
+
+
+@pytest.mark.usefixtures("few_records")
+def test_timers_are_gone_after_the_benchmark() -> None:
+    before = (records._signature_holds, MeritComputation.get_precompiles()[Address(VERIFIER)])  # noqa: SLF001
+    execution.run(rounds=1)
+    assert before == (records._signature_holds, MeritComputation.get_precompiles()[Address(VERIFIER)])  # noqa: SLF001
+    assert "persist" not in vars(MeritState)
+
+
+@pytest.mark.usefixtures("few_records")
+def test_records_that_the_ledger_refuses_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "BUDGET", execution.BASE_REWARD)  # pays for one round of three
+    with pytest.raises(RuntimeError, match="records were taken"):
+        execution.run(rounds=1)

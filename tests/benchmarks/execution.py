@@ -1,0 +1,210 @@
+"""Records per second and core through the real application, in batches of 1 and 64, and where the time goes."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial, wraps
+from itertools import count
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+from chain.application import Code, Timestamp
+from chain.crypto.backend_cryptography import private_key_of
+from chain.crypto.contexts import record_context
+from chain.crypto.hashing import keccak256
+from chain.crypto.schemes import Scheme
+from chain.execution import executor, records, transactions
+from chain.execution.evm import MeritComputation, MeritState
+from chain.execution.executor import Executor
+from chain.execution.transactions import Opener
+from chain.genesis import Genesis, Hex, MemberEntry
+from chain.storage import Store
+from contracts.addresses import LEDGER, VERIFIER
+from contracts.bindings import Role
+from contracts.records import Record, SignedRecord
+from merit.clock import Clock, SystemClock
+from tests.benchmarks._timing import took_us
+from tests.chain.ledger import BASE_REWARD, EDGES, SPONSOR, TERMS, Replica, edge, genesis, key
+
+ROUNDS = 11
+RECORDS = 64  # of each height, in one transaction or in 64; each of another client
+BATCHES = (1, 64)
+BUDGET = 10_000 * BASE_REWARD
+
+REST = "rest"
+STEPS: "dict[str, list[tuple[Any, str]]]" = {
+    "decode and judge": [(Opener, "open"), (transactions, "judge"), (executor, "judge")],
+    "transaction's signature": [(transactions, "verify")],
+    "clients' signatures": [(records, "_signature_holds")],  # or finding their verdicts
+    "rule of records": [],  # the precompile, which py-evm has in a table
+    "EVM": [(executor, "run_candidate"), (Executor, "_run")],
+    "state read": [(MeritState, "get_storage"), (MeritState, "get_code")],  # tries, nodes from the store
+    "state root": [(MeritState, "persist")],
+    "receipts and block": [(Executor, "execute")],  # both tries, blooms, header
+    "store commit": [(Store, "commit")],
+}
+"""Which functions make up a step: each counts the time in it that is not in one of the others."""
+
+PATHS = ("new", "checked", "all")
+
+
+@dataclass
+class _Stopwatch:
+    """Charges every moment to the innermost step that is running."""
+
+    clock: Clock
+    taken: dict[str, float] = field(default_factory=lambda: dict.fromkeys([*STEPS, REST], 0.0))
+    _running: list[str] = field(default_factory=lambda: [REST])
+    _since: float = 0.0
+
+    def _charge(self) -> None:
+        now = self.clock.monotonic()
+        self.taken[self._running[-1]] += now - self._since
+        self._since = now
+
+    def timed(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a function or method of a step."""
+
+        @wraps(function)
+        def inside(*arguments: Any, **options: Any) -> Any:
+            self._charge()
+            self._running.append(step)
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._charge()
+                self._running.pop()
+
+        return inside
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Put timers around the functions of all steps while the caller's block runs."""
+        verifier: Any = VERIFIER
+        table = MeritComputation.get_precompiles()
+        with ExitStack() as patches:
+            for step, functions in STEPS.items():
+                for owner, name in functions:
+                    patches.enter_context(patch.object(owner, name, self.timed(step, getattr(owner, name))))
+            timed = self.timed("rule of records", table[verifier])
+            patches.enter_context(patch.dict(table, {verifier: timed}))  # type: ignore[arg-type] # py-evm's own dict
+            self._since = self.clock.monotonic()
+            yield
+            self._charge()
+
+
+class _Bench:
+    """One replica on a store on disk, with a job, an edge server and 64 clients."""
+
+    def __init__(self, folder: Path) -> None:
+        # not synced: what a core does is measured, and waiting for a disk is not a core's work
+        self.replica = Replica(store=Store.open(folder, sync=False), document=_genesis())
+        self.replica.open_job(budget=BUDGET)
+        self._counters = count()
+        self._clients = [private_key_of(Scheme.ML_DSA_44, _client(number).seed) for number in range(RECORDS)]
+
+    @cached_property
+    def _context(self) -> bytes:
+        return record_context(self.replica.genesis_hash)
+
+    def transactions(self, batch: int) -> list[bytes]:
+        """Sign one new record of each client, and the transactions that bring them."""
+        counter = next(self._counters)
+        signed = [self._record(number, counter) for number in range(RECORDS)]
+        gas = 500_000 + 200_000 * batch
+        return [self.replica.batch(*signed[at : at + batch], gas=gas) for at in range(0, RECORDS, batch)]
+
+    def _record(self, number: int, counter: int) -> SignedRecord:
+        digest = keccak256(b"%d %d" % (number, counter))
+        length, expiry = 96 + 2 * TERMS.dimension, self.replica.time + 1_000
+        record = Record(1, EDGES + 1 + number, 0, counter, digest, length, expiry)
+        signature = self._clients[number].sign(record.message(LEDGER), self._context)
+        return SignedRecord(record, Scheme.ML_DSA_44, _client(number).address, signature)
+
+    def check(self, raws: Sequence[bytes]) -> None:
+        """Take them into the pool."""
+        if not all(self.replica.app.check_tx(raw).accepted for raw in raws):
+            message = "the pool refuses a transaction of the benchmark"
+            raise RuntimeError(message)
+
+    def decide(self, raws: Sequence[bytes]) -> None:
+        """Execute and commit them as the next height."""
+        app = self.replica.app
+        finalized = app.finalize_block(app.info().height + 1, Timestamp(self.replica.time), raws)
+        app.commit()
+        recorded = sum(len(result.logs) for result in finalized.results if result.code is Code.OK)
+        longest = max((len(log.data) for result in finalized.results for log in result.logs), default=0)
+        if recorded != RECORDS or longest == 32:  # a refusal's event holds one word
+            message = f"{recorded} of {RECORDS} records were taken"
+            raise RuntimeError(message)
+        self.replica.nonces.clear()
+
+
+def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
+    """Take turns between batch sizes and paths; a column is a batch size and a path.
+
+    A height holds 64 records of 64 clients, signed with ML-DSA-44. *new*: `finalize_block` and `commit` of signatures
+    that nobody has seen; *checked*: the same after `check_tx`, which left its verdicts; *all*: `check_tx` included.
+    Rows are medians of microseconds per record, and the steps' shares of the time in percent. The shares come from
+    heights with timers around the steps, the rest from other heights in the same turns.
+    """
+    clock = SystemClock()
+    cases = [(batch, path) for batch in BATCHES for path in PATHS]
+    taken: dict[tuple[int, str], list[float]] = {case: [] for case in cases}
+    shares = {case: _Stopwatch(clock) for case in cases}
+    with TemporaryDirectory() as folder:
+        bench = _Bench(Path(folder))
+        for batch in BATCHES:  # warms caches up
+            bench.decide(bench.transactions(batch))
+        for _ in range(rounds):
+            for batch in BATCHES:
+                new, checked, whole = ((batch, path) for path in PATHS)
+                raws = bench.transactions(batch)
+                taken[new].append(took_us(clock, partial(bench.decide, raws)))
+                raws = bench.transactions(batch)
+                check_us = took_us(clock, partial(bench.check, raws))
+                taken[checked].append(took_us(clock, partial(bench.decide, raws)))
+                taken[whole].append(check_us + taken[checked][-1])
+                _share(bench, batch, shares[new], shares[checked], shares[whole])
+        bench.replica.store.close()
+    us_per_record = {case: median(times) / RECORDS for case, times in taken.items()}
+    rows: list[dict[str, object]] = [
+        _row("records per second", {case: round(1e6 / us) for case, us in us_per_record.items()}),
+        _row("microseconds per record", {case: round(us, 1) for case, us in us_per_record.items()}),
+    ]
+    for step in (*STEPS, REST):
+        percent = {case: 100 * watch.taken[step] / sum(watch.taken.values()) for case, watch in shares.items()}
+        rows.append(_row(f"% {step}", {case: round(share, 1) for case, share in percent.items()}))
+    return rows
+
+
+def _share(bench: _Bench, batch: int, new: _Stopwatch, checked: _Stopwatch, whole: _Stopwatch) -> None:
+    raws = bench.transactions(batch)
+    with new.running():
+        bench.decide(raws)
+    raws = bench.transactions(batch)
+    with whole.running():
+        bench.check(raws)
+    before = dict(checked.taken)
+    with checked.running():
+        bench.decide(raws)
+    for step, seconds in checked.taken.items():
+        whole.taken[step] += seconds - before[step]
+
+
+def _row(measure: str, values: Mapping[tuple[int, str], float]) -> dict[str, object]:
+    return {"measure": measure} | {f"{batch} {path}": value for (batch, path), value in values.items()}
+
+
+def _client(number: int) -> Any:
+    return key(f"benchmark client {number}", Scheme.ML_DSA_44)
+
+
+def _genesis() -> Genesis:
+    servers = (MemberEntry(role=Role.EDGE_SERVER, scheme=65, key=Hex(edge(n + 1).public_key)) for n in range(EDGES))
+    clients = (MemberEntry(role=Role.CLIENT, scheme=44, key=Hex(_client(n).public_key)) for n in range(RECORDS))
+    sponsor = MemberEntry(role=Role.SPONSOR, scheme=65, key=Hex(SPONSOR.public_key))
+    return genesis(members=(*servers, *clients, sponsor))
