@@ -70,9 +70,9 @@ class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 PRESETS: dict[str, RunFile] = {
     "digits": RunFile(
         title="scikit-learn digits, 20 clients of two label shards each",
-        rounds=40,
-        training=TrainingSpec(samples=20, epochs=5, batch=10, learning_rate=0.2),
-        clients=Clients(interval=2.0, slow=2, slow_factor=5.0),
+        rounds=36,
+        training=TrainingSpec(samples=20, epochs=5, batch=10, learning_rate=0.05),
+        clients=Clients(interval=4.0, slow=2, slow_factor=5.0),
         rules=Rules(aggregation="delta"),
     ),
     "mnist": RunFile(
