@@ -23,7 +23,7 @@ from dataclasses import asdict
 
 import httpx
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -77,6 +77,8 @@ class Intake:
                 return await handler(request)
             except (ValueError, LookupError) as error:
                 return JSONResponse({"status": "refused", "reason": str(error)}, status_code=400)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody reads it
 
         return guarded
 

@@ -1,0 +1,80 @@
+"""Edge servers beside the validators of a local network: one each, in this process, listening on the loopback interface.
+
+    DIR/edge/ID/blobs   what edge server ID keeps
+"""
+
+import contextlib
+from collections.abc import Sequence
+
+from chain.rpc.http import LoopbackServer
+from contracts import addresses, bindings
+from merit.clock import Clock
+from node.blobs import BlobStore
+from node.edge.intake import Intake
+from node.edge.peers import DirectoryPeer
+from node.edge.server import EdgeServer
+from node.network import LocalNetwork
+from node.sender import MLDSASigner, Sender
+
+
+class LocalEdgeServers:
+    """The edge servers of a network that runs; nothing happens in them but in `step`.
+
+    Args:
+        network: a started network; server n talks to validator n.
+        members: the servers' member ids, in the order of the validators.
+        clock: paces transactions and answers.
+
+    """
+
+    def __init__(self, network: LocalNetwork, members: Sequence[int], clock: Clock) -> None:
+        """Open the blob stores."""
+        self._network, self._clock = network, clock
+        stores = {member: BlobStore(network.directory / "edge" / str(member) / "blobs") for member in members}
+        self.servers = [
+            EdgeServer(
+                member=member,
+                w3=network.web3(node),
+                ledger=bindings.Ledger(network.web3(node), addresses.LEDGER),
+                registry=bindings.Registry(network.web3(node), addresses.REGISTRY),
+                sender=member_sender(network, member, clock, node),
+                blobs=store,
+                peers=[DirectoryPeer(other, theirs) for other, theirs in stores.items() if other != member],
+                genesis_hash=network.genesis_hash,
+                clock=clock,
+            )
+            for node, (member, store) in enumerate(stores.items())
+        ]
+
+    async def listen(self, stack: contextlib.AsyncExitStack, *, first_port: int = 0) -> list[str]:
+        """Start every intake and return their URLs; `stack` stops them.
+
+        Server n listens on `first_port` + n, from 0; on a free port when that is 0.
+
+        Raises:
+            BindError: a port is taken.
+
+        """
+        urls = []
+        for number, server in enumerate(self.servers):
+            http = LoopbackServer(Intake(server, self._clock).app, port=first_port + number if first_port else 0)
+            await http.start()
+            stack.push_async_callback(http.stop)
+            urls.append(http.url)
+        return urls
+
+    def step(self) -> None:
+        """Let each server do what is due."""
+        for server in self.servers:
+            server.step()
+
+
+def member_sender(network: LocalNetwork, member: int, clock: Clock, node: int = 0) -> Sender:
+    """Return the account of a member that block 0 admitted, connected to one of the validators."""
+    signer = MLDSASigner(
+        network.member_key(member),
+        chain_id=network.genesis.chain_id,
+        genesis_hash=network.genesis_hash,
+        key_on_chain=True,
+    )
+    return Sender(network.web3(node), signer, clock)
