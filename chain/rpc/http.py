@@ -163,7 +163,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = error.strerror if isinstance(error, OSError) else "no such port"
-        message = f"cannot listen on {host} port {port}: {reason}; choose another with --port"
+        message = f"cannot listen on {host} port {port}: {reason}; choose another port"
         raise BindError(message) from None
     listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
     return listener

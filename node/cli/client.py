@@ -54,3 +54,5 @@ def run(
     delivered = asyncio.run(work)
     if json:
         print_json(delivered)
+    else:
+        typer.echo(f"job {job} is closed; client {delivered['member']} trained {delivered['trained']} times")

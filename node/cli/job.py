@@ -52,7 +52,15 @@ def show(job: Number, *, rpc: Rpc = DEFAULT_RPC, json: Json = False) -> None:
     if json:
         print_json(fields)
     else:
-        print_table(f"job {job}", ("", ""), [(name.replace("_", " "), value) for name, value in fields.items()])
+        print_table(f"job {job}", ("", ""), [_readable(name, value) for name, value in fields.items()])
+
+
+def _readable(name: str, value: object) -> tuple[str, str]:
+    from node.run.amounts import tokens_exact  # noqa: PLC0415
+
+    if name.endswith("_wei"):
+        return name.removesuffix("_wei").replace("_", " "), f"{tokens_exact(int(str(value)))} tokens"
+    return name.replace("_", " "), f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
 @app.command("top-up")

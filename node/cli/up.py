@@ -1,25 +1,34 @@
 """`merit up`: a development network in this process, with Ethereum JSON-RPC, until it is told to stop."""
 
 import asyncio
+import contextlib
 import re
 import signal
+from collections.abc import Coroutine
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from contracts.bindings import Role
+from merit.clock import SystemClock
 from node.cli.console import Json, print_json
 from node.errors import ConfigError
 
 if TYPE_CHECKING:
     from chain.rpc.http import RpcServer
+    from node.edge.local import LocalEdgeServers
     from node.network import LocalNetwork
 
 app = typer.Typer()
 
 DEFAULT_DIRECTORY: Final = Path(".merit/dev")
 DEFAULT_PORT: Final = 8545  # where Ethereum's tools look first
+DEFAULT_EDGE_PORT: Final = 8601
+_VALIDATORS: Final = 4
+_SPONSOR_TOKENS: Final = 10**6
+_STEP_S: Final = 0.02
 _ACCOUNTS: Final = 5
 _FUND: Final = re.compile(r"(0x[0-9a-fA-F]{40})=([0-9]{1,20}(?:\.[0-9]{1,18})?)")
 
@@ -49,6 +58,17 @@ def up(
         list[str] | None,
         typer.Option(metavar="ADDRESS=AMOUNT", help="Give an address coins in the genesis document; repeatable."),
     ] = None,
+    clients: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1_000,
+            help="Admit this many clients, a sponsor, and an edge server that runs beside each validator.",
+        ),
+    ] = None,
+    edge_port: Annotated[
+        int, typer.Option(min=0, max=65_000, help="Where the first edge server listens, the others after it; 0: free.")
+    ] = DEFAULT_EDGE_PORT,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where the network lives; it goes on from there the next time.")
     ] = DEFAULT_DIRECTORY,
@@ -56,11 +76,17 @@ def up(
 ) -> None:
     """Start a development network with Ethereum JSON-RPC and keep it running.
 
-    What concerns the genesis document (validators, chain id, classical, empty blocks, fund) counts when the directory
-    is made; afterwards leave it out or repeat it.
+    What concerns the genesis document (validators, chain id, classical, empty blocks, fund, clients) counts when the
+    directory is made; afterwards leave it out or repeat it. Edge servers run again wherever they are members.
     """
-    from node.network import LocalNetwork  # noqa: PLC0415 - keeps --help quick
+    from node.network import LocalNetwork, Membership  # noqa: PLC0415 - keeps --help quick
 
+    members, tokens = None, None
+    if clients is not None:
+        edges = _VALIDATORS if validators is None else validators
+        roles = [Role.EDGE_SERVER] * edges + [Role.CLIENT] * clients + [Role.SPONSOR]
+        members = [Membership(role) for role in roles]
+        tokens = {len(roles): _SPONSOR_TOKENS * 10**18}
     network = LocalNetwork(
         directory,
         validators=validators,
@@ -69,9 +95,11 @@ def up(
         classical=True if classical else None,
         block_every_height=True if empty_blocks else None,
         balances=dict(map(_funding, fund)) if fund else None,
+        members=members,
+        tokens=tokens,
         accounts=_ACCOUNTS if classical else None,
     )
-    asyncio.run(_serve(network, port, json=json))
+    asyncio.run(_serve(network, port, edge_port, json=json))
 
 
 def _funding(text: str) -> tuple[bytes, int]:
@@ -83,37 +111,53 @@ def _funding(text: str) -> tuple[bytes, int]:
     return bytes.fromhex(match[1][2:]), int(Decimal(match[2]).scaleb(18))
 
 
-async def _serve(network: "LocalNetwork", port: int, *, json: bool) -> None:
+async def _serve(network: "LocalNetwork", port: int, edge_port: int, *, json: bool) -> None:
     from chain.rpc.http import RpcServer  # noqa: PLC0415 - loads the web server
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    await network.start()
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        await network.start()
+        stack.push_async_callback(network.stop)
         server = RpcServer(network.dispatcher(), port=port)
         await server.start()
-        try:
-            _announce(network, server, json=json)
-            await _until_stopped(network, stopping, quiet=json)
-        finally:
-            await server.stop()
-    finally:
-        await network.stop()
+        stack.push_async_callback(server.stop)
+        tasks = [stopping.wait(), _print_blocks(network, quiet=json)]
+        urls: dict[int, str] = {}
+        if members := _members(network, Role.EDGE_SERVER):
+            from node.edge.local import LocalEdgeServers  # noqa: PLC0415 - loads web3, 2.2 s
+
+            edges = LocalEdgeServers(network, members, SystemClock())
+            urls = dict(zip(members, await edges.listen(stack, first_port=edge_port), strict=True))
+            tasks.append(_work(edges))
+        _announce(network, server, urls, json=json)
+        await _until_one_ends(*tasks)
     if not json:
         typer.echo("stopped; the same command goes on from here")
 
 
-async def _until_stopped(network: "LocalNetwork", stopping: asyncio.Event, *, quiet: bool) -> None:
-    """Print a line per block until a signal comes; what stops the engine is raised."""
-    blocks = asyncio.create_task(_print_blocks(network, quiet=quiet))
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait({blocks, stop}, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if blocks.done():
-        await blocks
-    blocks.cancel()
+async def _until_one_ends(*work: Coroutine[object, object, object]) -> None:
+    """Run several things until one of them ends or fails; a failure is raised."""
+    tasks = [asyncio.create_task(each) for each in work]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    for task in done:
+        await task
+
+
+async def _work(edges: "LocalEdgeServers") -> None:
+    """Let the edge servers work for ever."""
+    clock = SystemClock()
+    while True:
+        edges.step()
+        await clock.sleep(_STEP_S)
+
+
+def _members(network: "LocalNetwork", role: Role) -> list[int]:
+    return [number for number, member in enumerate(network.genesis.members, 1) if member.role == role]
 
 
 async def _print_blocks(network: "LocalNetwork", *, quiet: bool) -> None:
@@ -136,7 +180,11 @@ def _clock_time(seconds: int) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d} UTC"
 
 
-def _announce(network: "LocalNetwork", server: "RpcServer", *, json: bool) -> None:
+def _key_file(network: "LocalNetwork", member: int) -> dict[str, object]:
+    return {"member": member, "key": str(network.member_key_path(member))}
+
+
+def _announce(network: "LocalNetwork", server: "RpcServer", edges: dict[int, str], *, json: bool) -> None:
     from contracts import addresses  # noqa: PLC0415 - keeps --help quick
 
     genesis = network.genesis
@@ -170,6 +218,9 @@ def _announce(network: "LocalNetwork", server: "RpcServer", *, json: bool) -> No
                     "password_file": str(network.password_path),
                 },
                 "accounts": accounts,
+                "edge_servers": [{"member": member, "url": url} for member, url in edges.items()],
+                "clients": [_key_file(network, member) for member in _members(network, Role.CLIENT)],
+                "sponsors": [_key_file(network, member) for member in _members(network, Role.SPONSOR)],
             }
         )
         return
@@ -186,6 +237,15 @@ def _announce(network: "LocalNetwork", server: "RpcServer", *, json: bool) -> No
         f"  Governor      {governor}",
         f"                key {network.governor_key_path}, password in {network.password_path}",
     ]
+    if edges:
+        clients = [str(member) for member in _members(network, Role.CLIENT)] or ["none"]
+        sponsors = [str(member) for member in _members(network, Role.SPONSOR)] or ["none"]
+        lines += [
+            f"  Edge servers  {' '.join(edges.values())}",
+            f"  Clients       members {', '.join(clients)}",
+            f"  Sponsor       member {', '.join(sponsors)}",
+            f"                keys {network.member_key_path(1).with_name('member-N.pem')}, same password",
+        ]
     if accounts:
         lines += ["", "  Accounts (secp256k1, 10,000 coins each, for development only): address, private key"]
         lines += [f"  {account['address']}  {account['private_key']}" for account in accounts]

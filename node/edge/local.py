@@ -1,6 +1,6 @@
-"""Edge servers beside the validators of a local network: one each, in this process, listening on the loopback interface.
+"""Edge servers beside the validators of a local network: one each, in this process, on the loopback interface.
 
-    DIR/edge/ID/blobs   what edge server ID keeps
+Edge server ID keeps its blobs in DIR/edge/ID/blobs.
 """
 
 import contextlib

@@ -20,16 +20,13 @@ import msgspec
 import tomli_w
 
 from chain.crypto.schemes import Scheme
-from chain.rpc.http import LoopbackServer
 from contracts import addresses, bindings
 from contracts.records import blob_digest
 from merit.chance import seeded
 from merit.clock import Clock
-from node.blobs import BlobStore
 from node.configuration import parse_toml
-from node.edge.intake import Intake
-from node.edge.peers import DirectoryPeer
-from node.edge.server import EdgeServer, JobDesk
+from node.edge.local import LocalEdgeServers, member_sender
+from node.edge.server import JobDesk
 from node.errors import RunDirectoryError
 from node.jobs import JobFile, decode_job_file
 from node.network import LocalNetwork, Membership
@@ -38,7 +35,6 @@ from node.run.config import RunFile
 from node.run.events import Accuracy, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted
 from node.run.host import ClientSpec, HostSpec
 from node.run.phases import Phase, enter
-from node.sender import MLDSASigner, Sender
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +123,7 @@ class Session:
             tokens={self.roles.sponsor: self._budget()},
             clock=clock,
         )
-        self.edges: list[EdgeServer] = []
+        self.servers: LocalEdgeServers
 
     @property
     def resumed(self) -> bool:
@@ -143,7 +139,8 @@ class Session:
             self.genesis_hash = self.network.genesis_hash
             self._tell(self._started())
             enter(Phase.OPENING)
-            urls = await self._start_edges(stack)
+            self.servers = LocalEdgeServers(self.network, self.roles.edges, self._clock)
+            urls = await self.servers.listen(stack)
             self._step()
             if not self._closed():
                 host = await self._start_host(urls)
@@ -182,43 +179,6 @@ class Session:
         """Enough for every round, and for the records that come while the last ones are decided."""
         return (self.run_file.rounds + 8) * self.run_file.round.base_reward * 10**18
 
-    def sender(self, member: int, node: int = 0) -> Sender:
-        """Return the account of a member, connected to one of the validators."""
-        signer = MLDSASigner(
-            self.network.member_key(member),
-            chain_id=self.run_file.network.chain_id,
-            genesis_hash=self.network.genesis_hash,
-            key_on_chain=True,
-        )
-        return Sender(self.network.web3(node), signer, self._clock)
-
-    def blob_stores(self) -> list[BlobStore]:
-        """Open the edge servers' blob stores."""
-        return [BlobStore(self.directory / "edge" / str(member) / "blobs") for member in self.roles.edges]
-
-    async def _start_edges(self, stack: contextlib.AsyncExitStack) -> list[str]:
-        stores = self.blob_stores()
-        urls = []
-        for node, member in enumerate(self.roles.edges):
-            w3 = self.network.web3(node)
-            server = EdgeServer(
-                member=member,
-                w3=w3,
-                ledger=bindings.Ledger(w3, addresses.LEDGER),
-                registry=bindings.Registry(w3, addresses.REGISTRY),
-                sender=self.sender(member, node),
-                blobs=stores[node],
-                peers=[DirectoryPeer(other, stores[other - 1]) for other in self.roles.edges if other != member],
-                genesis_hash=self.network.genesis_hash,
-                clock=self._clock,
-            )
-            self.edges.append(server)
-            http = LoopbackServer(Intake(server, self._clock).app)
-            await http.start()
-            stack.push_async_callback(http.stop)
-            urls.append(http.url)
-        return urls
-
     async def _open_job(self, host: asyncio.subprocess.Process) -> None:
         """Create the job as its sponsor, unless an earlier life of this run did.
 
@@ -228,11 +188,11 @@ class Session:
             await host.wait()
             raise self._host_ended(host)
         job_file, model = self._prepared()
-        for edge in self.edges:
+        for edge in self.servers.servers:
             edge.blobs.put(job_file.encode())
             edge.blobs.put(model)
         if self._desk() is None:
-            sponsor = self.sender(self.roles.sponsor)
+            sponsor = member_sender(self.network, self.roles.sponsor, self._clock)
             terms = job_file.ledger_terms(model=blob_digest(model), edge_set=1)
             budget = self._budget()
             approve = bindings.Token.encode_approve(addresses.LEDGER, budget)
@@ -266,12 +226,12 @@ class Session:
         return RunDirectoryError(f"the clients' process {how}; see {log}, then run again to go on")
 
     def _desk(self) -> JobDesk | None:
-        return self.edges[0].jobs.get(JOB)
+        return self.servers.servers[0].jobs.get(JOB)
 
     @property
     def log(self) -> JobLog:
         """The first edge server's log of the job; the job must have been opened."""
-        return self.edges[0].jobs[JOB].log
+        return self.servers.servers[0].jobs[JOB].log
 
     def _started(self) -> RunStarted:
         run = self.run_file
@@ -342,8 +302,7 @@ class Session:
     # -- the work ---------------------------------------------------------------------------------------------------
 
     def _step(self) -> None:
-        for edge in self.edges:
-            edge.step()
+        self.servers.step()
         self._report()
 
     async def _step_until(self, done: Callable[[], bool]) -> None:
@@ -374,7 +333,7 @@ class Session:
 
     async def _close_job(self) -> None:
         """Close the job, let the edge servers settle what is recorded, and release every reward."""
-        sponsor = self.sender(self.roles.sponsor)
+        sponsor = member_sender(self.network, self.roles.sponsor, self._clock)
         ledger = bindings.Ledger(self.network.web3(0), addresses.LEDGER)
         if not self._closing():
             sponsor.send("close", to=addresses.LEDGER, data=ledger.encode_close_job(JOB), gas=CALL_GAS)
@@ -422,7 +381,7 @@ class Session:
                 return
             self._reported += 1
             self._tell(self._round_done(desk, outcome))
-        for edge in self.edges:
+        for edge in self.servers.servers:
             if edge.refusals != self._refusals.get(edge.member, {}):
                 self._refusals[edge.member] = dict(edge.refusals)
                 counts = dict(edge.refusals)

@@ -117,7 +117,7 @@ def test_a_port_in_use_is_told_in_one_line(tmp_path: Path, capsys: pytest.Captur
         port = taken.getsockname()[1]
         assert cli.main(["up", "--dir", str(tmp_path), "--validators", "1", "--port", str(port)]) == 2
     assert capsys.readouterr().err == (
-        f"merit: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another with --port\n"
+        f"merit: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another port\n"
     )
 
 
