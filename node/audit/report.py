@@ -193,7 +193,7 @@ class AuditReport:
         others = [divergence for divergence in self.divergences if divergence is not self.first]
         return (
             *(tally.line() for tally in self.tallies),
-            f"head: height {self.height}, 0x{self.head.hex()}",
+            f"head: height {self.height}, 0x{self.head.hex()}" if self.head else "head: no height is decided yet",
             f"paid: {Decimal(sum(c.reward_wei for c in self.clients)) / _WEI:f} tokens to {self._paid_clients} clients",
             *(f"note: {remark}" for remark in self.remarks),
             *(f"also: {divergence.line()}" for divergence in others),
