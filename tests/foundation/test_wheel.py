@@ -1,15 +1,21 @@
 """The wheel holds every file that the program reads, and works outside a checkout and without torch."""
 
+import json
 import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from web3 import HTTPProvider, Web3
 
 from tests.conftest import ROOT
 from tests.foundation.test_arrows import ROOMS
+from tests.node.audit.conftest import made
+from tests.node.test_up import document, pay
 
 DATA = ("*.cu", "*.html", "*.j2", "*.json", "*.md", "*.proto", "*.py", "*.pyi", "*.toml", "*.typed", "*.vy")
 
@@ -101,3 +107,89 @@ for room in {ROOMS}:
 """
     training = run(unpacked, program).split()
     assert [name for name in training if not name.startswith(("learner.models", "learner.training", "node.run."))] == []
+
+
+UV = Path(sys.executable).with_name("uv")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel with what it asks for, and nothing else, into an environment of its own; return its programs.
+
+    The packages have the versions of the development lock. They come from uv's cache, or from the registry that
+    scripts/setup uses.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    programs = folder / "env" / "bin"
+    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, folder / "env"], check=True)  # noqa: S603 - ours
+    command = [UV, "pip", "install", "--quiet", "--python", programs / "python", "-c", ROOT / "requirements-dev.lock"]
+    for network in (["--offline"], []):
+        result = subprocess.run([*command, *network, wheel], capture_output=True, text=True, check=False)  # noqa: S603
+        if result.returncode == 0:
+            return programs
+    pytest.skip(f"the wheel's packages are neither in uv's cache nor to be had: {result.stderr}")
+
+
+def merit(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command as somebody who has no checkout: no variable of ours, another directory."""
+    command = [installed / "merit", *arguments]
+    return subprocess.run(  # noqa: S603 - ours
+        command, cwd=installed, env={"PATH": os.defpath}, capture_output=True, text=True, check=False
+    )
+
+
+@contextmanager
+def network(installed: Path, directory: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [installed / "merit", "up", "--dir", directory, "--port", "0", "--json", *options]
+    with subprocess.Popen(  # noqa: S603 - ours
+        command, cwd=installed, env={"PATH": os.defpath}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_brings_neither_torch_nor_anything_of_a_checkout(installed: Path) -> None:
+    listed = subprocess.run(  # noqa: S603 - ours
+        [UV, "pip", "list", "--format", "json", "--python", installed / "python"], capture_output=True, check=True
+    )
+    names = {package["name"] for package in json.loads(listed.stdout)}
+    assert "merit-ledger" in names
+    assert not names & {"torch", "scikit-learn", "pytest", "vyper", "titanoboa", "eth-tester", "hypothesis"}
+    assert merit(installed, "doctor").returncode == 0
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_starts_a_network_goes_on_with_it_and_audits_it(installed: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "net"
+    with network(installed, directory, "--classical") as process:
+        said = document(process)
+        w3 = Web3(HTTPProvider(said["rpc"]))
+        assert pay(w3, said["accounts"][0]["private_key"]).blockNumber == 1
+        process.terminate()
+        assert process.wait(60) == 0
+    with network(installed, directory) as process:
+        again = document(process)
+        assert (again["genesis_hash"], again["block"]) == (said["genesis_hash"], 1)
+        w3 = Web3(HTTPProvider(again["rpc"]))
+        assert pay(w3, said["accounts"][0]["private_key"]).blockNumber == 2
+        process.terminate()
+        assert process.wait(60) == 0
+    audit = merit(installed, "audit", str(directory), "--genesis", said["genesis_hash"])
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+    assert audit.stdout.splitlines()[-1] == f"OK: everything follows from genesis {said['genesis_hash']}"
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_audits_a_run_of_somebody_who_trains(installed: Path, tmp_path: Path) -> None:
+    directory = made(tmp_path)
+    honest = merit(installed, "audit", str(directory), "--json")
+    assert honest.returncode == 0, honest.stdout + honest.stderr
+    assert json.loads(honest.stdout)["verified"]["rounds"]["rounds"] >= 3
+    update = next(path for path in directory.glob("edge/3/blobs/*/*") if path.read_bytes().startswith(b"MRTU"))
+    update.unlink()
+    damaged = merit(installed, "audit", str(directory))
+    assert damaged.returncode == 1
+    assert damaged.stdout.splitlines()[-1].startswith("DIVERGES: edge 3 blobs, height ")
