@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.node.test_up import document, up
 
 JOB = """\
@@ -41,6 +42,14 @@ def job_until(rpc: str, what: str, least: object) -> dict[str, Any]:
     raise AssertionError(fields)
 
 
+def rewards_by_the_readme(rpc: str) -> list[str]:
+    """Run the README's web3.py script against a node; it asks for client 5."""
+    script = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert "http://127.0.0.1:8545" in script
+    command = [sys.executable, "-c", script.replace("http://127.0.0.1:8545", rpc)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: S603 - our own script
+
+
 @pytest.mark.slow
 def test_a_job_on_a_development_network_learns_pays_and_audits_clean(tmp_path: Path) -> None:
     directory = tmp_path / "net"
@@ -72,11 +81,13 @@ def test_a_job_on_a_development_network_learns_pays_and_audits_clean(tmp_path: P
         finally:
             for client in clients:
                 client.kill()
+        listed = rewards_by_the_readme(rpc)
         paid = json.loads(merit("rewards", "--rpc", rpc, "--json"))
         network.terminate()
         assert network.wait(30) == 0
     assert int(closed["pending_wei"]) == sum(int(reward["reward_wei"]) for reward in paid["rewards"]) > 0
     assert int(closed["escrow_wei"]) == 0
+    assert len(listed) == sum(reward["client"] == said["clients"][0]["member"] for reward in paid["rewards"]) > 0
     verdict = json.loads(merit("audit", directory, "--genesis", said["genesis_hash"], "--json"))
     assert verdict["ok"]
     with up(directory, "--edge-port", "0", "--json") as network:  # goes on, edge servers and all
