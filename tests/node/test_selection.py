@@ -309,7 +309,7 @@ def random_story(seed: int) -> Story:
 @pytest.mark.parametrize("part", range(10))
 def test_the_oracle_selects_the_same_rounds_on_random_logs(part: int) -> None:
     rounds = 0
-    for number in range(40):
+    for number in range(50):
         story = random_story(part * 1000 + number)
         expected = oracle.replay(story.blocks, story.terms, opened=(1, 100))
         found = [
@@ -322,4 +322,4 @@ def test_the_oracle_selects_the_same_rounds_on_random_logs(part: int) -> None:
             found.append((last.height, [entry.sequence for entry in last.records], last.spent))
         assert found == expected, f"seed {part * 1000 + number}"
         rounds += len(found)
-    assert rounds >= 40
+    assert rounds >= 100  # a thousand in all parts
