@@ -37,6 +37,9 @@ _ENDING = frozenset({"closing", "closed"})
 _SETTLED = frozenset({"available", "consumed", "void", "copy", "stale", "surplus"})
 ATTEMPTS_PER_SERVER = 3
 
+UNRECORDED_ATTEMPTS = 5
+"""A server that has not seen a final record yet is asked so often before the client goes on to the next."""
+
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -113,7 +116,7 @@ def parsed(answer: httpx.Response | None, kind: type[T]) -> T | None:
         return None
     try:
         return msgspec.json.decode(answer.content, type=kind)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # a liar's answer may be nested as deep as it likes
         return None
 
 
@@ -422,29 +425,30 @@ class Client:
     async def _deliver(self, signed: SignedRecord, blob: bytes) -> None:
         """Bring the record onto the ledger, then the blob to the server.
 
-        A server that does not do its part is changed for the next one. A refusal counts when f + 1 servers refuse.
+        A server that does not do its part is changed for the next one. A refusal, of the blob too, counts when f + 1
+        servers refuse.
         """
         record = signed.record
         status = f"{self._status_path(record.digest)}?until=recorded&wait={POLL_WAIT_S}"
         refusing: set[str] = set()
+        unrecorded = 0
         while record.expiry >= self._clock.now():
             told = await self._tell("POST", "/v1/records", content=signed.encode())
             if told.status == "queued":
                 told = await self._tell("GET", status, wait=POLL_WAIT_S)
             if told.status == "pending":
                 told = await self._tell("PUT", f"/v1/blobs/{record.digest.hex()}", content=blob)
-                if told.kind == "invalid":
-                    _log.warning("client %d: blob refused: %s", self.identity.member, told.reason)
-                    break
             if told.status in {"held", "stored", *_SETTLED}:
                 break
             if told.status == "refused" and told.kind not in {"busy", "unrecorded"}:
-                _log.warning("client %d: record refused: %s", self.identity.member, told.reason)
+                _log.warning("client %d: %s refuses: %s", self.identity.member, self._servers.current, told.reason)
                 refusing.add(self._servers.current)
                 if len(refusing) > (len(self._servers.urls) - 1) // 3:
                     self._release()
                     break
-            if told.kind != "unrecorded":  # that server only has not seen the record yet
+            unrecorded = unrecorded + 1 if told.kind == "unrecorded" else UNRECORDED_ATTEMPTS
+            if unrecorded >= UNRECORDED_ATTEMPTS:
+                unrecorded = 0
                 self._servers.change()
             await self._clock.sleep(BACKOFF_FIRST_S)
         else:
