@@ -439,6 +439,7 @@ class Client:
             if told.status == "pending":
                 told = await self._tell("PUT", f"/v1/blobs/{record.digest.hex()}", content=blob)
             if told.status in {"held", "stored", *_SETTLED}:
+                _log.info("client %d: its update of version %d is %s", self.identity.member, record.base, told.status)
                 break
             if told.status == "refused" and told.kind not in {"busy", "unrecorded"}:
                 _log.warning("client %d: %s refuses: %s", self.identity.member, self._servers.current, told.reason)
