@@ -91,7 +91,7 @@ PRESETS: dict[str, RunFile] = {
         rounds=100,
         network=Network(edge_servers=2),
         data=Data(name="mnist"),
-        clients=Clients(count=100, interval=10.0, spread=0.4),
+        clients=Clients(count=100, interval=60.0, spread=0.4),
         round=RoundSpec(phi=15, max_wait=30, record_deadline=60, attestation_timeout=60),
         rules=Rules(aggregation="literal"),
         training=TrainingSpec(samples=100, epochs=5, batch=10, learning_rate=0.01),

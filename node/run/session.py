@@ -111,7 +111,7 @@ class Session:
         self._reported = sum(isinstance(event, RoundDone) for event in self.events.read())
         self._refusals: dict[int, dict[str, int]] = {}
         self.best_accuracy = 0.0
-        self.last_accuracy = 0.0
+        self.last_accuracy: float | None = None
         self._measured = 0
         self.network = LocalNetwork(
             directory,
