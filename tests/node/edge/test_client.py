@@ -36,7 +36,7 @@ from tests.node.edge.world import (
 Answering = Callable[[int, httpx.Request, httpx.Response], httpx.Response | None]
 """What becomes of a server's answer on its way: (server, request, answer); None when it is lost."""
 
-DEEP = b'{"status": "queued", "other": ' + b"[" * 100_000
+DEEP = b'{"status": "queued", "other": ' + b"[" * 1_000_000
 
 
 def honestly(_: int, __: httpx.Request, answer: httpx.Response) -> httpx.Response | None:

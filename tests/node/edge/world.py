@@ -58,7 +58,7 @@ class Chain(Protocol):
         """Let the next block carry this time."""
 
 
-class TesterChain:
+class PyEVMChain:
     """eth-tester: a block for every transaction."""
 
     def __init__(self) -> None:
