@@ -24,6 +24,7 @@ from eth_typing import Hash32
 from chain.crypto.addresses import Address
 from chain.execution.blocks import Header
 from chain.execution.keys import keep_key_precompile
+from chain.execution.lookup import Accounts, NodeCache
 from chain.execution.records import record_batch_precompile
 from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
@@ -34,7 +35,7 @@ _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What genesis fixes for execution, and this process's cache of verdicts."""
+    """What genesis fixes for execution, and what this replica remembers: verdicts, decoded nodes."""
 
     chain_id: int
     genesis_hash: bytes
@@ -42,6 +43,7 @@ class Environment:
     classical: bool
     deployers: frozenset[Address]
     verdicts: VerdictCache = field(default_factory=VerdictCache, compare=False)
+    nodes: NodeCache = field(default_factory=NodeCache, compare=False)
 
 
 class CreationRefusedError(VMError):
@@ -118,6 +120,7 @@ class MeritState(PragueState):
         """Start from a state root; changes stay in memory until `persist`."""
         self.environment = environment
         super().__init__(database, context, Hash32(state_root))
+        self._account_db = Accounts(database, Hash32(state_root), environment.nodes)
 
     def set_system_contracts(self) -> None:
         """Set none."""
