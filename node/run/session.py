@@ -42,7 +42,8 @@ STEP_S = 0.01
 JOB = 1
 CALL_GAS = 4_000_000
 HOST_GRACE_S = 15.0
-CLOSING_LIMIT_S = 120.0
+CLOSING_GRACE_S = 60.0
+"""Beyond what the job's own deadlines allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,11 +338,13 @@ class Session:
         ledger = bindings.Ledger(self.network.web3(0), addresses.LEDGER)
         if not self._closing():
             sponsor.send("close", to=addresses.LEDGER, data=ledger.encode_close_job(JOB), gas=CALL_GAS)
-        limit = self._clock.monotonic() + CLOSING_LIMIT_S
+        terms = self.run_file.round
+        allowed = terms.max_wait + terms.record_deadline + terms.attestation_timeout + CLOSING_GRACE_S
+        limit = self._clock.monotonic() + allowed
 
         def closed() -> bool:
             if self._clock.monotonic() > limit:
-                msg = f"job {JOB} did not close in {CLOSING_LIMIT_S:.0f} s: run again to go on"
+                msg = f"job {JOB} did not close in {allowed:.0f} s: run again to go on"
                 raise RunDirectoryError(msg)
             desk = self._desk()
             return desk is not None and desk.log.status is JobStatus.CLOSED and not desk.unsettled
