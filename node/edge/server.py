@@ -430,7 +430,8 @@ class EdgeServer:
         return max(1, min(records.MAX_ENTRIES, (gas_limit - _GAS_CALL) // _GAS_PER_RECORD))
 
     def _gather(self, desk: JobDesk) -> None:
-        """Bring and check the blobs of undecided records, and the current model."""
+        """Bring the job file and the current model, and check the blobs of undecided records."""
+        self._bring(desk.log.terms.job_file)
         self._bring(desk.log.model)
         for entry in desk.log.undecided():
             self._check(desk, entry)
@@ -488,8 +489,8 @@ class EdgeServer:
         `earlier` takes of the list of invalid ones.
         """
         log, purpose = desk.log, f"acknowledge {desk.log.job}"
-        if self.member not in log.edge_set or self._sender.busy(purpose):
-            return
+        if desk.blocks or self.member not in log.edge_set or self._sender.busy(purpose):
+            return  # (its own last word may stand in a block that is not applied yet)
         spoken = [
             (sequence, verdict)
             for sequence in sorted(log.reported_missing(self.member))

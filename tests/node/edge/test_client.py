@@ -304,9 +304,7 @@ def test_lost_answers_are_asked_for_again_with_growing_pauses_and_nothing_happen
     stage.live(paid(world, 1))
     assert lost == {"POST": 0, "PUT": 0}
     assert len(recorded(world)) == 1
-    assert world.events(events.Refused) == [] or {e.digest for e in world.events(events.Refused)} == {
-        recorded(world)[0].digest
-    }
+    assert {event.digest for event in world.events(events.Refused)} <= {recorded(world)[0].digest}
     assert world.ledger.credited(5) == 10 * TOKEN
     pauses = [BACKOFF_FIRST_S * 2**n for n in range(5)]
     assert any(stage.slept[at : at + 5] == [min(p, BACKOFF_MOST_S) for p in pauses] for at in range(len(stage.slept)))

@@ -39,6 +39,16 @@ def test_a_hold_of_what_nobody_has_makes_no_record_available(worlds: Worlds) -> 
     assert world.statuses() == ["void", "consumed", "consumed"]
 
 
+def test_a_lying_hold_beside_that_of_a_withholding_server_makes_no_record_available(worlds: Worlds) -> None:
+    world = lying(worlds, HoldsAll)
+    world.silent.add(1)
+    world.contribute(1)
+    world.run()
+    holding = {event.edge for event in world.events(events.Acknowledged) if event.up_to and not event.missing}
+    assert holding == {1, 4}
+    assert world.statuses() == ["pending"]
+
+
 def test_a_hold_of_an_invalid_blob_makes_no_record_available(worlds: Worlds) -> None:
     world = lying(worlds, HoldsAll)
     bad = world.update(1, header={"base": 7})

@@ -30,6 +30,8 @@ def test_two_clients_make_a_round_that_is_paid_to_the_wei(world: World) -> None:
     assert sum(event.reward for event in paid) == 10 * TOKEN
     assert not world.events(events.Recorded)[0].verified, "this chain verifies no ML-DSA: the edge servers did"
     assert [server.refusals for server in world.servers.values()] == [{}] * SERVERS
+    said = world.events(events.Acknowledged)
+    assert not any(event.missing for event in said[:3]), "a blob that is on its way is waited for"
 
 
 def test_fewer_clients_than_phi_close_the_round_by_max_wait_and_share_base_times_k_over_phi(worlds: Worlds) -> None:
@@ -135,6 +137,17 @@ def test_the_blob_that_only_a_withholding_server_has_becomes_void(world: World) 
     assert [world.statuses(member) for member in (1, 2, 3)] == [["void"]] * 3
 
 
+def test_a_hold_in_a_block_after_the_deadline_comes_too_late(world: World) -> None:
+    world.dead |= {3, 4}
+    world.contribute(1)
+    world.step(1, 2)
+    assert len(world.events(events.Acknowledged)) == 2
+    world.wait(100)
+    world.to_ledger(world.cast.edges[2], bindings.Ledger.encode_acknowledge(world.job, 1, [], [], []))
+    world.step(1, 2)
+    assert [world.statuses(member) for member in (1, 2)] == [["void"], ["void"]]
+
+
 def test_two_against_two_is_void_after_the_timeout_and_nobody_is_paid(world: World) -> None:
     wrong = falsified(world.first_attestation(1, 2), "model")
     world.dead |= {3, 4}
@@ -215,6 +228,47 @@ def test_thetas_that_do_not_hash_to_the_agreed_digest_pay_nobody(world: World) -
     assert "chunk does not match its digest" in world.refusal(anybody, swapped)
     world.run()
     assert sum(event.reward for event in world.events(events.Credited)) == 10 * TOKEN
+
+
+def test_a_round_agreed_with_other_thetas_than_the_log_gives_is_not_settled_by_an_honest_server(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = falsified(world.first_attestation(1, 2), "thetas")
+    world.step(4)
+    world.dead |= {1, 2, 3}
+    for edge in world.cast.edges[:3]:
+        world.to_ledger(edge, bindings.Ledger.encode_attest(wrong))
+    agreed = world.chain.w3.eth.block_number
+    world.run()
+    world.wait(60)
+    world.run()
+    assert world.ledger.round(world.job, 1).status is bindings.RoundStatus.AGREED
+    assert world.chain.w3.eth.block_number == agreed, "it sends nothing that the ledger must refuse"
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line == f"edge server 4: round 1 of job {world.job} was agreed with other thetas"
+
+
+def test_a_server_that_cannot_follow_for_lack_of_blobs_sends_nothing_until_it_can(world: World) -> None:
+    world.dead.add(4)
+    assert world.round(1, 2).agreed
+    world.dead |= {1, 2, 3}
+    world.dead.discard(4)
+    behind = world.chain.w3.eth.block_number
+    for _ in range(10):
+        world.step(4)
+        world.clock.time += 0.3
+    assert world.chain.w3.eth.block_number <= behind + 1, "what it knew before it fell behind it may say once"
+    assert world.log(4).version == 0
+    world.dead.clear()
+    world.run()
+    assert world.log(4).version == 1
+    assert world.round(3, 4).agreed
+
+
+def test_a_server_that_the_job_opened_without_keeps_its_file_all_the_same(world: World) -> None:
+    world.run()
+    digest = world.log().terms.job_file
+    assert [digest in world.stores[member] for member in world.servers] == [True] * SERVERS
 
 
 def test_a_round_of_zeros_is_unpaid_and_the_model_stays(world: World) -> None:
