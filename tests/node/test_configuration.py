@@ -66,6 +66,7 @@ def test_a_file_nested_without_end_is_refused_in_one_line(opening: bytes) -> Non
 
 def test_a_key_of_very_many_parts_is_refused_before_it_is_parsed() -> None:
     assert "dots in line 2" in refusal(b"\n" + b"a." * 100_000 + b"b = 1")
+    assert "dots in line 1" in refusal(b"a." * (MAX_DOTS_PER_LINE + 1) + b"b = 1")
     assert "dots" not in refusal(b"a." * MAX_DOTS_PER_LINE + b"b = 1")
 
 
