@@ -23,12 +23,14 @@ from learner.fixedpoint import Rejected, encode_update
 from learner.fixedpoint import decode_model as decode_parameters
 from learner.terms import Terms
 from merit.clock import Clock
+from node.edge.peers import MAX_BLOB_BYTES
 from node.errors import ServersUnreachableError
 from node.jobs import JobFile, decode_job_file
 from node.rounds.attestation import decode_model
 
 _log = logging.getLogger(__name__)
 
+MAX_ANSWER_BYTES = 1 << 20  # of anything but a blob
 POLL_WAIT_S = 10.0
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 5.0
@@ -167,13 +169,22 @@ class Servers:
     async def ask(
         self, url: str, method: str, path: str, *, content: bytes | None = None, wait: float = 0.0
     ) -> httpx.Response | None:
-        """Ask one server; None if it does not answer or fails."""
+        """Ask one server; None if it does not answer, fails, or sends more than it may."""
+        most = MAX_BLOB_BYTES if path.startswith("/v1/blobs/") else MAX_ANSWER_BYTES
+        body = bytearray()
         try:
-            answer = await self._http.request(method, url + path, content=content, timeout=wait + 30.0)
+            async with self._http.stream(method, url + path, content=content, timeout=wait + 30.0) as answer:
+                async for chunk in answer.aiter_bytes():
+                    body += chunk
+                    if len(body) > most:
+                        _log.warning("%s sends more than %d bytes for %s", url, most, path)
+                        return None
         except httpx.HTTPError as error:
             _log.info("%s does not answer: %r", url, error)
             return None
-        return None if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR else answer
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            return None
+        return httpx.Response(answer.status_code, content=bytes(body))
 
 
 class Client:

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from contracts import bindings, events
 from contracts.records import blob_digest
-from node.client import BACKOFF_FIRST_S, BACKOFF_MOST_S, UNRECORDED_ATTEMPTS, Client, Identity, JobView, Servers, parsed
+from node.client import (
+    BACKOFF_FIRST_S,
+    BACKOFF_MOST_S,
+    MAX_ANSWER_BYTES,
+    UNRECORDED_ATTEMPTS,
+    Client,
+    Identity,
+    JobView,
+    Servers,
+    parsed,
+)
 from node.edge.intake import Intake
 from node.edge.server import Answer
 from node.errors import ServersUnreachableError
@@ -484,6 +494,18 @@ def test_an_answer_that_is_no_answer_is_treated_as_none(world: World, tmp_path: 
     stage = Stage(world, tmp_path / "client", answering=garbles)
     stage.live(paid(world, 1))
     assert stage.learner.steps == [0]
+
+
+def test_an_answer_longer_than_any_may_be_is_cut_off_and_the_server_changed(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def floods(member: int, _: httpx.Request, answer: httpx.Response) -> httpx.Response | None:
+        return httpx.Response(200, content=answer.content + b" " * MAX_ANSWER_BYTES) if member == 1 else answer
+
+    stage = Stage(world, tmp_path / "client", answering=floods)
+    stage.live(paid(world, 1))
+    assert {member for member, _ in stage.uploads()} == {2}
+    assert f"http://server-1 sends more than {MAX_ANSWER_BYTES} bytes" in caplog.text
 
 
 # -- updates that cannot be sent ------------------------------------------------------------------------------------
