@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from contracts.bindings import Role
 from merit.clock import SystemClock
 from node.cli.console import Json, print_json
 from node.errors import ConfigError
@@ -79,6 +78,7 @@ def up(
     What concerns the genesis document (validators, chain id, classical, empty blocks, fund, clients) counts when the
     directory is made; afterwards leave it out or repeat it. Edge servers run again wherever they are members.
     """
+    from contracts.bindings import Role  # noqa: PLC0415 - keeps --help quick
     from node.network import LocalNetwork, Membership  # noqa: PLC0415 - keeps --help quick
 
     members, tokens = None, None
@@ -126,7 +126,7 @@ async def _serve(network: "LocalNetwork", port: int, edge_port: int, *, json: bo
         stack.push_async_callback(server.stop)
         tasks = [stopping.wait(), _print_blocks(network, quiet=json)]
         urls: dict[int, str] = {}
-        if members := _members(network, Role.EDGE_SERVER):
+        if members := _members(network, "EDGE_SERVER"):
             from node.edge.local import LocalEdgeServers  # noqa: PLC0415 - loads web3, 2.2 s
 
             edges = LocalEdgeServers(network, members, SystemClock())
@@ -156,8 +156,10 @@ async def _work(edges: "LocalEdgeServers") -> None:
         await clock.sleep(_STEP_S)
 
 
-def _members(network: "LocalNetwork", role: Role) -> list[int]:
-    return [number for number, member in enumerate(network.genesis.members, 1) if member.role == role]
+def _members(network: "LocalNetwork", role: str) -> list[int]:
+    from contracts.bindings import Role  # noqa: PLC0415 - keeps --help quick
+
+    return [number for number, member in enumerate(network.genesis.members, 1) if member.role == Role[role]]
 
 
 async def _print_blocks(network: "LocalNetwork", *, quiet: bool) -> None:
@@ -219,8 +221,8 @@ def _announce(network: "LocalNetwork", server: "RpcServer", edges: dict[int, str
                 },
                 "accounts": accounts,
                 "edge_servers": [{"member": member, "url": url} for member, url in edges.items()],
-                "clients": [_key_file(network, member) for member in _members(network, Role.CLIENT)],
-                "sponsors": [_key_file(network, member) for member in _members(network, Role.SPONSOR)],
+                "clients": [_key_file(network, member) for member in _members(network, "CLIENT")],
+                "sponsors": [_key_file(network, member) for member in _members(network, "SPONSOR")],
             }
         )
         return
@@ -238,8 +240,8 @@ def _announce(network: "LocalNetwork", server: "RpcServer", edges: dict[int, str
         f"                key {network.governor_key_path}, password in {network.password_path}",
     ]
     if edges:
-        clients = [str(member) for member in _members(network, Role.CLIENT)] or ["none"]
-        sponsors = [str(member) for member in _members(network, Role.SPONSOR)] or ["none"]
+        clients = [str(member) for member in _members(network, "CLIENT")] or ["none"]
+        sponsors = [str(member) for member in _members(network, "SPONSOR")] or ["none"]
         lines += [
             f"  Edge servers  {' '.join(edges.values())}",
             f"  Clients       members {', '.join(clients)}",
