@@ -29,10 +29,11 @@ import msgspec
 from chain.crypto import keystore
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, SigningKey
-from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, ValidatorEntry, load_genesis
+from chain.genesis import Genesis, load_genesis
 from merit.chance import entropy
 from merit.clock import Clock, SystemClock
 from node.errors import RunDirectoryError
+from node.founding import ClassicalAccount, Founding, Membership, hexadecimal
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -45,26 +46,6 @@ if TYPE_CHECKING:
 _MAKING: Final = ".making"
 _PASSWORD_BYTES: Final = 32
 _EMPTY_INTERVAL_S: Final = 1.0
-DEFAULT_VALIDATORS: Final = 4
-MOST_VALIDATORS: Final = 64  # all of them execute every block in this one process
-
-
-ACCOUNT_WEI: Final = 10_000 * 10**18  # what each classical account of a development network starts with
-
-
-class ClassicalAccount(msgspec.Struct, frozen=True):
-    """A secp256k1 account of a development network, as `keys/accounts.json` holds it; both are 0x-hexadecimal."""
-
-    address: str
-    private_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """A member that block 0 admits: its role (1 edge server, 2 client, 3 sponsor, 4 auditor) and its key's scheme."""
-
-    role: int
-    scheme: Scheme = Scheme.ML_DSA_44
 
 
 class LocalNetwork:
@@ -114,7 +95,7 @@ class LocalNetwork:
     ) -> None:
         """Remember the wishes; `start` touches the disk."""
         self.directory = directory
-        self._wishes = _Wishes(
+        self._wishes = Founding(
             name=name,
             chain_id=chain_id,
             validators=validators,
@@ -248,7 +229,7 @@ class LocalNetwork:
         try:
             self.created = _settle(self.directory, self._wishes, int(self._clock.now()))
             genesis = load_genesis(self.genesis_path)
-            self._wishes.check(self.directory, genesis, self.accounts())
+            _check(self._wishes, self.directory, genesis, self.accounts())
             self._running = await self._run(genesis)
         except BaseException:
             self._unlock()
@@ -334,104 +315,37 @@ class _Running:
     connections: "dict[int, Web3]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wishes:
-    """What the caller wants of the genesis document; None where the caller does not mind."""
-
-    name: str | None
-    chain_id: int | None
-    validators: int | None
-    classical: bool | None
-    block_every_height: bool | None
-    members: tuple[Membership, ...] | None
-    edge_sets: tuple[tuple[int, ...], ...] | None
-    tokens: dict[int, int] | None
-    balances: dict[bytes, int] | None
-    accounts: int | None
-
-    def keys(self) -> dict[str, SigningKey]:
-        """Make every key of a new network."""
-        validators = DEFAULT_VALIDATORS if self.validators is None else self.validators
-        if not 1 <= validators <= MOST_VALIDATORS:
-            message = f"{validators} validators: a network in one process has 1 to {MOST_VALIDATORS}"
+def _check(wishes: Founding, directory: Path, genesis: Genesis, accounts: Sequence[ClassicalAccount]) -> None:
+    """Compare with the document that the directory holds; `RunDirectoryError` names the first difference."""
+    found: dict[str, object] = {
+        "name": genesis.name,
+        "chain_id": genesis.chain_id,
+        "validators": len(genesis.validators),
+        "classical": genesis.classical,
+        "block_every_height": genesis.block_every_height,
+        "members": tuple(Membership(member.role, Scheme(member.scheme)) for member in genesis.members),
+        "edge_sets": genesis.edge_sets,
+        "tokens": {
+            number: int(genesis.tokens[owner])
+            for number, member in enumerate(genesis.members, 1)
+            if (owner := hexadecimal(member.address)) in genesis.tokens
+        },
+        "balances": {
+            bytes.fromhex(address[2:]): int(wei)
+            for address, wei in genesis.balances.items()
+            if address not in {account.address for account in accounts}
+        },
+        "accounts": len(accounts),
+    }
+    for field, there in found.items():
+        wanted = getattr(wishes, field)
+        if wanted is not None and wanted != there:
+            different = f"{there}, not {wanted}" if isinstance(there, str | int) else "other ones"
+            message = (
+                f"{directory} holds a network with {field} = {different}; leave the option out to go on with it, "
+                "or name another directory"
+            )
             raise RunDirectoryError(message)
-        schemes = {"governor": Scheme.ML_DSA_65}
-        schemes |= {f"validator-{number}": Scheme.ML_DSA_65 for number in range(1, validators + 1)}
-        schemes |= {f"member-{number}": member.scheme for number, member in enumerate(self.members or (), 1)}
-        return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
-
-    def document(self, keys: Mapping[str, SigningKey], accounts: Sequence[ClassicalAccount], time: int) -> Genesis:
-        """Build the genesis document of a new network; `GenesisError` when it cannot be used."""
-        chain_id = DEV_CHAIN_ID if self.chain_id is None else self.chain_id
-        members = self.members or ()
-        edge_servers = tuple(number for number, member in enumerate(members, 1) if member.role == _EDGE_SERVER)
-        edge_sets = ((edge_servers,) if edge_servers else ()) if self.edge_sets is None else self.edge_sets
-        governor = Hex(keys["governor"].address)
-        genesis = Genesis(
-            chain_id=chain_id,
-            name=f"merit-{chain_id:x}" if self.name is None else self.name,
-            time=time,
-            classical=bool(self.classical),
-            block_every_height=bool(self.block_every_height),
-            governor=governor,
-            deployers=(governor, *(Hex(bytes.fromhex(account.address[2:])) for account in accounts)),
-            validators=tuple(
-                ValidatorEntry(name=name, public_key=Hex(key.public_key))
-                for name, key in keys.items()
-                if name.startswith("validator-")
-            ),
-            members=tuple(
-                MemberEntry(role=member.role, scheme=int(member.scheme), key=Hex(keys[f"member-{number}"].public_key))
-                for number, member in enumerate(members, 1)
-            ),
-            edge_sets=edge_sets,
-            balances={_text(address): str(wei) for address, wei in (self.balances or {}).items()}
-            | {account.address: str(ACCOUNT_WEI) for account in accounts},
-            tokens={
-                f"0x{keys[f'member-{member}'].address.hex()}": str(wei) for member, wei in (self.tokens or {}).items()
-            },
-        )
-        genesis.check()
-        return genesis
-
-    def check(self, directory: Path, genesis: Genesis, accounts: Sequence[ClassicalAccount]) -> None:
-        """Compare with the document that the directory holds; `RunDirectoryError` names the first difference."""
-        found: dict[str, object] = {
-            "name": genesis.name,
-            "chain_id": genesis.chain_id,
-            "validators": len(genesis.validators),
-            "classical": genesis.classical,
-            "block_every_height": genesis.block_every_height,
-            "members": tuple(Membership(member.role, Scheme(member.scheme)) for member in genesis.members),
-            "edge_sets": genesis.edge_sets,
-            "tokens": {
-                number: int(genesis.tokens[owner])
-                for number, member in enumerate(genesis.members, 1)
-                if (owner := _text(member.address)) in genesis.tokens
-            },
-            "balances": {
-                bytes.fromhex(address[2:]): int(wei)
-                for address, wei in genesis.balances.items()
-                if address not in {account.address for account in accounts}
-            },
-            "accounts": len(accounts),
-        }
-        for field, there in found.items():
-            wanted = getattr(self, field)
-            if wanted is not None and wanted != there:
-                different = f"{there}, not {wanted}" if isinstance(there, str | int) else "other ones"
-                message = (
-                    f"{directory} holds a network with {field} = {different}; leave the option out to go on with it, "
-                    "or name another directory"
-                )
-                raise RunDirectoryError(message)
-
-
-_EDGE_SERVER: Final = 1  # the Registry's role
-
-
-def _text(address: bytes) -> str:
-    return f"0x{address.hex()}"
 
 
 def _lock(directory: Path) -> int:
@@ -450,7 +364,7 @@ def _lock(directory: Path) -> int:
     return holder
 
 
-def _settle(directory: Path, wishes: _Wishes, time: int) -> bool:
+def _settle(directory: Path, wishes: Founding, time: int) -> bool:
     """See to it that the directory holds a whole network; tell whether it was made now.
 
     A network is made in `.making` and moved: first the keys, then genesis.json. So a crash leaves one of: nothing but
@@ -479,7 +393,7 @@ def _settle(directory: Path, wishes: _Wishes, time: int) -> bool:
     return True
 
 
-def _make(making: Path, wishes: _Wishes, time: int) -> None:
+def _make(making: Path, wishes: Founding, time: int) -> None:
     made = wishes.keys()
     accounts = [_classical_account() for _ in range(wishes.accounts or 0)]
     document = wishes.document(made, accounts, time).encode()
@@ -498,7 +412,7 @@ def _make(making: Path, wishes: _Wishes, time: int) -> None:
 def _classical_account() -> ClassicalAccount:
     secret = entropy(32)
     public_key: bytes = coincurve.PrivateKey(secret).public_key.format(compressed=False)
-    return ClassicalAccount(address=_text(keccak256(public_key[1:])[12:]), private_key=_text(secret))
+    return ClassicalAccount(address=hexadecimal(keccak256(public_key[1:])[12:]), private_key=hexadecimal(secret))
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

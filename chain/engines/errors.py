@@ -14,7 +14,13 @@ ChainError
     |   +-- ApplicationAheadError
     |   +-- ReplayError
     +-- EngineStoreError          the engine's database cannot be used
-        +-- StoreInUseError, OtherGenesisError, UnknownFormatError, CorruptRecordError
+    |   +-- StoreInUseError, OtherGenesisError, UnknownFormatError, CorruptRecordError
+    +-- CometError                CometBFT, the program beside a node
+        +-- AbciError             it asks what cannot be answered
+        +-- CometUnreachableError it does not answer
+        +-- HandOverError         transactions cannot be taken from other nodes
+        +-- CometBinaryError      it is not installed, or another version is
+        +-- CometHomeError        its directory cannot be used
 """
 
 from pathlib import Path
@@ -186,3 +192,32 @@ class CorruptRecordError(EngineStoreError):
         """Build the line."""
         super().__init__(path, f"{record} is damaged ({why}); restore this store from a copy")
         self.record, self.why = record, why
+
+
+class CometError(EnginesError):
+    """CometBFT, the program beside a node, or its home."""
+
+
+class AbciError(CometError):
+    """CometBFT asks what this ledger cannot answer, or sends what is no message."""
+
+
+class CometUnreachableError(CometError):
+    """CometBFT does not answer its node, or answers what is no answer."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        """Build the line."""
+        super().__init__(f"CometBFT at {url} does not answer ({problem}): does it run?")
+        self.url = url
+
+
+class HandOverError(CometError):
+    """The port on which other nodes hand transactions over cannot be used."""
+
+
+class CometBinaryError(CometError):
+    """The program is not installed, or is another version."""
+
+
+class CometHomeError(CometError):
+    """A CometBFT home cannot be made or used."""

@@ -5,8 +5,8 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-SOURCE = "chain/proto/comet.proto"
-STUBS = ("chain/proto/comet_pb2.py", "chain/proto/comet_pb2.pyi")
+SOURCES = ("chain/proto/comet.proto", "chain/proto/abci.proto")
+STUBS = tuple(source.removesuffix(".proto") + ending for source in SOURCES for ending in ("_pb2.py", "_pb2.pyi"))
 
 
 def generate(destination: Path) -> None:
@@ -23,7 +23,7 @@ def generate(destination: Path) -> None:
         f"--plugin=protoc-gen-mypy={Path(sys.executable).with_name('protoc-gen-mypy')}",
         f"--python_out={destination}",
         f"--mypy_out=quiet:{destination}",
-        SOURCE,
+        *SOURCES,
     ]
     with contextlib.ExitStack() as stack:
         well_known = stack.enter_context(resources.as_file(resources.files("grpc_tools") / "_proto"))

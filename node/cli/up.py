@@ -79,7 +79,8 @@ def up(
     directory is made; afterwards leave it out or repeat it. Edge servers run again wherever they are members.
     """
     from contracts.bindings import Role  # noqa: PLC0415 - keeps --help quick
-    from node.network import LocalNetwork, Membership  # noqa: PLC0415 - keeps --help quick
+    from node.founding import Membership  # noqa: PLC0415 - keeps --help quick
+    from node.network import LocalNetwork  # noqa: PLC0415 - keeps --help quick
 
     members, tokens = None, None
     if clients is not None:

@@ -28,8 +28,9 @@ from node.configuration import parse_toml
 from node.edge.local import LocalEdgeServers, member_sender
 from node.edge.server import JobDesk
 from node.errors import RunDirectoryError
+from node.founding import Membership
 from node.jobs import JobFile, decode_job_file
-from node.network import LocalNetwork, Membership
+from node.network import LocalNetwork
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.config import RunFile
 from node.run.events import Accuracy, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted

@@ -15,7 +15,8 @@ from chain.crypto.schemes import Scheme
 from chain.errors import StoreChainError
 from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
 from node.errors import RunDirectoryError
-from node.network import LocalNetwork, Membership
+from node.founding import Membership
+from node.network import LocalNetwork
 from tests.chain.rpc.harness import Background
 
 MEMBERS = [Membership(1), Membership(1, Scheme.ML_DSA_65), Membership(2), Membership(3)]
@@ -196,5 +197,5 @@ def test_a_network_that_does_not_run_says_so(tmp_path: Path) -> None:
         network.web3()
     asyncio.run(network.stop())
     for count in (0, 65):
-        with pytest.raises(RunDirectoryError, match=f"{count} validators: a network in one process has 1 to 64"):
+        with pytest.raises(RunDirectoryError, match=f"{count} validators: a network on one machine has 1 to 64"):
             start_and_stop(tmp_path, validators=count)

@@ -1,8 +1,8 @@
 """N validators in one process, with CometBFT's formats; what it is and what it is not: chain/engines/README.md."""
 
 from chain.engines.embedded.engine import EmbeddedEngine
-from chain.engines.embedded.member import Heights, Member
+from chain.engines.embedded.member import Member
 from chain.engines.embedded.replica import Validator
 from chain.engines.embedded.store import EngineStore
 
-__all__ = ["EmbeddedEngine", "EngineStore", "Heights", "Member", "Validator"]
+__all__ = ["EmbeddedEngine", "EngineStore", "Member", "Validator"]

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from chain import light
 from chain.engines import errors
-from chain.engines.embedded.member import Heights, Member
-from chain.engines.embedded.pool import Pool
+from chain.engines.embedded.member import Member
 from chain.engines.embedded.replica import Replica
+from chain.engines.heights import Heights
+from chain.engines.pool import Pool
 from chain.light import Height
 from chain.validators import genesis_validators
 

@@ -1,19 +1,20 @@
-"""One validator's view of the embedded engine, and the heights that a subscriber sees."""
+"""One validator's view of the embedded engine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chain.light import Height
+from chain.engines.heights import Heights
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from chain import light
     from chain.application import CheckResult
     from chain.engines.base import ReplicatedApplication
     from chain.engines.embedded.engine import EmbeddedEngine
     from chain.engines.embedded.replica import Replica
+    from chain.light import Height
 
 
 class Member:
@@ -79,27 +80,3 @@ class Member:
     def transactions(self, height: Height) -> tuple[bytes, ...]:
         """Return a height's transactions from this validator's store; raises UnknownHeightError."""
         return self._replica.store.transactions(height)
-
-
-class Heights:
-    """Heights in order, each once, as they become durable; it holds no queue, so a slow reader costs nothing."""
-
-    def __init__(self, engine: EmbeddedEngine, height: Callable[[], Height], after: Height | None) -> None:
-        """Begin after `after`, or after what `height()` says now."""
-        self._engine, self._height = engine, height
-        self._last = height() if after is None else after
-
-    def __aiter__(self) -> Heights:
-        """Return itself."""
-        return self
-
-    async def __anext__(self) -> Height:
-        """Wait for the next height; ends with the engine, and raises what stopped it if that was a failure."""
-        while self._height() <= self._last:
-            if self._engine.failure is not None:
-                raise self._engine.failure
-            if self._engine.ended:
-                raise StopAsyncIteration
-            await self._engine.news()
-        self._last = Height(self._last + 1)
-        return self._last

@@ -1,0 +1,143 @@
+"""Hands transactions over to the nodes whose turn to propose comes next: one TCP connection each, messages with a length.
+
+There are no answers: whether a transaction came through is seen in the blocks, and its node hands it over again if it is
+in none. Anybody may send transactions to a node, so nobody has to prove who he is here; the pool's bounds hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from chain.engines.cometbft.server import delimited, read_message
+from chain.engines.errors import AbciError, HandOverError
+from chain.limits import TRANSACTION_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from merit.clock import Clock
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+UNSENT_BYTES: Final = 16 * TRANSACTION_BYTES
+"""What may wait for one peer; more is dropped, and handed over again later to whoever comes next then."""
+_CONNECT_AGAIN_S: Final = 1.0
+
+
+class HandOver:
+    """This node's side: takes what others hand over, and hands over to them.
+
+    Args:
+        listen: host and port to listen on.
+        peers: validator address -> host and port of that validator's node.
+        take: called with every transaction that comes.
+        clock: paces attempts to connect.
+
+    """
+
+    def __init__(
+        self,
+        listen: tuple[str, int],
+        peers: Mapping[bytes, tuple[str, int]],
+        take: Callable[[bytes], object],
+        clock: Clock,
+    ) -> None:
+        """Prepare; `start` opens the port."""
+        self._listen, self._take = listen, take
+        self._lines = {address: _Line(place, clock) for address, place in peers.items()}
+        self._turns: OrderedDict[bytes, None] = OrderedDict.fromkeys(self._lines)
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen; HandOverError in one line when the port is taken."""
+        host, port = self._listen
+        try:
+            self._server = await asyncio.start_server(self._receive, host, port, limit=TRANSACTION_BYTES)
+        except OSError as error:
+            raise HandOverError(f"cannot listen on {host} port {port}: {error.strerror}; choose another port") from None
+        for line in self._lines.values():
+            line.start()
+
+    async def stop(self) -> None:
+        """Close everything; what was not sent is lost."""
+        for line in self._lines.values():
+            await line.stop()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def proposed(self, validator: bytes) -> None:
+        """Note who proposed the last height: its turn comes again after everybody else's.
+
+        With equal powers that is CometBFT's own order; with others a good guess.
+        """
+        if validator in self._turns:
+            self._turns.move_to_end(validator)
+
+    def send(self, raw: bytes, copies: int) -> None:
+        """Hand a transaction to the next `copies` proposers that can be reached."""
+        sent = 0
+        for address in self._turns:
+            if sent == copies:
+                return
+            sent += self._lines[address].send(raw)
+
+    async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                raw = await read_message(reader, TRANSACTION_BYTES)
+                self._take(raw)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the other side has ended
+        except AbciError as error:
+            _LOGGER.warning("a peer hands over what is no transaction: %s", error)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+class _Line:
+    """One connection to a peer, made again as often as it breaks."""
+
+    def __init__(self, place: tuple[str, int], clock: Clock) -> None:
+        self._place, self._clock = place, clock
+        self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._keep(), name=f"hand over to {self._place}")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def send(self, raw: bytes) -> bool:
+        """Queue a transaction; False if the peer cannot be reached or takes too slowly."""
+        writer = self._writer
+        if writer is None or writer.is_closing() or writer.transport.get_write_buffer_size() > UNSENT_BYTES:
+            return False
+        writer.write(delimited(raw))
+        return True
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                reader, self._writer = await asyncio.open_connection(*self._place)
+            except OSError:
+                await self._clock.sleep(_CONNECT_AGAIN_S)
+                continue
+            try:
+                await reader.read()  # nothing comes; it returns when the other side is gone
+            except ConnectionError:
+                pass
+            finally:
+                self._writer.close()
+                self._writer = None
+            await self._clock.sleep(_CONNECT_AGAIN_S)

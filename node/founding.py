@@ -1,0 +1,100 @@
+"""How a network begins: keys of everybody whom the genesis document names, and the document."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from chain.crypto.schemes import Scheme, SigningKey
+from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, ValidatorEntry
+from node.errors import RunDirectoryError
+
+DEFAULT_VALIDATORS: Final = 4
+MOST_VALIDATORS: Final = 64  # each executes every block on the one machine
+
+ACCOUNT_WEI: Final = 10_000 * 10**18  # what each classical account of a development network starts with
+
+
+class ClassicalAccount(msgspec.Struct, frozen=True):
+    """A secp256k1 account of a development network, as `keys/accounts.json` holds it; both are 0x-hexadecimal."""
+
+    address: str
+    private_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A member that block 0 admits: its role (1 edge server, 2 client, 3 sponsor, 4 auditor) and its key's scheme."""
+
+    role: int
+    scheme: Scheme = Scheme.ML_DSA_44
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Founding:
+    """What the caller wants of the genesis document; None where the caller does not mind."""
+
+    name: str | None
+    chain_id: int | None
+    validators: int | None
+    classical: bool | None
+    block_every_height: bool | None
+    members: tuple[Membership, ...] | None
+    edge_sets: tuple[tuple[int, ...], ...] | None
+    tokens: dict[int, int] | None
+    balances: dict[bytes, int] | None
+    accounts: int | None
+
+    def keys(self) -> dict[str, SigningKey]:
+        """Make every key of a new network."""
+        validators = DEFAULT_VALIDATORS if self.validators is None else self.validators
+        if not 1 <= validators <= MOST_VALIDATORS:
+            message = f"{validators} validators: a network on one machine has 1 to {MOST_VALIDATORS}"
+            raise RunDirectoryError(message)
+        schemes = {"governor": Scheme.ML_DSA_65}
+        schemes |= {f"validator-{number}": Scheme.ML_DSA_65 for number in range(1, validators + 1)}
+        schemes |= {f"member-{number}": member.scheme for number, member in enumerate(self.members or (), 1)}
+        return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
+
+    def document(self, keys: Mapping[str, SigningKey], accounts: Sequence[ClassicalAccount], time: int) -> Genesis:
+        """Build the genesis document of a new network; `GenesisError` when it cannot be used."""
+        chain_id = DEV_CHAIN_ID if self.chain_id is None else self.chain_id
+        members = self.members or ()
+        edge_servers = tuple(number for number, member in enumerate(members, 1) if member.role == _EDGE_SERVER)
+        edge_sets = ((edge_servers,) if edge_servers else ()) if self.edge_sets is None else self.edge_sets
+        governor = Hex(keys["governor"].address)
+        genesis = Genesis(
+            chain_id=chain_id,
+            name=f"merit-{chain_id:x}" if self.name is None else self.name,
+            time=time,
+            classical=bool(self.classical),
+            block_every_height=bool(self.block_every_height),
+            governor=governor,
+            deployers=(governor, *(Hex(bytes.fromhex(account.address[2:])) for account in accounts)),
+            validators=tuple(
+                ValidatorEntry(name=name, public_key=Hex(key.public_key))
+                for name, key in keys.items()
+                if name.startswith("validator-")
+            ),
+            members=tuple(
+                MemberEntry(role=member.role, scheme=int(member.scheme), key=Hex(keys[f"member-{number}"].public_key))
+                for number, member in enumerate(members, 1)
+            ),
+            edge_sets=edge_sets,
+            balances={hexadecimal(address): str(wei) for address, wei in (self.balances or {}).items()}
+            | {account.address: str(ACCOUNT_WEI) for account in accounts},
+            tokens={
+                f"0x{keys[f'member-{member}'].address.hex()}": str(wei) for member, wei in (self.tokens or {}).items()
+            },
+        )
+        genesis.check()
+        return genesis
+
+
+_EDGE_SERVER: Final = 1  # the Registry's role
+
+
+def hexadecimal(value: bytes) -> str:
+    """Write bytes as the genesis document does."""
+    return f"0x{value.hex()}"
