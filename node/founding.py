@@ -35,16 +35,17 @@ class Membership:
 class Founding:
     """What the caller wants of the genesis document; None where the caller does not mind."""
 
-    name: str | None
-    chain_id: int | None
-    validators: int | None
-    classical: bool | None
-    block_every_height: bool | None
-    members: tuple[Membership, ...] | None
-    edge_sets: tuple[tuple[int, ...], ...] | None
-    tokens: dict[int, int] | None
-    balances: dict[bytes, int] | None
-    accounts: int | None
+    name: str | None = None
+    chain_id: int | None = None
+    validators: int | None = None
+    powers: tuple[int, ...] | None = None
+    classical: bool | None = None
+    block_every_height: bool | None = None
+    members: tuple[Membership, ...] | None = None
+    edge_sets: tuple[tuple[int, ...], ...] | None = None
+    tokens: dict[int, int] | None = None
+    balances: dict[bytes, int] | None = None
+    accounts: int | None = None
 
     def keys(self) -> dict[str, SigningKey]:
         """Make every key of a new network."""
@@ -56,6 +57,11 @@ class Founding:
         schemes |= {f"validator-{number}": Scheme.ML_DSA_65 for number in range(1, validators + 1)}
         schemes |= {f"member-{number}": member.scheme for number, member in enumerate(self.members or (), 1)}
         return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
+
+    def _powers(self) -> dict[str, int]:
+        count = DEFAULT_VALIDATORS if self.validators is None else self.validators
+        powers = self.powers or (1,) * count
+        return {f"validator-{number}": power for number, power in enumerate(powers, 1)}
 
     def document(self, keys: Mapping[str, SigningKey], accounts: Sequence[ClassicalAccount], time: int) -> Genesis:
         """Build the genesis document of a new network; `GenesisError` when it cannot be used."""
@@ -73,9 +79,8 @@ class Founding:
             governor=governor,
             deployers=(governor, *(Hex(bytes.fromhex(account.address[2:])) for account in accounts)),
             validators=tuple(
-                ValidatorEntry(name=name, public_key=Hex(key.public_key))
-                for name, key in keys.items()
-                if name.startswith("validator-")
+                ValidatorEntry(name=name, public_key=Hex(keys[name].public_key), power=power)
+                for name, power in self._powers().items()
             ),
             members=tuple(
                 MemberEntry(role=member.role, scheme=int(member.scheme), key=Hex(keys[f"member-{number}"].public_key))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 COMMANDS = {  # at most 65 characters of help, which fit into 80 columns
     "run": "Train, score, pay and audit on a network in one process.",
     "up": "Start a development network with Ethereum JSON-RPC.",
+    "testnet": "Run many validators under CometBFT, and break them on purpose.",
     "client": "Train on own data and send signed updates to edge servers.",
     "job": "Create, show, top up and close learning jobs.",
     "rewards": "List what was paid to whom, round by round.",

@@ -49,11 +49,12 @@ def version_of(program: Path) -> str:
     try:
         with program.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = _BUILD_INFO.search(content)
+            version = found[1] if found else b""  # read while the file is mapped
     except (OSError, ValueError) as error:
         raise CometBinaryError(f"{program} cannot be read ({error}): {_INSTALL}") from None
-    if found is None:
+    if not version:
         raise CometBinaryError(f"{program} does not say which CometBFT it is: {_INSTALL}")
-    return found[1].decode()
+    return version.decode()
 
 
 def install(folder: Path) -> Path:

@@ -1,0 +1,157 @@
+"""A node's home: one directory with everything that a member's machine needs to take part.
+
+    HOME/node.toml          addresses, peers and settings (`NodeFile`)
+    HOME/genesis.json       what all agree on
+    HOME/keys/edge.pem      the edge server's key, encrypted; HOME/keys/password opens it; both mode 0600
+    HOME/comet/             CometBFT's home: its keys, its blocks, its votes
+    HOME/ledger/            the ledger's store
+    HOME/blobs/             updates and models
+    HOME/logs/              node.jsonl, comet.log
+    HOME/abci.sock          where CometBFT finds the node while both run
+
+A home is complete: it may be moved to another machine, where `merit node start HOME` runs it.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import tomli_w
+
+from chain.engines.cometbft.home import Timing
+from node.configuration import convert, read_toml
+from node.errors import ConfigError, RunDirectoryError
+
+SOCKET: Final = "abci.sock"
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class EdgeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The edge server that works beside the node: its member id and the port of its intake."""
+
+    member: Annotated[int, msgspec.Meta(ge=1)]
+    port: Port
+
+
+class PeerFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another member's node, as this one reaches it.
+
+    `validator`: its validator address in hexadecimal, empty for a node that only follows. `p2p`: ID@HOST:PORT of its
+    CometBFT. `handover`: HOST:PORT for transactions. `intake`: URL of its edge server, empty if it has none.
+    """
+
+    name: str
+    member: int = 0
+    validator: str = ""
+    p2p: str = ""
+    handover: str = ""
+    intake: str = ""
+
+
+class TimingFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See `chain.engines.cometbft.home.Timing`; milliseconds."""
+
+    propose: Annotated[int, msgspec.Meta(ge=10, le=600_000)] = Timing().propose
+    vote: Annotated[int, msgspec.Meta(ge=10, le=600_000)] = Timing().vote
+    commit: Annotated[int, msgspec.Meta(ge=0, le=600_000)] = Timing().commit
+    empty: Annotated[int, msgspec.Meta(ge=100, le=600_000)] = Timing().empty
+
+    def timing(self) -> Timing:
+        """Return what CometBFT's configuration is made from."""
+        return Timing(self.propose, self.vote, self.commit, self.empty)
+
+
+class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`node.toml`: every port is on the loopback interface; between machines a tunnel carries them (docs: deployment).
+
+    `p2p`, `comet`, `rpc`, `handover`: ports of CometBFT's peers, CometBFT's own RPC, Ethereum's JSON-RPC, and of
+    transactions from other nodes.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern="^[A-Za-z0-9_.-]+$")]
+    p2p: Port
+    comet: Port
+    rpc: Port
+    handover: Port
+    edge: EdgeFile | None = None
+    peers: tuple[PeerFile, ...] = ()
+    timing: TimingFile = TimingFile()
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port that the node opens, by its key in the file."""
+        ports = {"p2p": self.p2p, "comet": self.comet, "rpc": self.rpc, "handover": self.handover}
+        return ports | ({"edge.port": self.edge.port} if self.edge else {})
+
+    @property
+    def rpc_url(self) -> str:
+        """Where the node's JSON-RPC is."""
+        return f"http://127.0.0.1:{self.rpc}"
+
+    @property
+    def comet_url(self) -> str:
+        """Where CometBFT's RPC is."""
+        return f"http://127.0.0.1:{self.comet}"
+
+    @property
+    def intake_url(self) -> str:
+        """Where the edge server's intake is; empty without one."""
+        return f"http://127.0.0.1:{self.edge.port}" if self.edge else ""
+
+    def encode(self) -> bytes:
+        """Return the TOML."""
+        content = msgspec.to_builtins(self)
+        return tomli_w.dumps({key: value for key, value in content.items() if value is not None}).encode()
+
+
+class NodeHome:
+    """The paths of a home."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the directory."""
+        self.path = path
+        self.file = path / "node.toml"
+        self.genesis = path / "genesis.json"
+        self.key = path / "keys" / "edge.pem"
+        self.password = path / "keys" / "password"
+        self.comet = path / "comet"
+        self.ledger = path / "ledger"
+        self.blobs = path / "blobs"
+        self.logs = path / "logs"
+        self.socket = path / SOCKET
+
+    def read(self, file: Path | None = None) -> NodeFile:
+        """Read `node.toml`, or another file of its kind; ConfigError in one line."""
+        path = self.file if file is None else file
+        if not self.path.is_dir():
+            message = f"{self.path}: no such node home; make one with `merit testnet init`"
+            raise RunDirectoryError(message)
+        return convert(read_toml(path), NodeFile, str(path))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the home for this process; RunDirectoryError if another one does."""
+        holder = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"{self.path} is in use by another node process: stop that one first"
+                raise RunDirectoryError(message) from None
+            yield
+        finally:
+            os.close(holder)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Split HOST:PORT; ConfigError in one line."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        message = f"{text!r} is no HOST:PORT"
+        raise ConfigError(message)
+    return host, int(port)

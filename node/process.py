@@ -1,0 +1,218 @@
+"""The node process beside one CometBFT: the ledger, its JSON-RPC, and an edge server if the member is one.
+
+    python -m node.process HOME [NODE_FILE]
+
+Two threads, each with an event loop. The ledger lives in the main thread, where CometBFT's requests are answered; the
+edge server in the other, so that scoring a round holds up no block; it reaches the ledger through web3.py as anybody.
+
+It ends with SIGTERM or SIGINT (code 0), or when an invariant of the ledger breaks (code 1, the reason in the log).
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from web3.exceptions import Web3Exception
+
+from chain.application import Application
+from chain.crypto import keystore
+from chain.engines.cometbft.engine import CometEngine
+from chain.engines.cometbft.handover import HandOver
+from chain.engines.cometbft.rpc import CometRpc
+from chain.genesis import load_genesis
+from chain.rpc.dispatcher import Dispatcher
+from chain.rpc.http import LoopbackServer, RpcServer
+from chain.rpc.provider import connect
+from chain.storage import Store
+from contracts import addresses, bindings
+from merit.clock import Clock, SystemClock
+from merit.errors import MeritError
+from node import logs
+from node.blobs import BlobStore
+from node.edge.intake import Intake
+from node.edge.peers import HttpPeer
+from node.edge.server import EdgeServer
+from node.home import EdgeFile, NodeFile, NodeHome, host_and_port
+from node.sender import MLDSASigner, Sender
+
+_log = logging.getLogger(__name__)
+
+STEP_S = 0.02
+
+
+class NodeProcess:
+    """One node: `run` returns when it is told to stop and raises what broke it.
+
+    Args:
+        home: where everything lies.
+        file: how it is reached and whom it reaches.
+        clock: real time.
+
+    """
+
+    def __init__(self, home: NodeHome, file: NodeFile, clock: Clock) -> None:
+        """Prepare; nothing is opened yet."""
+        self._home, self._file, self._clock = home, file, clock
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask `run` to return."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`.
+
+        Raises:
+            MeritError: the home cannot be used, a port is taken, or an invariant of the ledger broke.
+
+        """
+        genesis = load_genesis(self._home.genesis)
+        async with contextlib.AsyncExitStack() as stack:
+            store = Store.open(self._home.ledger)
+            stack.callback(store.close)
+            application = Application(store)
+            application.init_chain(genesis)
+            engine = CometEngine(
+                application,
+                genesis,
+                Path(self._home.socket.name),
+                CometRpc(self._file.comet_url),
+                self._clock,
+            )
+            engine.handover = HandOver(
+                ("127.0.0.1", self._file.handover),
+                {
+                    bytes.fromhex(peer.validator): host_and_port(peer.handover)
+                    for peer in self._file.peers
+                    if peer.validator and peer.handover
+                },
+                engine.take,
+                self._clock,
+            )
+            dispatcher = Dispatcher(application, engine, self._clock)
+            http = RpcServer(dispatcher, port=self._file.rpc)
+            await http.start()
+            stack.push_async_callback(http.stop)
+            await engine.start()
+            stack.push_async_callback(engine.stop)
+            waiting = [asyncio.create_task(self._stop.wait()), asyncio.create_task(engine.failed())]
+            if self._file.edge is not None:
+                edge = EdgeThread(self._home, self._file.edge, self._file, dispatcher, self._clock)
+                edge.start()
+                stack.push_async_callback(edge.stop)
+                waiting.append(asyncio.create_task(edge.ended()))
+            _log.info("ready at height %d, JSON-RPC %s", engine.height, http.url)
+            done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in rest:
+                task.cancel()
+            for task in done:
+                outcome = task.result()
+                if isinstance(outcome, Exception):
+                    raise outcome
+
+
+class EdgeThread:
+    """The edge server in a thread of its own, stepping and answering its intake."""
+
+    def __init__(self, home: NodeHome, edge: EdgeFile, file: NodeFile, dispatcher: Dispatcher, clock: Clock) -> None:
+        """Load the key and the blob store."""
+        self._edge, self._clock, self._dispatcher = edge, clock, dispatcher
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending = asyncio.Event()  # in the thread's own loop
+        self._main = asyncio.get_running_loop()
+        self._over: asyncio.Future[Exception | None] = self._main.create_future()
+        key = keystore.load(home.key, home.password.read_bytes())
+        w3 = connect(dispatcher)
+        chain_id, genesis_hash = w3.eth.chain_id, bytes.fromhex(str(dispatcher.handle("merit_genesisHash"))[2:])
+        self._server = EdgeServer(
+            member=edge.member,
+            w3=w3,
+            ledger=bindings.Ledger(w3, addresses.LEDGER),
+            registry=bindings.Registry(w3, addresses.REGISTRY),
+            sender=Sender(
+                w3, MLDSASigner(key, chain_id=chain_id, genesis_hash=genesis_hash, key_on_chain=True), clock
+            ),
+            blobs=BlobStore(home.blobs),
+            peers=[HttpPeer(peer.member, peer.intake, clock) for peer in file.peers if peer.intake],
+            genesis_hash=genesis_hash,
+            clock=clock,
+        )
+        self._thread = threading.Thread(target=self._run, name="edge server", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    async def ended(self) -> Exception | None:
+        """Wait until the thread has ended; return what ended it, if that was a failure."""
+        return await asyncio.shield(self._over)
+
+    async def stop(self) -> None:
+        """Let the thread finish its step and end."""
+        if self._loop is not None and not self._over.done():
+            self._loop.call_soon_threadsafe(self._ending.set)
+            await self.ended()
+
+    def _run(self) -> None:
+        failure: Exception | None = None
+        try:
+            asyncio.run(self._work())
+        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the main loop is closed: nobody waits any more
+            self._main.call_soon_threadsafe(self._tell, failure)
+
+    def _tell(self, failure: Exception | None) -> None:
+        if not self._over.done():
+            self._over.set_result(failure)
+
+    async def _work(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        http = LoopbackServer(Intake(self._server, self._clock).app, port=self._edge.port)
+        await http.start()
+        try:
+            while not self._ending.is_set():
+                try:
+                    self._server.step()
+                except Web3Exception as error:  # the main thread was busy for too long; the next step asks again
+                    _log.warning("the edge server's step is cut short: %s", error)
+                await self._clock.sleep(STEP_S)
+        finally:
+            await http.stop()
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+async def _main(home: NodeHome, file: NodeFile) -> None:
+    node = NodeProcess(home, file, SystemClock())
+    _on_signals(node.stop)
+    await node.run()
+
+
+def main(arguments: list[str]) -> int:
+    """Run a node; return the exit code."""
+    home = NodeHome(Path(arguments[0]).absolute())
+    logs.to_standard_error()
+    try:
+        file = home.read(Path(arguments[1]).absolute() if arguments[1:] else None)
+        os.chdir(home.path)  # so that the socket's name is short wherever the home lies
+        with home.locked():
+            asyncio.run(_main(home, file))
+    except MeritError as error:
+        _log.critical("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

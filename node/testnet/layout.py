@@ -1,0 +1,228 @@
+"""What a testnet's directory holds, and how it is made.
+
+    DIR/testnet.toml       how it was made (`TestnetFile`); a directory without it holds no testnet
+    DIR/genesis.json       what all agree on
+    DIR/keys/              governor.pem, member-N.pem of clients and sponsor; `password` opens them, mode 0600
+    DIR/nodes/nodeN/       a home each (node/home.py)
+    DIR/control.sock       where the supervisor takes commands while it runs
+    DIR/supervisor.log     what a detached supervisor says
+
+It is made beside its final name and put in place by one rename, so half a testnet is never taken for a whole one.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import tomli_w
+
+from chain.crypto import keystore
+from chain.crypto.schemes import Scheme, SigningKey
+from chain.engines.cometbft.home import NodeKey, write_home
+from chain.genesis import Genesis
+from chain.light import validator_address
+from contracts.bindings import Role
+from merit.chance import entropy
+from node.configuration import convert, read_toml
+from node.errors import RunDirectoryError
+from node.founding import MOST_VALIDATORS, Founding, Membership
+from node.home import EdgeFile, NodeFile, NodeHome, PeerFile, TimingFile
+
+DEFAULT_DIRECTORY: Final = Path(".merit/testnet")
+DEFAULT_PORT: Final = 27_000
+PORTS_PER_NODE: Final = 10
+_PASSWORD_BYTES: Final = 32
+
+
+class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`testnet.toml`: how a testnet is made.
+
+    `powers`: the validators' voting powers, 1 each by default. `relays`: the nodes reach each other through relays in
+    the supervisor, so that `perturb` can disconnect one; without them connections are direct, and a little faster.
+    """
+
+    __test__ = False  # no test class
+
+    validators: Annotated[int, msgspec.Meta(ge=1, le=MOST_VALIDATORS)] = 4
+    powers: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
+    clients: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 20
+    client_scheme: int = int(Scheme.ML_DSA_44)
+    tokens: Annotated[int, msgspec.Meta(ge=0)] = 1_000_000
+    port: Annotated[int, msgspec.Meta(ge=1024, le=65_000)] = DEFAULT_PORT
+    relays: bool = True
+    chain_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
+    timing: TimingFile = TimingFile()
+
+    @property
+    def edges(self) -> range:
+        """Member ids of the edge servers, which are the validators."""
+        return range(1, self.validators + 1)
+
+    @property
+    def client_members(self) -> range:
+        """Member ids of the clients."""
+        return range(self.validators + 1, self.validators + self.clients + 1)
+
+    @property
+    def sponsor(self) -> int:
+        """Member id of the sponsor, who holds the tokens."""
+        return self.validators + self.clients + 1
+
+
+class Layout:
+    """The paths of a testnet's directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Name the directory."""
+        self.directory = directory
+        self.file = directory / "testnet.toml"
+        self.genesis = directory / "genesis.json"
+        self.keys = directory / "keys"
+        self.password = self.keys / "password"
+        self.nodes = directory / "nodes"
+        self.control = directory / "control.sock"
+        self.log = directory / "supervisor.log"
+
+    def read(self) -> TestnetFile:
+        """Read how the testnet was made; RunDirectoryError when there is none."""
+        if not self.file.exists():
+            message = f"{self.directory} holds no testnet: make one with `merit testnet init`"
+            raise RunDirectoryError(message)
+        return convert(read_toml(self.file), TestnetFile, str(self.file))
+
+    def homes(self) -> list[NodeHome]:
+        """Return the homes in the order of their numbers."""
+        found = [path for path in self.nodes.iterdir() if path.name.startswith("node") and path.name[4:].isdecimal()]
+        return [NodeHome(path) for path in sorted(found, key=lambda path: int(path.name[4:]))]
+
+    def home(self, number: int) -> NodeHome:
+        """Return one home; numbers count from 1."""
+        return NodeHome(self.nodes / f"node{number}")
+
+    def member_key_path(self, member: int) -> Path:
+        """Where the key of a client or the sponsor lies; an edge server's lies in its home."""
+        return self.keys / f"member-{member}.pem"
+
+    def member_key(self, member: int) -> SigningKey:
+        """Load the key of any member; errors as in `keystore.load`."""
+        if (home := self.home(member)).key.exists():
+            return keystore.load(home.key, home.password.read_bytes())
+        return keystore.load(self.member_key_path(member), self.password.read_bytes())
+
+
+def make(directory: Path, file: TestnetFile, time: int, *, force: bool = False) -> Genesis:
+    """Make a testnet; `time`, in seconds since the epoch, is that of block 0.
+
+    Raises:
+        RunDirectoryError: the directory holds something, and `force` does not allow to remove it; or the powers do not
+            fit.
+        GenesisError: no ledger can start from such a document.
+
+    """
+    if file.powers and len(file.powers) != file.validators:
+        message = f"{len(file.powers)} powers for {file.validators} validators: name one for each"
+        raise RunDirectoryError(message)
+    layout = Layout(directory)
+    if directory.exists() and any(directory.iterdir()):
+        if not force:
+            what = "holds a testnet already" if layout.file.exists() else "is not empty"
+            message = f"{directory} {what}: --force removes it, or name another --dir"
+            raise RunDirectoryError(message)
+        if not layout.file.exists():
+            message = f"{directory} is not empty and holds no testnet: --force removes testnets only"
+            raise RunDirectoryError(message)
+    making = directory.with_name(f".{directory.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    try:
+        genesis = _make(Layout(making), file, time)
+        if directory.exists():
+            shutil.rmtree(directory)
+        making.rename(directory)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    return genesis
+
+
+def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
+    roles = [Role.EDGE_SERVER] * file.validators + [Role.CLIENT] * file.clients + [Role.SPONSOR]
+    scheme = Scheme(file.client_scheme)
+    founding = Founding(
+        chain_id=file.chain_id,
+        validators=file.validators,
+        powers=file.powers or None,
+        members=tuple(Membership(role, scheme if role == Role.CLIENT else Scheme.ML_DSA_44) for role in roles),
+        tokens={file.sponsor: file.tokens * 10**18},
+    )
+    keys = founding.keys()
+    genesis = founding.document(keys, (), time)
+    layout.keys.mkdir(parents=True, mode=0o700)
+    password = entropy(_PASSWORD_BYTES).hex().encode()
+    _write(layout.password, password)
+    for name in ("governor", *(f"member-{member}" for member in (*file.client_members, file.sponsor))):
+        keystore.save(layout.keys / f"{name}.pem", keys[name], password)
+    genesis.save(layout.genesis)
+    node_keys = {number: NodeKey(entropy(32)) for number in file.edges}
+    validators = [keys[f"validator-{number}"] for number in file.edges]
+    peers = [
+        PeerFile(
+            name=f"node{number}",
+            member=number,
+            validator=validator_address(validators[number - 1].public_key).hex(),
+            p2p=f"{node_keys[number].id}@127.0.0.1:{_ports(file, number)['p2p']}",
+            handover=f"127.0.0.1:{_ports(file, number)['handover']}",
+            intake=f"http://127.0.0.1:{_ports(file, number)['edge']}",
+        )
+        for number in file.edges
+    ]
+    for number in file.edges:
+        home = layout.home(number)
+        home.path.mkdir(parents=True)
+        ports = _ports(file, number)
+        node_file = NodeFile(
+            name=f"node{number}",
+            p2p=ports["p2p"],
+            comet=ports["comet"],
+            rpc=ports["rpc"],
+            handover=ports["handover"],
+            edge=EdgeFile(member=number, port=ports["edge"]),
+            peers=tuple(peer for peer in peers if peer.member != number),
+            timing=file.timing,
+        )
+        write_node(home, node_file, genesis, validators[number - 1], node_keys[number], keys[f"member-{number}"])
+    content = msgspec.to_builtins(file)
+    layout.file.write_bytes(tomli_w.dumps({key: value for key, value in content.items() if value is not None}).encode())
+    return genesis
+
+
+def write_node(
+    home: NodeHome,
+    file: NodeFile,
+    genesis: Genesis,
+    validator: SigningKey | None,
+    node_key: NodeKey,
+    edge: SigningKey | None,
+) -> None:
+    """Write a node's home into a directory that exists and is empty."""
+    home.file.write_bytes(file.encode())
+    genesis.save(home.genesis)
+    if edge is not None:
+        home.key.parent.mkdir(mode=0o700)
+        password = entropy(_PASSWORD_BYTES).hex().encode()
+        _write(home.password, password)
+        keystore.save(home.key, edge, password)
+    write_home(home.comet, genesis, validator, node_key, file.name)
+
+
+def _ports(file: TestnetFile, number: int) -> dict[str, int]:
+    first = file.port + PORTS_PER_NODE * (number - 1)
+    return {name: first + at for at, name in enumerate(("p2p", "comet", "rpc", "edge", "handover"))}
+
+
+def _write(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+
+
