@@ -6,7 +6,7 @@ and a second attempt sends the same bytes.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
@@ -37,6 +37,7 @@ BACKOFF_MOST_S = 5.0
 RECORD_LIFETIME_S = 600
 _ENDING = frozenset({"closing", "closed"})
 _SETTLED = frozenset({"available", "consumed", "void", "copy", "stale", "surplus"})
+_FINAL = _SETTLED | {"pending", "held"}
 ATTEMPTS_PER_SERVER = 3
 
 UNRECORDED_ATTEMPTS = 5
@@ -141,6 +142,10 @@ class Servers:
         """Go on with the next server."""
         self._current = (self._current + 1) % len(self.urls)
 
+    def go_to(self, server: int) -> None:
+        """Go on with the server at this place in the list."""
+        self._current = server % len(self.urls)
+
     def others(self) -> Iterator[str]:
         """Iterate over the other servers, in order."""
         for step in range(1, len(self.urls)):
@@ -198,6 +203,7 @@ class Client:
         interval_s: seconds in which the job's number of new samples comes (its speed).
         directory: where it keeps what it has not delivered yet.
         clock: paces it.
+        told_final: called once with every record that a server says is on the ledger, and that server's URL.
 
     """
 
@@ -211,8 +217,10 @@ class Client:
         interval_s: float,
         directory: Path,
         clock: Clock,
+        told_final: Callable[[Record, str], None] | None = None,
     ) -> None:
         """Pick up what an earlier life left in `directory`."""
+        self._told_final = told_final
         self.identity = identity
         self._job = job
         self._servers = servers
@@ -443,10 +451,14 @@ class Client:
         status = f"{self._status_path(record.digest)}?until=recorded&wait={POLL_WAIT_S}"
         refusing: set[str] = set()
         unrecorded = 0
+        final = False
         while record.expiry >= self._clock.now():
             told = await self._tell("POST", "/v1/records", content=signed.encode())
             if told.status == "queued":
                 told = await self._tell("GET", status, wait=POLL_WAIT_S)
+            if told.status in _FINAL and not final and self._told_final is not None:
+                self._told_final(record, self._servers.current)
+                final = True
             if told.status == "pending":
                 told = await self._tell("PUT", f"/v1/blobs/{record.digest.hex()}", content=blob)
             if told.status in {"held", "stored", *_SETTLED}:

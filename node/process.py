@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from web3.exceptions import Web3Exception
@@ -36,14 +37,16 @@ from merit.errors import MeritError
 from node import logs
 from node.blobs import BlobStore
 from node.edge.intake import Intake
-from node.edge.peers import HttpPeer
+from node.edge.peers import BackgroundPeers, HttpPeer
 from node.edge.server import EdgeServer
+from node.errors import BlobQuotaError
 from node.home import EdgeFile, NodeFile, NodeHome, host_and_port
 from node.sender import MLDSASigner, Sender
 
 _log = logging.getLogger(__name__)
 
 STEP_S = 0.02
+FETCHING_THREADS = 4
 
 
 class NodeProcess:
@@ -130,16 +133,18 @@ class EdgeThread:
         key = keystore.load(home.key, home.password.read_bytes())
         w3 = connect(dispatcher)
         chain_id, genesis_hash = w3.eth.chain_id, bytes.fromhex(str(dispatcher.handle("merit_genesisHash"))[2:])
+        self._fetching = ThreadPoolExecutor(FETCHING_THREADS, thread_name_prefix="fetching")
+        self._peers = BackgroundPeers(
+            [HttpPeer(peer.member, peer.intake, clock) for peer in file.peers if peer.intake], self._fetching
+        )
         self._server = EdgeServer(
             member=edge.member,
             w3=w3,
             ledger=bindings.Ledger(w3, addresses.LEDGER),
             registry=bindings.Registry(w3, addresses.REGISTRY),
-            sender=Sender(
-                w3, MLDSASigner(key, chain_id=chain_id, genesis_hash=genesis_hash, key_on_chain=True), clock
-            ),
+            sender=Sender(w3, MLDSASigner(key, chain_id=chain_id, genesis_hash=genesis_hash, key_on_chain=True), clock),
             blobs=BlobStore(home.blobs),
-            peers=[HttpPeer(peer.member, peer.intake, clock) for peer in file.peers if peer.intake],
+            peers=[self._peers],
             genesis_hash=genesis_hash,
             clock=clock,
         )
@@ -179,12 +184,16 @@ class EdgeThread:
         try:
             while not self._ending.is_set():
                 try:
+                    self._peers.deliver(self._server.blobs)
                     self._server.step()
+                except BlobQuotaError as error:
+                    _log.error("%s", error)  # noqa: TRY400 - the line says it all
                 except Web3Exception as error:  # the main thread was busy for too long; the next step asks again
                     _log.warning("the edge server's step is cut short: %s", error)
                 await self._clock.sleep(STEP_S)
         finally:
             await http.stop()
+            self._fetching.shutdown(wait=False, cancel_futures=True)
 
 
 def _on_signals(stop: Callable[[], None]) -> None:

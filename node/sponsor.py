@@ -13,7 +13,7 @@ from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
 from contracts import addresses
 from contracts.bindings import Ledger, Token
 from contracts.digests import text_of
-from contracts.events import JobCreated, decode_events
+from contracts.events import JobCreated, Recorded, decode_events
 from contracts.records import blob_digest
 from node.errors import LedgerUnreachableError, ServersUnreachableError, TransactionFailedError
 from node.jobs import JobFile, decode_job_file
@@ -21,6 +21,7 @@ from node.rounds.attestation import encode_model
 
 TOKEN_WEI = 10**18
 RECEIPT_TIMEOUT_S = 60.0
+_BLOCKS_PER_QUERY = 256
 
 
 def connect(rpc: str) -> Web3:
@@ -129,6 +130,19 @@ def describe(rpc: str, job: int) -> dict[str, object]:
         "base_reward_wei": str(terms.base_reward),
         **{f"{name}_wei": str(amount) for name, amount in asdict(accounts).items()},
     }
+
+
+def recorded(rpc: str, job: int) -> list[Recorded]:
+    """Return every record of a job that a node's ledger holds, in order; errors as in `connect`."""
+    w3 = connect(rpc)
+    found: list[Recorded] = []
+    newest = w3.eth.block_number
+    for first in range(0, newest + 1, _BLOCKS_PER_QUERY):
+        query = {"address": Web3.to_checksum_address(addresses.LEDGER), "fromBlock": first}
+        logs = w3.eth.get_logs({**query, "toBlock": min(newest, first + _BLOCKS_PER_QUERY - 1)})  # type: ignore[typeddict-item] # web3's literal type
+        events = decode_events(dict(log) for log in logs)
+        found += [event for event in events if isinstance(event, Recorded) and event.job == job]
+    return found
 
 
 def _model_0(job_file: JobFile, seed: int) -> bytes:

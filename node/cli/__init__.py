@@ -33,6 +33,7 @@ COMMANDS = {  # at most 65 characters of help, which fit into 80 columns
     "run": "Train, score, pay and audit on a network in one process.",
     "up": "Start a development network with Ethereum JSON-RPC.",
     "testnet": "Run many validators under CometBFT, and break them on purpose.",
+    "experiment": "Run a scripted experiment, and say whether its claims hold.",
     "client": "Train on own data and send signed updates to edge servers.",
     "job": "Create, show, top up and close learning jobs.",
     "rewards": "List what was paid to whom, round by round.",

@@ -250,7 +250,9 @@ def logs(
 def _readable(line: str) -> str:
     try:
         said = jsonlib.loads(line)
-        return "  ".join([f"{said['time']:.3f}", said["level"], said["logger"], said["message"], said.get("traceback", "")])
+        return "  ".join(
+            [f"{said['time']:.3f}", said["level"], said["logger"], said["message"], said.get("traceback", "")]
+        )
     except (ValueError, KeyError, TypeError):
         return line  # not from our logger: a crash of the interpreter, for example
 

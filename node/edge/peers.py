@@ -1,5 +1,9 @@
 """Where an edge server gets blobs that it lacks."""
 
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from typing import Protocol
 
 import httpx
@@ -58,14 +62,18 @@ class HttpPeer:
 
     def fetch(self, digest: bytes, into: BlobStore) -> bool:
         """Bring the blob into `into`; False if the peer cannot give it."""
+        data = self.get(digest)
+        return data is not None and into.put_expected(digest, data)
+
+    def get(self, digest: bytes) -> bytes | None:
+        """Ask for the blob and wait for it; None if the peer cannot give it. The bytes are not verified."""
         if self._clock.monotonic() < self._silent_until:
-            return False
+            return None
         try:
-            data = self._get(f"/v1/blobs/{digest.hex()}")
+            return self._get(f"/v1/blobs/{digest.hex()}")
         except httpx.HTTPError:
             self._silent_until = self._clock.monotonic() + SILENT_FOR_S
-            return False
-        return data is not None and into.put_expected(digest, data)
+            return None
 
     def _get(self, path: str) -> bytes | None:
         """Return the answer's body; None for a refusal, or for more bytes than a blob may have."""
@@ -79,3 +87,49 @@ class HttpPeer:
                     return None
                 parts.append(chunk)
             return b"".join(parts)
+
+
+class BackgroundPeers:
+    """Edge servers elsewhere, asked by threads, so that nobody's step waits for the network.
+
+    Two servers that wait for each other's blobs within their steps would answer neither. `fetch` only begins; `deliver`,
+    called between two steps, puts what has come into the store.
+    """
+
+    member = 0
+    """It stands for all of them."""
+
+    def __init__(self, peers: Sequence[HttpPeer], executor: Executor) -> None:
+        """Ask `peers` in the threads of `executor`."""
+        self._peers, self._executor = deque(peers), executor
+        self._under_way: dict[bytes, Future[bytes | None]] = {}
+
+    def fetch(self, digest: bytes, into: BlobStore) -> bool:  # noqa: ARG002 - `deliver` puts it there
+        """Begin to ask for a blob; never brings it at once."""
+        if digest not in self._under_way:
+            self._peers.rotate(1)  # another one first each time
+            self._under_way[digest] = self._executor.submit(self._ask, digest, tuple(self._peers))
+        return False
+
+    def deliver(self, into: BlobStore) -> None:
+        """Put every blob that has come into `into`.
+
+        Raises:
+            BlobQuotaError: the store would exceed its quota.
+
+        """
+        for digest, answer in tuple(self._under_way.items()):
+            if answer.done():
+                del self._under_way[digest]
+                data = answer.result()
+                if data is not None:
+                    into.put(data)
+
+    @staticmethod
+    def _ask(digest: bytes, peers: tuple[HttpPeer, ...]) -> bytes | None:
+        """Return the verified bytes from the first peer that has them."""
+        for peer in peers:
+            data = peer.get(digest)
+            if data is not None and hashlib.sha256(data).digest() == digest:
+                return data
+        return None

@@ -117,11 +117,16 @@ def load(path: Path, changes: dict[str, object]) -> RunFile:
 
     A `preset` key at the file's top says what it starts from.
     """
-    values = read_toml(path)
-    base = values.pop("preset", None)
+    return override(from_values(read_toml(path), str(path)), changes)
+
+
+def from_values(values: dict[str, object], source: str) -> RunFile:
+    """Read a run file's plain values; `source` is named in errors, which are as in `load`."""
+    base = values.get("preset")
     if base is not None:
+        values = {key: value for key, value in values.items() if key != "preset"}
         values = _over(msgspec.to_builtins(preset(str(base))), values)
-    return override(convert(values, RunFile, str(path)), changes)
+    return convert(values, RunFile, source)
 
 
 def override(run: RunFile, changes: dict[str, object]) -> RunFile:

@@ -9,8 +9,10 @@ started again before that: the clients' files belong to one process at a time, a
 import asyncio
 import fcntl
 import logging
+import math
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chain.crypto import keystore
+from contracts.records import Record
 from learner import models, training
 from learner.data.dataset import Dataset, Indices
 from learner.data.stream import arrivals
@@ -41,15 +44,24 @@ _log = logging.getLogger(__name__)
 
 EVALUATION_WAIT_S = 10.0
 EVALUATION_PAUSE_S = 0.05
+_LONGEST_SLEEP_S = 3600.0
 
 
 class ClientSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One client: its member id, its key file, the seconds in which its samples come, and the server it starts with."""
+    """One client: its member id, its key file, the seconds in which its samples come, and the server it starts with.
+
+    `share`: which part of the data it has, from 0.
+    `away`: from and until when it is gone, in seconds after the process was ready. `moves`: when it goes on with another
+    server, and with which (its place in the list).
+    """
 
     member: int
+    share: int
     key: str
     interval: float
     first_server: int
+    away: tuple[tuple[float, float], ...] = ()
+    moves: tuple[tuple[float, int], ...] = ()
 
 
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +76,11 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Directory in which the job file and model 0 are left before the first line is printed."""
     password_file: str
     password: bytes = b""
+    members: list[int]
+    """Every client of the job, in the order of the shares; `clients` are those of this process."""
     clients: list[ClientSpec]
+    observes: bool = True
+    """Whether this process measures the accuracy of every version."""
 
 
 def read(path: Path) -> HostSpec:
@@ -130,15 +146,20 @@ async def main(spec: HostSpec, directory: Path) -> None:
     """Run every client until the job closes or standard input ends; their files lie in `directory`."""
     run, clock = spec.run, SystemClock()
     split = load_data(run)
-    job_file, model = prepare(run, split, tuple(client.member for client in spec.clients))
-    leave(Path(spec.preparation), job_file, model)
+    job_file, model = prepare(run, split, tuple(spec.members))
+    if spec.observes:
+        leave(Path(spec.preparation), job_file, model)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     events = EventLog(directory / "accuracy.jsonl")
     limits = httpx.Limits(max_connections=4 * len(spec.clients) + 4)
     async with httpx.AsyncClient(limits=limits) as http:
-        clients = [
-            Client(
+        begun, finals = clock.monotonic(), FinalLog(directory / "final.jsonl")
+
+        def make(client: ClientSpec, share: Indices) -> Client:
+            servers = Servers(spec.urls, first=client.first_server, clock=clock, http=http)
+            journey.follow(client, servers)
+            return Client(
                 identity=Identity(
                     member=client.member,
                     key=keystore.load(Path(client.key), spec.password),
@@ -146,19 +167,25 @@ async def main(spec: HostSpec, directory: Path) -> None:
                     ledger=bytes.fromhex(spec.ledger),
                 ),
                 job=spec.job,
-                servers=Servers(spec.urls, first=client.first_server, clock=clock, http=http),
+                servers=servers,
                 trainer=StreamTrainer(split.train, share, seed_of(run.seed, "client", client.member)),
                 interval_s=client.interval,
                 directory=directory / str(client.member),
                 clock=clock,
+                told_final=finals.write,
             )
-            for client, share in zip(spec.clients, shares(run, split), strict=True)
+
+        journey = Journeys(begun, clock)
+        parts = shares(run, split)
+        tasks = [
+            asyncio.create_task(journey.live(client, partial(make, client, parts[client.share])))
+            for client in spec.clients
         ]
-        tasks = [asyncio.create_task(_persist(client, clock)) for client in clients]
-        observer = Servers(spec.urls, first=0, clock=clock, http=http)
-        module = module_of(job_file.model)
-        measuring = evaluate(observer, spec.job, module, split.test, events=events, clock=clock)
-        tasks.append(asyncio.create_task(measuring))
+        if spec.observes:
+            observer = Servers(spec.urls, first=0, clock=clock, http=http)
+            module = module_of(job_file.model)
+            measuring = evaluate(observer, spec.job, module, split.test, events=events, clock=clock)
+            tasks.append(asyncio.create_task(measuring))
         end = asyncio.create_task(_until_input_ends())
         work = asyncio.create_task(_all(tasks))
         await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
@@ -171,6 +198,62 @@ async def main(spec: HostSpec, directory: Path) -> None:
 
 async def _all(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks)
+
+
+class FinalLog:
+    """What servers said is on the ledger, one JSON object a line: whoever checks the ledger later expects it there."""
+
+    def __init__(self, path: Path) -> None:
+        """Append to `path`."""
+        self._path = path
+
+    def write(self, record: Record, server: str) -> None:
+        """Keep one record."""
+        line = {"client": record.client, "job": record.job, "digest": record.digest.hex(), "server": server}
+        with self._path.open("ab") as log:
+            log.write(msgspec.json.encode(line) + b"\n")
+
+
+class Journeys:
+    """Lets clients go away, come back and move, as their specifications say."""
+
+    def __init__(self, begun: float, clock: Clock) -> None:
+        """Count seconds from `begun`, a reading of the monotonic clock."""
+        self._begun, self._clock = begun, clock
+        self._servers: dict[int, Servers] = {}
+
+    def follow(self, client: ClientSpec, servers: Servers) -> None:
+        """Know the servers of a client's present life."""
+        self._servers[client.member] = servers
+
+    async def live(self, client: ClientSpec, make: Callable[[], Client]) -> None:
+        """Run a client through its lives until the job closes."""
+        moving = asyncio.create_task(self._move(client))
+        try:
+            for leaves, returns in (*client.away, (math.inf, math.inf)):
+                life = asyncio.create_task(_persist(make(), self._clock))
+                gone = asyncio.create_task(self._at(leaves))
+                done, _ = await asyncio.wait({life, gone}, return_when=asyncio.FIRST_COMPLETED)
+                gone.cancel()
+                if life in done:
+                    return await life
+                life.cancel()
+                await asyncio.gather(life, return_exceptions=True)
+                _log.info("client %d: away", client.member)
+                await self._at(returns)
+                _log.info("client %d: back", client.member)
+        finally:
+            moving.cancel()
+
+    async def _move(self, client: ClientSpec) -> None:
+        for when, server in client.moves:
+            await self._at(when)
+            self._servers[client.member].go_to(server)
+            _log.info("client %d: moves to server %d", client.member, server)
+
+    async def _at(self, seconds: float) -> None:
+        while (rest := self._begun + seconds - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(rest, _LONGEST_SLEEP_S))
 
 
 async def _persist(client: Client, clock: Clock) -> None:

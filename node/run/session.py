@@ -267,9 +267,11 @@ class Session:
             job=JOB,
             preparation=str(self._preparation),
             password_file=str(self.network.password_path),
+            members=list(self.roles.clients),
             clients=[
                 ClientSpec(
                     member=member,
+                    share=index,
                     key=str(self.network.member_key_path(member)),
                     interval=intervals[index],
                     first_server=index % len(urls),

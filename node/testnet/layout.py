@@ -10,8 +10,10 @@
 It is made beside its final name and put in place by one rename, so half a testnet is never taken for a whole one.
 """
 
+import contextlib
 import os
 import shutil
+import socket
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -226,3 +228,20 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def free_port_base(nodes: int, first: int = DEFAULT_PORT) -> int:
+    """Return a first port with which a testnet's ports are all free now; RunDirectoryError when there is none."""
+    width = nodes * PORTS_PER_NODE
+    for base in range(first, 60_000, width):
+        if all(_is_free(base + at) for at in range(width)):
+            return base
+    message = f"no {width} free ports in a row from {first} on"
+    raise RunDirectoryError(message)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+    return False

@@ -199,7 +199,9 @@ class Supervisor:
             message = f"{how!r} is no perturbation: {', '.join(PERTURBATIONS)}"
             raise RunDirectoryError(message)
         if how == "disconnect" and not self._file.relays:
-            message = f"{self.layout.directory} was made with relays = false, so links cannot be cut: init it with relays"
+            message = (
+                f"{self.layout.directory} was made with relays = false, so links cannot be cut: init it with relays"
+            )
             raise RunDirectoryError(message)
         if node.healing is not None:
             node.healing.cancel()

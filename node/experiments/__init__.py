@@ -1,0 +1,1 @@
+"""Scripted experiments: a manifest in, a verdict with its evidence out."""

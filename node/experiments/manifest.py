@@ -1,0 +1,82 @@
+"""What an experiment's file says, and who runs which kind.
+
+Every manifest is TOML with `kind`, `title`, `teaches`, `seed`, `out` and `[assert]`; the rest is the kind's own. Unknown
+keys are refused with the nearest valid one before anything runs.
+"""
+
+import importlib
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from merit.clock import Clock
+from node.configuration import convert, read_toml
+from node.errors import ConfigError
+
+RUNNERS: Final = {"ledger": "node.experiments.ledger"}
+"""Kind -> the module that runs it: its `Manifest`, a msgspec struct, and its coroutine `run`."""
+
+
+class Assertion(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that had to hold, and whether it did."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What an experiment found; `figures` are its measurements by name."""
+
+    kind: str
+    title: str
+    seed: int
+    holds: bool
+    seconds: float
+    assertions: tuple[Assertion, ...]
+    figures: dict[str, Any]
+    files: dict[str, str]
+
+
+class Heading(msgspec.Struct, frozen=True, kw_only=True):
+    """What every manifest begins with.
+
+    `teaches`: what one learns from it, in one sentence. `out`: where everything is kept, by default a directory of the
+    file's name under .merit/experiments.
+    """
+
+    kind: str
+    title: Annotated[str, msgspec.Meta(min_length=1)]
+    teaches: str = ""
+    seed: int = 1
+    out: str = ""
+
+
+Runner = Callable[[Any, Path, Clock, Callable[[str], None]], Coroutine[Any, Any, Result]]
+
+
+def heading(path: Path) -> Heading:
+    """Read what kind of experiment a file holds, and what it is for; ConfigError in one line."""
+    return convert(read_toml(path), Heading, str(path))
+
+
+def load(path: Path, *, data_directory: str = "") -> tuple[Any, Runner]:
+    """Read a manifest whole; return it with what runs it. `data_directory` is where MNIST lies, if anybody asks.
+
+    Raises:
+        ConfigError: no such kind, an unknown key, or a wrong value.
+
+    """
+    kind = heading(path).kind
+    if kind not in RUNNERS:
+        message = f"{path}: no experiment of kind {kind!r}: choose one of {', '.join(RUNNERS)}"
+        raise ConfigError(message)
+    module = importlib.import_module(RUNNERS[kind])
+    manifest = convert(read_toml(path), module.Manifest, str(path))
+    if data_directory:
+        manifest = module.with_data(manifest, data_directory)
+    module.check(manifest, str(path))
+    runner: Runner = module.run
+    return manifest, runner
