@@ -171,7 +171,7 @@ def _announce(layout: "Layout", nodes: list[dict[str, Any]], *, json: bool) -> N
         if file.clients
         else "  Clients       none",
         f"  Sponsor       member {file.sponsor}",
-        f"                keys {layout.member_key_path(file.sponsor).with_name('member-N.pem')}, password in {layout.password}",
+        f"                keys {layout.keys / 'member-N.pem'}, password in {layout.password}",
         "",
         "  node    height  JSON-RPC                intake of its edge server",
     ]
@@ -200,7 +200,7 @@ def status(*, directory: Directory = DEFAULT_DIRECTORY, json: Json = False) -> N
         return
     print_table(
         f"supervisor: process {answer['pid']}",
-        ("node", "state", "height", "block", "block hash", "restarts", "links", "processes"),
+        ("node", "state", "height", "block", "block hash", "restarts", "links"),
         [
             (
                 node["name"],
@@ -210,7 +210,6 @@ def status(*, directory: Directory = DEFAULT_DIRECTORY, json: Json = False) -> N
                 node["block_hash"][:18],
                 node["restarts"],
                 "whole" if node["connected"] else "cut",
-                " ".join(f"{name} {number}" for name, number in node["processes"].items()),
             )
             for node in answer["nodes"]
         ],

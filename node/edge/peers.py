@@ -92,8 +92,8 @@ class HttpPeer:
 class BackgroundPeers:
     """Edge servers elsewhere, asked by threads, so that nobody's step waits for the network.
 
-    Two servers that wait for each other's blobs within their steps would answer neither. `fetch` only begins; `deliver`,
-    called between two steps, puts what has come into the store.
+    Two servers that wait for each other's blobs within their steps would answer neither. `fetch` only begins;
+    `deliver`, called between two steps, puts what has come into the store.
     """
 
     member = 0

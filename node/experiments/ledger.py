@@ -12,12 +12,11 @@ Seconds count from the first height, or, with [learning], from when the job is o
 
 import asyncio
 import contextlib
-import random
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import httpx
 import msgspec
@@ -25,7 +24,6 @@ import msgspec
 from chain.engines.cometbft import binary
 from chain.engines.cometbft.rpc import CometRpc
 from chain.errors import ChainError
-from chain.genesis import load_genesis
 from chain.light import Height, header_hash
 from contracts import addresses
 from merit.chance import seeded
@@ -34,7 +32,7 @@ from merit.errors import MeritError
 from node.errors import ConfigError, RunDirectoryError
 from node.experiments.manifest import Assertion, Heading, Result
 from node.experiments.plots import plot
-from node.home import TimingFile
+from node.machine.home import TimingFile
 from node.run import config
 from node.run.config import RunFile
 from node.run.events import Accuracy, EventLog
@@ -43,6 +41,9 @@ from node.run.session import client_intervals
 from node.sponsor import Sponsor, describe, recorded
 from node.testnet.layout import Layout, TestnetFile, free_port_base, make
 from node.testnet.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from random import Random  # noqa: TID251 - the type only
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Kind = Literal["kill", "pause", "restart", "disconnect"]
@@ -237,7 +238,7 @@ class _Experiment:
                     breaking.cancel()
             assertions = [*self._over_time(), *await self._at_the_end()]
         figures = self._figures()
-        files = self._write(assertions, figures)
+        files = self._write()
         return Result(
             kind="ledger",
             title=self._manifest.title,
@@ -545,7 +546,7 @@ class _Experiment:
             figures["rounds"] = versions[-1]
         return figures
 
-    def _write(self, assertions: Sequence[Assertion], figures: dict[str, Any]) -> dict[str, str]:
+    def _write(self) -> dict[str, str]:
         log = self._out / "events.jsonl"
         lines: list[dict[str, Any]] = [
             {"seconds": seconds, "event": line} for seconds, line in self._evidence.happened
@@ -587,7 +588,7 @@ class _Experiment:
             return found
 
 
-def _random_step(storm: Storm, at: float, validators: int, chance: random.Random) -> Step:
+def _random_step(storm: Storm, at: float, validators: int, chance: "Random") -> Step:
     return Step(
         at=round(at, 1),
         node=f"node{chance.randint(1, validators)}",

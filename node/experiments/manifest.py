@@ -1,7 +1,7 @@
 """What an experiment's file says, and who runs which kind.
 
-Every manifest is TOML with `kind`, `title`, `teaches`, `seed`, `out` and `[assert]`; the rest is the kind's own. Unknown
-keys are refused with the nearest valid one before anything runs.
+Every manifest is TOML with `kind`, `title`, `teaches`, `seed`, `out` and `[assert]`; the rest is the kind's own.
+Unknown keys are refused with the nearest valid one before anything runs.
 """
 
 import importlib

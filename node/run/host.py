@@ -51,8 +51,8 @@ class ClientSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One client: its member id, its key file, the seconds in which its samples come, and the server it starts with.
 
     `share`: which part of the data it has, from 0.
-    `away`: from and until when it is gone, in seconds after the process was ready. `moves`: when it goes on with another
-    server, and with which (its place in the list).
+    `away`: from and until when it is gone, in seconds after the process was ready. `moves`: when it goes on with
+    another server, and with which (its place in the list).
     """
 
     member: int

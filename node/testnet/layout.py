@@ -3,7 +3,7 @@
     DIR/testnet.toml       how it was made (`TestnetFile`); a directory without it holds no testnet
     DIR/genesis.json       what all agree on
     DIR/keys/              governor.pem, member-N.pem of clients and sponsor; `password` opens them, mode 0600
-    DIR/nodes/nodeN/       a home each (node/home.py)
+    DIR/nodes/nodeN/       a home each (node/machine/home.py)
     DIR/control.sock       where the supervisor takes commands while it runs
     DIR/supervisor.log     what a detached supervisor says
 
@@ -30,7 +30,7 @@ from merit.chance import entropy
 from node.configuration import convert, read_toml
 from node.errors import RunDirectoryError
 from node.founding import MOST_VALIDATORS, Founding, Membership
-from node.home import EdgeFile, NodeFile, NodeHome, PeerFile, TimingFile
+from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, TimingFile
 
 DEFAULT_DIRECTORY: Final = Path(".merit/testnet")
 DEFAULT_PORT: Final = 27_000
@@ -193,7 +193,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
             peers=tuple(peer for peer in peers if peer.member != number),
             timing=file.timing,
         )
-        write_node(home, node_file, genesis, validators[number - 1], node_keys[number], keys[f"member-{number}"])
+        write_node(home, node_file, genesis, validators[number - 1], node_keys[number], edge=keys[f"member-{number}"])
     content = msgspec.to_builtins(file)
     layout.file.write_bytes(tomli_w.dumps({key: value for key, value in content.items() if value is not None}).encode())
     return genesis
@@ -205,6 +205,7 @@ def write_node(
     genesis: Genesis,
     validator: SigningKey | None,
     node_key: NodeKey,
+    *,
     edge: SigningKey | None,
 ) -> None:
     """Write a node's home into a directory that exists and is empty."""

@@ -1,4 +1,4 @@
-"""The ledger under CometBFT: one CometBFT process beside each node; what it is and how it works: chain/engines/README.md.
+"""The ledger under CometBFT, one CometBFT process beside each node; how it works: chain/engines/README.md.
 
 - `server`: ABCI 2.0 over a Unix socket; `bridge`: what each request asks of the application
 - `engine`: the node's view of it, with the node's own pool

@@ -32,7 +32,8 @@ def find() -> Path:
             return checked(local)
     found = shutil.which("cometbft")
     if found is None:
-        raise CometBinaryError(f"cometbft is neither under {LOCAL} nor on PATH: {_INSTALL}")
+        msg = f"cometbft is neither under {LOCAL} nor on PATH: {_INSTALL}"
+        raise CometBinaryError(msg)
     return checked(Path(found))
 
 
@@ -40,7 +41,8 @@ def checked(program: Path) -> Path:
     """Return the program if it is a version that this ledger runs on; raises CometBinaryError."""
     version = version_of(program)
     if version.rsplit(".", 1)[0] != VERSION.rsplit(".", 1)[0]:
-        raise CometBinaryError(f"{program} is CometBFT {version}, this ledger needs {VERSION}: {_INSTALL}")
+        msg = f"{program} is CometBFT {version}, this ledger needs {VERSION}: {_INSTALL}"
+        raise CometBinaryError(msg)
     return program
 
 
@@ -51,9 +53,11 @@ def version_of(program: Path) -> str:
             found = _BUILD_INFO.search(content)
             version = found[1] if found else b""  # read while the file is mapped
     except (OSError, ValueError) as error:
-        raise CometBinaryError(f"{program} cannot be read ({error}): {_INSTALL}") from None
+        msg = f"{program} cannot be read ({error}): {_INSTALL}"
+        raise CometBinaryError(msg) from None
     if not version:
-        raise CometBinaryError(f"{program} does not say which CometBFT it is: {_INSTALL}")
+        msg = f"{program} does not say which CometBFT it is: {_INSTALL}"
+        raise CometBinaryError(msg)
     return version.decode()
 
 
@@ -61,13 +65,15 @@ def install(folder: Path) -> Path:
     """Build the pinned version into `folder` by `go install`, which takes about a minute; raises CometBinaryError."""
     go = shutil.which("go")
     if go is None:
-        raise CometBinaryError(
+        msg = (
             f"Go is not installed, which builds CometBFT: install Go 1.25 or newer and run this again, or put CometBFT "
             f"{VERSION} on PATH"
         )
+        raise CometBinaryError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"GOBIN": str(folder.resolve()), "CGO_ENABLED": "0"}
     done = subprocess.run([go, "install", f"{PACKAGE}@{VERSION}"], env=environment, check=False)  # noqa: S603 - Go itself
     if done.returncode != 0:
-        raise CometBinaryError(f"go install left with status {done.returncode}: see its output above")
+        msg = f"go install left with status {done.returncode}: see its output above"
+        raise CometBinaryError(msg)
     return checked(folder / "cometbft")

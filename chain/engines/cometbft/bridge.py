@@ -16,7 +16,6 @@ from chain import light
 from chain.application import CheckResult, Code, Misbehavior, Timestamp
 from chain.engines.cometbft.wakeup import CALL, Calls, is_call
 from chain.engines.errors import AbciError, PoolFullError
-from chain.engines.pool import Pool
 from chain.genesis import decode_genesis
 from chain.light import Height
 from chain.proto import abci_pb2 as pb
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chain.application import Application, Finalized
+    from chain.engines.pool import Pool
     from chain.genesis import Genesis
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -100,7 +100,8 @@ class Bridge:
             case "list_snapshots":
                 return pb.Response(list_snapshots=pb.ResponseListSnapshots())
             case other:
-                raise AbciError(f"CometBFT asks for {other or 'something unknown'}, which this ledger does not use")
+                msg = f"CometBFT asks for {other or 'something unknown'}, which this ledger does not use"
+                raise AbciError(msg)
 
     def _info(self) -> pb.ResponseInfo:
         info = self._application.info()
@@ -125,7 +126,8 @@ class Bridge:
             ("document", given.digest(), self._genesis.digest()),
         ):
             if theirs != wanted:
-                raise AbciError(f"CometBFT's genesis file has another {what} than the ledger's genesis document")
+                msg = f"CometBFT's genesis file has another {what} than the ledger's genesis document"
+                raise AbciError(msg)
         return pb.ResponseInitChain(app_hash=self._application.init_chain(self._genesis))
 
     def _query(self, request: pb.RequestQuery) -> pb.ResponseQuery:

@@ -1,9 +1,9 @@
 """The engine that a node's RPC and edge server see: CometBFT decides, this node's pool and its peers feed it.
 
 A transaction's way: `submit` checks it and puts it into this node's pool; a wake-up call goes into CometBFT's mempool
-(wakeup.py), the transaction itself to the nodes that propose next (handover.py). Whoever proposes takes what its own pool
-holds. Until a block holds it, this node calls and hands over again. Signatures are checked once in each process: what
-`check_tx` has opened, `process_proposal` and `finalize_block` know.
+(wakeup.py), the transaction itself to the nodes that propose next (handover.py). Whoever proposes takes what its own
+pool holds. Until a block holds it, this node calls and hands over again. Signatures are checked once in each process:
+what `check_tx` has opened, `process_proposal` and `finalize_block` know.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class CometEngine:
         socket: Path,
         rpc: CometRpc,
         clock: Clock,
+        *,
         pool: Pool | None = None,
     ) -> None:
         """Prepare; nothing is opened yet. AbciError when the socket's path is too long."""

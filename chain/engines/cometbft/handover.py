@@ -1,7 +1,7 @@
-"""Hands transactions over to the nodes whose turn to propose comes next: one TCP connection each, messages with a length.
+"""Hands transactions over to the nodes that propose next: a TCP connection to each, messages behind their length.
 
-There are no answers: whether a transaction came through is seen in the blocks, and its node hands it over again if it is
-in none. Anybody may send transactions to a node, so nobody has to prove who he is here; the pool's bounds hold.
+There are no answers: whether a transaction came through is seen in the blocks, and its node hands it over again if it
+is in none. Anybody may send transactions to a node, so nobody has to prove who he is here; the pool's bounds hold.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CONNECT_AGAIN_S: Final = 1.0
 
 
 class HandOver:
-    """This node's side: takes what others hand over, and hands over to them.
+    """One node's side: takes what others hand over, and hands over to them.
 
     Args:
         listen: host and port to listen on.
@@ -58,7 +58,8 @@ class HandOver:
         try:
             self._server = await asyncio.start_server(self._receive, host, port, limit=TRANSACTION_BYTES)
         except OSError as error:
-            raise HandOverError(f"cannot listen on {host} port {port}: {error.strerror}; choose another port") from None
+            msg = f"cannot listen on {host} port {port}: {error.strerror}; choose another port"
+            raise HandOverError(msg) from None
         for line in self._lines.values():
             line.start()
 

@@ -42,12 +42,12 @@ _EVIDENCE_NS: Final = 48 * 3600 * 10**9
 class Timing:
     """How fast heights follow each other; all in milliseconds.
 
-    - `propose`: how long to wait for a proposer; a dead one costs this and `vote`. A block takes its time to execute, so
-      on a slow machine a smaller value loses rounds.
+    - `propose`: how long to wait for a proposer; a dead one costs this and `vote`. A block takes its time to execute,
+      so on a slow machine a smaller value loses rounds.
     - `vote`: how long to wait for more votes once two thirds have come.
     - `commit`: rest between two heights.
-    - `empty`: an idle chain makes a height this often; its block time is at most this old, so it stays well below every
-      deadline of a job.
+    - `empty`: an idle chain makes a height this often; a block's time is at most this old, so it stays well below
+      every deadline of a job.
     """
 
     propose: int = 1_000

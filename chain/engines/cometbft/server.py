@@ -1,4 +1,4 @@
-"""ABCI 2.0 over a Unix socket: protobuf messages, each behind its length as a varint (CometBFT's abci/client/socket_client.go).
+"""ABCI 2.0 over a Unix socket: protobuf messages, each behind its length as a varint (abci/client/socket_client.go).
 
 CometBFT opens four connections (consensus, mempool, query, snapshot), writes requests without waiting, and ends each
 burst with a flush. Answers go back in the order of the requests. All of it runs in the caller's event loop, one request
@@ -36,14 +36,15 @@ _VARINT_BYTES: Final = 10
 class AbciServer:
     """Serves one CometBFT; `answer` is called for every request, in order.
 
-    An exception out of `answer` is a broken invariant: CometBFT gets it as an exception, which stops it, nothing more is
-    answered, and `failure` holds it. `failed` is set then.
+    An exception out of `answer` is a broken invariant: CometBFT gets it as an exception, which stops it, nothing more
+    is answered, and `failure` holds it. `failed` is set then.
     """
 
     def __init__(self, path: Path, answer: Callable[[pb.Request], pb.Response], clock: Clock) -> None:
         """Prepare to listen at `path`; AbciError when the path is too long for a socket."""
         if len(str(path).encode()) > SOCKET_PATH_BYTES:
-            raise AbciError(f"{path}: longer than the {SOCKET_PATH_BYTES} bytes of a socket's name; use a shorter one")
+            msg = f"{path}: longer than the {SOCKET_PATH_BYTES} bytes of a socket's name; use a shorter one"
+            raise AbciError(msg)
         self._path, self._answer, self._clock = path, answer, clock
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -111,7 +112,10 @@ def delimited(message: bytes) -> bytes:
 
 
 async def read_message(reader: asyncio.StreamReader, limit: int = MESSAGE_BYTES) -> bytes:
-    """Read one message of at most `limit` bytes; AbciError for a length that none has, IncompleteReadError at the end of the stream."""
+    """Read one message of at most `limit` bytes.
+
+    AbciError for a length that none has, IncompleteReadError at the end of the stream.
+    """
     length = 0
     for at in range(_VARINT_BYTES):
         byte = (await reader.readexactly(1))[0]
@@ -119,5 +123,6 @@ async def read_message(reader: asyncio.StreamReader, limit: int = MESSAGE_BYTES)
         if byte < 0x80:  # noqa: PLR2004 - the last byte of a varint
             break
     if length > limit:
-        raise AbciError(f"a message of {length} bytes; at most {limit} are taken")
+        msg = f"a message of {length} bytes; at most {limit} are taken"
+        raise AbciError(msg)
     return await reader.readexactly(length)

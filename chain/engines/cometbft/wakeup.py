@@ -1,9 +1,9 @@
 """Wake-up calls: what CometBFT's mempool holds in place of the ledger's transactions.
 
 CometBFT makes a height when its mempool is not empty, and an idle chain must stand still. The transactions themselves
-wait in the nodes' own pools, which saves CometBFT their gossip, their JSON and their base64 (ADR-pool.md). So a node with
-work puts a call of 33 bytes into its mempool: CALL and the hash of a transaction that waits. CometBFT gossips it, every
-validator enters the height, and whoever proposes takes transactions from its own pool. No block ever holds a call.
+wait in the nodes' own pools, which saves CometBFT their gossip, their JSON and their base64 (ADR-pool.md). So a node
+with work puts a call of 33 bytes into its mempool: CALL and the hash of a transaction that waits. CometBFT gossips it,
+every validator enters the height, and whoever proposes takes transactions from its own pool. No block holds a call.
 
 A call is answered, and leaves the mempools, when its transaction is in a block, or is refused. A node that does not
 have the transaction cannot know and keeps the call for `PATIENCE` heights.

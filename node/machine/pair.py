@@ -21,7 +21,7 @@ from typing import Final
 from chain.engines.cometbft.home import Places, write_configuration
 from merit.clock import Clock
 from node.errors import NodeError
-from node.home import SOCKET, NodeFile, NodeHome
+from node.machine.home import SOCKET, NodeFile, NodeHome
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 LONG_S: Final = 30.0
 _POLL_S: Final = 0.05
 _FAILURE: Final = "CONSENSUS FAILURE"
-"""CometBFT writes this and does nothing more. Only then is a wrong app hash our own: one liar's proposal may hold one."""
+"""CometBFT writes this and does nothing more. Only then is a wrong app hash our own: a liar's proposal may hold one."""
 _DIVERGED: Final = re.compile(r"wrong Block\.Header\.AppHash\.\s*Expected ([0-9A-Fa-f]+), got ([0-9A-Fa-f]+)")
 _TELLING: Final = re.compile(r"panic: |ERROR: |[Ff]ailed to start")
 _PR_SET_PDEATHSIG: Final = 1
@@ -172,7 +172,8 @@ class Pair:
         arguments = [str(self.home.path)] + ([str(path)] if path else [])
         with (self.home.logs / "node.jsonl").open("ab") as log:
             self._node = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "node.process", *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                sys.executable, "-m", "node.machine.process", *arguments,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=_die_with_parent,
             )  # fmt: skip
         limit = self._clock.monotonic() + SOCKET_WAIT_S
@@ -215,7 +216,8 @@ class Pair:
                     if diverged is not None:
                         self.failure = (
                             f"this ledger's app hash is {diverged[1].lower()}, the others agreed on "
-                            f"{diverged[2].lower()}; `merit node compare {self.home.path}` finds the first write that differs"
+                            f"{diverged[2].lower()}; `merit node compare {self.home.path}` finds the first "
+                            "write that differs"
                         )
                     return
                 if _TELLING.search(line):
@@ -259,7 +261,7 @@ def _send(process: asyncio.subprocess.Process | None, number: signal.Signals) ->
 
 
 def _die_with_parent() -> None:
-    """Runs in the child: end it when the supervisor ends, however that happens."""
+    """Let the child, in which this runs, end when the supervisor ends, however that happens."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     os.setpgid(0, 0)  # Ctrl-C in the terminal is the supervisor's business
 

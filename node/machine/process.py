@@ -1,6 +1,6 @@
 """The node process beside one CometBFT: the ledger, its JSON-RPC, and an edge server if the member is one.
 
-    python -m node.process HOME [NODE_FILE]
+    python -m node.machine.process HOME [NODE_FILE]
 
 Two threads, each with an event loop. The ledger lives in the main thread, where CometBFT's requests are answered; the
 edge server in the other, so that scoring a round holds up no block; it reaches the ledger through web3.py as anybody.
@@ -34,13 +34,13 @@ from chain.storage import Store
 from contracts import addresses, bindings
 from merit.clock import Clock, SystemClock
 from merit.errors import MeritError
-from node import logs
 from node.blobs import BlobStore
 from node.edge.intake import Intake
 from node.edge.peers import BackgroundPeers, HttpPeer
 from node.edge.server import EdgeServer
 from node.errors import BlobQuotaError
-from node.home import EdgeFile, NodeFile, NodeHome, host_and_port
+from node.machine import logs
+from node.machine.home import EdgeFile, NodeFile, NodeHome, host_and_port
 from node.sender import MLDSASigner, Sender
 
 _log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class EdgeThread:
                     self._peers.deliver(self._server.blobs)
                     self._server.step()
                 except BlobQuotaError as error:
-                    _log.error("%s", error)  # noqa: TRY400 - the line says it all
+                    _log.error("%s", error)
                 except Web3Exception as error:  # the main thread was busy for too long; the next step asks again
                     _log.warning("the edge server's step is cut short: %s", error)
                 await self._clock.sleep(STEP_S)
