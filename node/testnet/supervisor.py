@@ -91,7 +91,7 @@ class Supervisor:
     @property
     def names(self) -> list[str]:
         """The nodes' names."""
-        return [node.machine.pair.name for node in self._nodes]
+        return [node.pair.name for node in self._nodes]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -110,7 +110,7 @@ class Supervisor:
             raise RunDirectoryError(message)
         for node in self._nodes:
             for name, port in node.file.ports.items():
-                _require_free(node.machine.pair.name, name, port)
+                _require_free(node.pair.name, name, port)
         self.layout.control.unlink(missing_ok=True)
         self._control = await asyncio.start_unix_server(self._serve, path)
         self.layout.control.chmod(0o600)
@@ -118,8 +118,8 @@ class Supervisor:
             if self._file.relays:
                 await self._connect()
             for node in self._nodes:
-                self._tasks.append(asyncio.create_task(node.machine.pair.run(lambda node=node: self._prepare(node))))  # type: ignore[misc] # bound per node
-                node.machine.pair.up()
+                self._tasks.append(asyncio.create_task(node.pair.run(lambda node=node: self._prepare(node))))  # type: ignore[misc] # bound per node
+                node.pair.up()
             yield
         finally:
             await self._end()
@@ -128,7 +128,7 @@ class Supervisor:
         for node in self._nodes:
             if node.healing is not None:
                 node.healing.cancel()
-            node.machine.pair.leave()
+            node.pair.leave()
         failures = await asyncio.gather(*self._tasks, return_exceptions=True)
         for node in self._nodes:
             for link in node.links:
@@ -181,7 +181,7 @@ class Supervisor:
     def _prepare(self, node: _Node) -> tuple[NodeFile, Path | None]:
         if not self._file.relays:
             return node.file, None
-        path = node.machine.pair.home.path / _RUNTIME_FILE
+        path = node.pair.home.path / _RUNTIME_FILE
         path.write_bytes(node.file.encode())
         return node.file, path
 
@@ -208,13 +208,13 @@ class Supervisor:
             await self._heal(node)
         match how:
             case "kill":
-                node.machine.pair.kill()
+                node.pair.kill()
             case "pause":
-                node.machine.pair.pause()
+                node.pair.pause()
             case "disconnect":
                 await self._cut(node)
             case _:
-                node.machine.pair.restart()
+                node.pair.restart()
                 return f"{name} restarts"
         if seconds > 0:
             node.healing = asyncio.create_task(self._heal_after(node, seconds))
@@ -233,19 +233,19 @@ class Supervisor:
         await self._clock.sleep(seconds)
         node.healing = None
         await self._heal(node)
-        self._tell(f"{node.machine.pair.name}: healed")
+        self._tell(f"{node.pair.name}: healed")
 
     async def _heal(self, node: _Node) -> None:
         node.connected = True
         for other in self._nodes:
             for link in other.links:
                 link.cut = any(link in broken.links for broken in self._nodes if not broken.connected)
-        node.machine.pair.resume()
-        node.machine.pair.up()
+        node.pair.resume()
+        node.pair.up()
 
     def _find(self, name: str) -> _Node:
         for node in self._nodes:
-            if name in {node.machine.pair.name, str(node.number)}:
+            if name in {node.pair.name, str(node.number)}:
                 return node
         message = f"no node {name!r} here: {', '.join(self.names)}"
         raise RunDirectoryError(message)
@@ -259,23 +259,23 @@ class Supervisor:
 
     async def _status(self, node: _Node, http: httpx.AsyncClient) -> NodeStatus:
         said: dict[str, Any] = {}
-        if node.machine.pair.state is State.RUNNING:
+        if node.pair.state is State.RUNNING:
             request = {"jsonrpc": "2.0", "id": 1, "method": "merit_status"}
             with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
                 said = (await http.post(node.file.rpc_url, json=request)).json()["result"]
         return NodeStatus(
-            name=node.machine.pair.name,
-            state=node.machine.pair.state.value,
+            name=node.pair.name,
+            state=node.pair.state.value,
             rpc=node.file.rpc_url,
             intake=node.file.intake_url,
             comet=node.file.comet_url,
-            processes=node.machine.pair.processes,
-            restarts=node.machine.pair.restarts,
+            processes=node.pair.processes,
+            restarts=node.pair.restarts,
             connected=node.connected,
             height=int(said["height"], 16) if said else None,
             block=int(said["blockNumber"], 16) if said else None,
             block_hash=said.get("blockHash", ""),
-            problem=node.machine.pair.failure,
+            problem=node.pair.failure,
         )
 
     # -- commands ---------------------------------------------------------------------------------------------------
