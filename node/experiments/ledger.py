@@ -323,7 +323,7 @@ class _Experiment:
         self._job = sponsor.create(
             preparation / "job.toml",
             home.intake_url,
-            budget=(run.rounds + 8) * run.round.base_reward,
+            budget=(4 * run.rounds + 8) * run.round.base_reward,
             edge_set=1,
             model=preparation / "model-0.bin",
             seed=run.seed,
