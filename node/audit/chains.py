@@ -7,6 +7,7 @@ from chain.errors import ChainError
 from contracts import events as kinds
 from node.audit.blobs import Blobs
 from node.audit.book import Book
+from node.audit.errors import FaultError, NotAuditableError
 from node.audit.findings import Findings
 from node.audit.history import blocks_of
 from node.audit.members import Members
@@ -40,10 +41,17 @@ class Chains:
         self.chains: list[EngineChain] = []
 
     def part(self, name: str, work: Callable[[], object]) -> None:
-        """Do a part of the audit; whatever it raises becomes a divergence that names the part."""
+        """Do a part of the audit; whatever it raises becomes a divergence that names the part.
+
+        But for NotAuditableError: then there is nothing to audit.
+        """
         with self._findings.timed(name):
             try:
                 work()
+            except NotAuditableError:
+                raise
+            except FaultError as fault:
+                self.diverges(fault.part, fault.expected, fault.found)
             except ChainError as error:
                 part = Part.GENESIS if name == GENESIS else Part.STORE
                 self.diverges(

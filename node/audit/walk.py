@@ -68,11 +68,7 @@ class Walk:
             records = self._source.records(height)
             verified = self._certificates.verify(self.verified, records, self._cursor, self._source)
         except FaultError as fault:
-            self._stopped = True
-            self.diverges(fault, height)
-            self._findings.remark(
-                f"{chain.name}: heights {height} to {chain.decided} are not verified further after this divergence"
-            )
+            self._stop(fault, height)
             return
         except UnansweredError as error:
             self._stopped = True
@@ -90,12 +86,23 @@ class Walk:
         self._tally.add("bytes", records.size)
         expected = self._source.outcome(step)
         if records.outcome != expected:
-            self.diverges(FaultError(Part.OUTCOME, expected.hex(), records.outcome.hex()), height)
+            self._diverges(FaultError(Part.OUTCOME, expected.hex(), records.outcome.hex()), height)
 
-    def diverges(self, fault: FaultError, height: int | None) -> None:
-        """Note a fault of this source."""
+    def fail(self, why: str) -> None:
+        """Note that the next height cannot be verified, for a reason that nobody has foreseen."""
+        self._stop(FaultError(Part.STORE, "an audit of this height that ends", why), self.chain.height + 1)
+
+    def _stop(self, fault: FaultError, height: int) -> None:
+        self._stopped = True
+        self._diverges(fault, height)
+        self._findings.remark(
+            f"{self.chain.name}: heights {height} to {self.chain.decided} are not verified further after this"
+            " divergence"
+        )
+
+    def _diverges(self, fault: FaultError, height: int) -> None:
         part = fault.part
-        if part is Part.LAST_COMMIT and height is not None:
+        if part is Part.LAST_COMMIT:
             part, height = Part.COMMIT, height - 1
         self._findings.diverges(
             Divergence(store=self.chain.name, part=part, expected=fault.expected, found=fault.found, height=height)
