@@ -97,12 +97,16 @@ class LedgerMethods:
 
     def _records(self, height: Height) -> dict[str, bytes]:
         """Read one decided height; the only place that `heights` asks the engine for records."""
-        engine, reader = self._engine, self._reader
+        engine = self._engine
+        try:
+            header, commit, txs = engine.header(height), engine.commit(height), engine.transactions(height)
+        except UnknownHeightError as error:  # an engine may keep the newest heights only
+            raise NotFoundError(str(error)) from None
         return {
-            "header": encode_header(engine.header(height)),
-            "commit": encode_commit(engine.commit(height)),
-            "transactions": encode_txs(engine.transactions(height)),
-            "appHash": reader.block_at_height(height).hash,
+            "header": encode_header(header),
+            "commit": encode_commit(commit),
+            "transactions": encode_txs(txs),
+            "appHash": self._reader.block_at_height(height).hash,
         }
 
     def validators(self, selector: BlockSelector) -> list[Json]:
