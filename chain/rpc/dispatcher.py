@@ -86,6 +86,7 @@ _CALL: Final = _Parameter("transaction", parameters.call)
 _NO_OVERRIDES: Final = _Parameter("overrides", parameters.no_overrides, required=False)
 _QUERY: Final = _Parameter("filter", parameters.log_query)
 _FILTER: Final = _Parameter("filter id", parameters.quantity)
+_COUNT: Final = _Parameter("count", parameters.count)
 _HEIGHT: Final = _Parameter("height", parameters.numbered_block, required=False, default=Tag.LATEST.value)
 
 
@@ -106,12 +107,17 @@ class Dispatcher:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             self._loop = None
-        self._methods = _table(EthereumMethods(application, engine, clock), LedgerMethods(application, engine))
+        self._ledger = LedgerMethods(application, engine)
+        self._methods = _table(EthereumMethods(application, engine, clock), self._ledger)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The names of all methods."""
         return tuple(self._methods)
+
+    def announce(self, edge_servers: Mapping[int, str]) -> None:
+        """Tell from now on, in `merit_status`, where edge servers serve blobs: member id -> URL."""
+        self._ledger.announce(edge_servers)
 
     def handle(self, method: str, params: Sequence[object] | None = None) -> object:
         """Answer one request with Python values that JSON can hold; raises `RpcError` and nothing else.
@@ -277,6 +283,7 @@ def _table(eth: EthereumMethods, ledger: LedgerMethods) -> dict[str, _Method]:
         "merit_genesis": _Method(ledger.genesis),
         "merit_genesisHash": _Method(ledger.genesis_hash),
         "merit_status": _Method(ledger.status),
+        "merit_heights": _Method(ledger.heights, (_Parameter("first", parameters.count), _COUNT)),
         "merit_commit": _Method(ledger.commit, (_HEIGHT,)),
         "merit_validators": _Method(ledger.validators, (_HEIGHT,)),
     }

@@ -1,13 +1,15 @@
 """The `merit_*` methods: what a verifier of this ledger needs and Ethereum has no word for."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from chain.engines.errors import UnknownHeightError
-from chain.light import Height, encode_commit, encode_header, header_hash
+from chain.light import Height, encode_commit, encode_header, encode_txs, header_hash
 from chain.rpc.errors import NotFoundError
+from chain.rpc.limits import HEIGHTS_BYTES, HEIGHTS_PER_PAGE
 from chain.rpc.parameters import BlockSelector, Tag
 from chain.rpc.shapes import Json, data, number
 
@@ -25,6 +27,11 @@ class LedgerMethods:
         self._genesis_hash = application.genesis_hash
         self._reader = application.reader()
         self._engine = engine
+        self._edge_servers: dict[int, str] = {}
+
+    def announce(self, edge_servers: Mapping[int, str]) -> None:
+        """Tell from now on, in `merit_status`, where edge servers serve blobs: member id -> URL."""
+        self._edge_servers = dict(edge_servers)
 
     def genesis(self) -> object:
         """Return the genesis document; its canonical JSON (sorted keys, no spaces) hashes to block 0's extra data."""
@@ -47,6 +54,7 @@ class LedgerMethods:
             "blockHash": data(head.hash),
             "validators": number(len(genesis.validators)),
             "classical": genesis.classical,
+            "edgeServers": [{"member": number(member), "url": url} for member, url in self._edge_servers.items()],
             "version": version("merit-ledger"),
         }
 
@@ -68,6 +76,37 @@ class LedgerMethods:
             "appHash": data(header.app_hash),
             "header": data(encode_header(header)),
             "commit": data(encode_commit(commit)),
+        }
+
+    def heights(self, first: int, count: int) -> Json:
+        """Return what was decided at up to `count` heights from `first` on, each in CometBFT's canonical encodings.
+
+        A page ends early at `HEIGHTS_PER_PAGE` heights, at `HEIGHTS_BYTES` of records, and at the newest height; beyond
+        that it is empty. `appHash` is what this node's ledger has after executing the height, which the next header
+        commits to.
+        """
+        page: list[Json] = []
+        start, size = max(first, 1), 0
+        for height in map(Height, range(start, min(start + min(count, HEIGHTS_PER_PAGE) - 1, self._engine.height) + 1)):
+            records = self._records(height)
+            size += sum(map(len, records.values()))
+            if page and size > HEIGHTS_BYTES:
+                break
+            page.append({name: data(raw) for name, raw in records.items()})
+        return {"height": number(self._engine.height), "heights": page}
+
+    def _records(self, height: Height) -> dict[str, bytes]:
+        """Read one decided height; the only place that `heights` asks the engine for records."""
+        engine = self._engine
+        try:
+            header, commit, txs = engine.header(height), engine.commit(height), engine.transactions(height)
+        except UnknownHeightError as error:  # an engine may keep the newest heights only
+            raise NotFoundError(str(error)) from None
+        return {
+            "header": encode_header(header),
+            "commit": encode_commit(commit),
+            "transactions": encode_txs(txs),
+            "appHash": self._reader.block_at_height(height).hash,
         }
 
     def validators(self, selector: BlockSelector) -> list[Json]:

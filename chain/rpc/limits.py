@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from chain.limits import TRANSACTION_BYTES
+from chain.limits import BLOCK_BYTES, TRANSACTION_BYTES
 
 REQUEST_BYTES: Final = 8 * TRANSACTION_BYTES  # three full transactions in hexadecimal, with room; about 4 MB
 REQUESTS_PER_BATCH: Final = 1_000  # as geth
@@ -17,3 +17,5 @@ REWARD_PERCENTILES: Final = 100
 PROOF_KEYS: Final = 1_024  # storage keys in one eth_getProof
 SHUTDOWN_S: Final = 2  # what open requests get when the server stops
 WAIT_S: Final = 120.0  # how long a thread waits for the event loop: a batch of long calls may be before it
+HEIGHTS_PER_PAGE: Final = 128  # merit_heights: some 15 ms of reading, during which nothing else is answered
+HEIGHTS_BYTES: Final = BLOCK_BYTES  # of records in one page, before hexadecimal; the first height may be longer

@@ -1,7 +1,8 @@
-"""Replays a network's whole history from what its members stored, and says what does not follow from it."""
+"""Replays a network's whole history from what its members stored or answer, and says what does not follow from it."""
 
 from node.audit.auditor import Auditor, audit_directory
 from node.audit.errors import AuditError, NotAuditableError
+from node.audit.network import audit_network
 from node.audit.report import AuditReport, Divergence, Part, Tally
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "Part",
     "Tally",
     "audit_directory",
+    "audit_network",
 ]

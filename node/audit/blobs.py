@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from contracts.records import UPDATE_HEADER_BYTES
 from node.audit.findings import Findings
@@ -21,7 +21,7 @@ _DIGEST_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
+class Content:
     """What a file holds: SHA-256 of all of it, and of what follows an update's header."""
 
     digest: bytes
@@ -35,11 +35,16 @@ class Blobs:
 
     `damaged` maps (server, name) to what a file with that name holds instead. Whoever knows what the name stands for
     takes it out and says so; `report_damaged` names the rest.
+
+    `exhaustive` tells that what the servers have is all here, so that what is not here is held by nobody; `anywhere`
+    that there is any place at all where blobs are looked for.
     """
 
     holders: dict[bytes, set[int]] = field(default_factory=dict)
     servers: set[int] = field(default_factory=set)
     damaged: dict[tuple[int, bytes], str] = field(default_factory=dict)
+    exhaustive: bool = True
+    anywhere: bool = True
     _paths: dict[bytes, Path] = field(default_factory=dict)
     _payloads: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -64,7 +69,7 @@ class Blobs:
         """Return those of `servers` whose directory is here and does not hold the blob."""
         return sorted((servers & self.servers) - self.holders.get(digest, set()))
 
-    def add(self, server: int, path: Path, content: "_Content") -> None:
+    def add(self, server: int, path: Path, content: Content) -> None:
         """Note a copy."""
         self.holders.setdefault(content.digest, set()).add(server)
         self._paths.setdefault(content.digest, path)
@@ -73,8 +78,8 @@ class Blobs:
 
 def audit_blobs(edges: dict[int, Path], findings: Findings) -> Blobs:
     """Read every file of every server's blob directory."""
-    found = Blobs()
-    known: dict[tuple[int, int], _Content] = {}
+    found = Blobs(anywhere=bool(edges))
+    known: dict[tuple[int, int], Content] = {}
     tally = findings.tallies["blobs"]
     for server, home in edges.items():
         root = home / "blobs"
@@ -126,7 +131,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _judge(
-    root: Path, path: Path, known: dict[tuple[int, int], _Content], found: Blobs, server: int
+    root: Path, path: Path, known: dict[tuple[int, int], Content], found: Blobs, server: int
 ) -> tuple[str, str] | None:
     """Check one file and note it; return what was expected and what is there if it is no blob."""
     try:
@@ -141,7 +146,8 @@ def _judge(
             return "a plain file", "something else"
         inode = (status.st_dev, status.st_ino)
         if inode not in known:
-            known[inode] = _read(path)
+            with path.open("rb") as file:
+                known[inode] = content_of(file)
     except OSError as error:
         return "a readable file", str(error)
     content = known[inode]
@@ -152,14 +158,14 @@ def _judge(
     return None
 
 
-def _read(path: Path) -> _Content:
+def content_of(file: IO[bytes]) -> Content:
+    """Read a file to its end."""
     whole, payload, length = hashlib.sha256(), hashlib.sha256(), 0
-    with path.open("rb") as file:
-        head = file.read(UPDATE_HEADER_BYTES)
-        whole.update(head)
-        length += len(head)
-        while piece := file.read(_PIECE_BYTES):
-            whole.update(piece)
-            payload.update(piece)
-            length += len(piece)
-    return _Content(whole.digest(), payload.digest(), length)
+    head = file.read(UPDATE_HEADER_BYTES)
+    whole.update(head)
+    length += len(head)
+    while piece := file.read(_PIECE_BYTES):
+        whole.update(piece)
+        payload.update(piece)
+        length += len(piece)
+    return Content(whole.digest(), payload.digest(), length)

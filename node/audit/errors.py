@@ -4,9 +4,11 @@
     +-- AuditError
         +-- NotAuditableError      nothing here that could be audited
         +-- UnreadableStoreError   a database that cannot be read
+        +-- UnansweredError        a node or an edge server that gives no answer
         +-- FaultError             a record that is not what it must be
 
-The last two never leave an audit: each becomes a `Divergence` that says where it is.
+The last three never leave an audit: `UnansweredError` becomes a remark, the others a
+`Divergence` that says where it is.
 """
 
 from pathlib import Path
@@ -20,12 +22,21 @@ class AuditError(NodeError):
 
 
 class NotAuditableError(AuditError):
-    """The directory holds nothing that could be audited."""
+    """There is nothing that could be audited."""
 
-    def __init__(self, directory: Path, why: str) -> None:
-        """Name the directory first."""
-        super().__init__(f"{directory}: {why}")
-        self.directory, self.why = directory, why
+    def __init__(self, subject: Path | str, why: str) -> None:
+        """Name the directory or the nodes first."""
+        super().__init__(f"{subject}: {why}")
+        self.subject, self.why = subject, why
+
+
+class UnansweredError(AuditError):
+    """A node or an edge server gives no answer: it is not there, not in time, or refuses."""
+
+    def __init__(self, name: str, why: str) -> None:
+        """Name the one that was asked first."""
+        super().__init__(f"{name}: {why}")
+        self.name, self.why = name, why
 
 
 class UnreadableStoreError(AuditError):

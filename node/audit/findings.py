@@ -48,12 +48,16 @@ class Findings:
         for (store, part), count in self._more.items():
             yield f"{store}: {part}: {count} more divergences are not listed"
 
+    def say(self, text: str) -> None:
+        """Tell how far a part of the audit has come."""
+        if self._progress is not None:
+            self._progress(text)
+
     @contextmanager
     def timed(self, name: str) -> Iterator[Tally]:
         """Give the tally of a part and add the time spent inside to it."""
         tally = self.tallies.setdefault(name, Tally(name))
-        if self._progress is not None:
-            self._progress(name)
+        self.say(name)
         start = self._clock.monotonic()
         try:
             yield tally

@@ -3,6 +3,7 @@
 Divergence   something stored, agreed or paid is not what it must be: the audit fails
 Tally        a part of the audit: how many of what were verified, and the seconds that it took
 ClientAccount  what became of a client's records: rewards and average delay, computed again
+NodeAnswers  how far a node was followed over the network
 AuditReport  all of it; `lines` is for people, `to_json()` for programs
 """
 
@@ -30,6 +31,8 @@ class Part(StrEnum):
     OUTCOME = "outcome"
     VOTE = "last vote"
     HEAD = "head"
+    VALIDATORS = "validators"
+    ANSWER = "answer"
     EXECUTION = "app hash"
     BLOCK = "block header"
     TRANSACTION = "transaction"
@@ -144,9 +147,37 @@ class ClientAccount:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class NodeAnswers:
+    """What became of asking one node: `height` is the last one that was verified, of the `decided` that it claims.
+
+    `silent` says why it answers no more, "" for one that answered to the end.
+    """
+
+    url: str
+    height: int
+    decided: int
+    silent: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything up to where it stood is verified."""
+        return not self.silent and self.height == self.decided
+
+    def line(self) -> str:
+        """Say it in one line."""
+        if self.silent:
+            return f"{self.url}: compared up to height {self.height}, then no answer: {self.silent}"
+        return f"{self.url}: compared up to height {self.height} of {self.decided}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON has them."""
+        return {"url": self.url, "height": self.height, "decided": self.decided, "silent": self.silent or None}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
-    """The outcome of an audit.
+    """The outcome of an audit: of `directory`, or of `nodes` over the network.
 
     `trusted` tells whether the caller named the genesis hash: without one the audit shows only that the directory
     agrees with itself. `head` is the hash of the newest verified header (SHA-256 Merkle root, 32 bytes), `height` its
@@ -155,6 +186,7 @@ class AuditReport:
     """
 
     directory: str
+    nodes: tuple[NodeAnswers, ...] = ()
     genesis_hash: bytes
     trusted: bool
     head: bytes
@@ -166,8 +198,13 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing diverges."""
-        return not self.divergences
+        """Whether nothing diverges, and the end of a chain was reached."""
+        return not self.divergences and not self.unfinished
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether no node answered up to the height at which it stood; a silent one among others changes nothing."""
+        return bool(self.nodes) and not any(node.complete for node in self.nodes)
 
     @property
     def first(self) -> Divergence | None:
@@ -179,6 +216,8 @@ class AuditReport:
         """The verdict in one line."""
         if self.first is not None:
             return f"DIVERGES: {self.first.line()}"
+        if self.unfinished:
+            return f"UNFINISHED: no node answered to its end; what follows from genesis ends at height {self.height}"
         if self.trusted:
             return f"OK: everything follows from genesis 0x{self.genesis_hash.hex()}"
         return f"OK, self-consistent only: nobody vouched for genesis 0x{self.genesis_hash.hex()}; name it by --genesis"
@@ -193,6 +232,7 @@ class AuditReport:
         others = [divergence for divergence in self.divergences if divergence is not self.first]
         return (
             *(tally.line() for tally in self.tallies),
+            *(node.line() for node in self.nodes),
             f"head: height {self.height}, 0x{self.head.hex()}" if self.head else "head: no height is decided yet",
             f"paid: {Decimal(sum(c.reward_wei for c in self.clients)) / _WEI:f} tokens to {self._paid_clients} clients",
             *(f"note: {remark}" for remark in self.remarks),
@@ -205,7 +245,8 @@ class AuditReport:
         return {
             "ok": self.ok,
             "trusted": self.trusted,
-            "directory": self.directory,
+            "directory": self.directory or None,
+            "nodes": [node.to_json() for node in self.nodes],
             "genesis_hash": "0x" + self.genesis_hash.hex(),
             "head": {"height": self.height, "hash": "0x" + self.head.hex()},
             "verified": {tally.name: {**tally.counts, "seconds": round(tally.seconds, 3)} for tally in self.tallies},

@@ -69,6 +69,7 @@ class _Job:
     terms: Terms
     created: int
     samples: dict[int, int] = field(default_factory=dict)
+    has_file: bool = False
     stuck: bool = False
     ready: set[int] = field(default_factory=set)
     claims: dict[int, dict[int, bool]] = field(default_factory=lambda: defaultdict(dict))
@@ -132,14 +133,19 @@ class Rounds:
                 job.log.observe(block.block_events(), lambda digest: self._payload(job, digest))
             except PayloadsNeededError as needed:
                 job.lost.update(needed.digests)
-                for digest in needed.digests:
+                for digest in needed.digests if self._blobs.anywhere else ():
                     entry = job.log.naming(digest)[0]
                     self._findings.remark(
                         f"job {job.log.job}: the blob of record {entry.sequence} (client {entry.client}) is nowhere:"
                         " whether its payload is a copy cannot be told"
                     )
             except SelectionDivergesError as error:
-                self._diverges(job, Part.SELECTION, "what the event log gives", str(error), round_=error.round)
+                if job.lost:  # a copy that could not be recognised changes a selection
+                    self._findings.remark(
+                        f"job {job.log.job} round {error.round}: its selection is not derived again: blobs are missing"
+                    )
+                else:
+                    self._diverges(job, Part.SELECTION, "what the event log gives", str(error), round_=error.round)
                 self._stop(job)
                 return False
             else:
@@ -153,7 +159,7 @@ class Rounds:
         job.stuck = True
         self._findings.remark(
             f"job {job.log.job}: rounds after {job.log.version} are not computed again: they follow from one that"
-            " diverges"
+            " is not what it must be, or not known"
         )
 
     # -- what servers say -------------------------------------------------------------------------------------------
@@ -162,8 +168,16 @@ class Rounds:
         """Compare the terms on the ledger with the job file that they name."""
         terms = job.log.terms
         raw = self._blobs.get(terms.job_file)
+        job.has_file = raw is not None
         if raw is None:
-            self._diverges(job, Part.JOB_FILE, f"blob {terms.job_file.hex()}", "no server has it")
+            if not self._blobs.anywhere:
+                self._findings.remark(
+                    f"job {job.log.job}: no blobs are here: its rounds are checked by signatures only"
+                )
+            elif not self._blobs.exhaustive:
+                self._findings.remark(f"job {job.log.job}: no server gives its job file, blob {terms.job_file.hex()}")
+            else:
+                self._diverges(job, Part.JOB_FILE, f"blob {terms.job_file.hex()}", "no server has it")
             return
         try:
             job_file = decode_job_file(raw)
@@ -286,7 +300,8 @@ class Rounds:
         names = {version: log.model_at(version) for version in versions}
         models = {version: self._model(job, name) for version, name in names.items()}
         updates = [self._update(job, entry) for entry in selection.records]
-        lost = [f"model {version}" for version, model in models.items() if model is None]
+        lost = ["job file"] if not job.has_file else []
+        lost += [f"model {version}" for version, model in models.items() if model is None]
         lost += [
             f"update {entry.sequence}"
             for entry, update in zip(selection.records, updates, strict=True)
@@ -473,7 +488,7 @@ class Rounds:
                 if any(part == NamedPart(digests.name32("model"), outcome.model) for part in event.parts)
             }
             lacking = self._blobs.lacking(outcome.model, attesters)
-            if outcome.round > job.log.version - kept or outcome.model not in self._blobs:
+            if lacking and (outcome.round > job.log.version - kept or outcome.model not in self._blobs):
                 for edge in lacking:
                     self._lacks(edge, job, Part.MODEL, outcome.model, block=outcome.height, round_=outcome.round)
             self._tally.add("models")

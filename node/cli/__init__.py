@@ -37,7 +37,7 @@ COMMANDS = {  # at most 65 characters of help, which fit into 80 columns
     "client": "Train on own data and send signed updates to edge servers.",
     "job": "Create, show, top up and close learning jobs.",
     "rewards": "List what was paid to whom, round by round.",
-    "audit": "Replay a network's history from its stores; say what diverges.",
+    "audit": "Replay a history from stores or nodes; say what diverges.",
     "keys": "Make signing keys and show what a key file holds.",
     "bench": "Measure signatures, execution of records and exact numerics.",
     "doctor": "Say what is installed, what a missing part costs, what brings it.",

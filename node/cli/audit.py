@@ -1,4 +1,4 @@
-"""`merit audit`: replay a network's history from its stores."""
+"""`merit audit`: replay a network's history from its stores, or from what its nodes answer."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,25 +14,44 @@ _HASH_BYTES = 32
 
 @app.command()
 def audit(
-    directory: Annotated[Path, typer.Argument(help="The directory of a run or of a development network.")],
+    directory: Annotated[
+        Path | None, typer.Argument(help="The directory of a run or of a development network.")
+    ] = None,
     *,
+    rpc: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Audit a network that runs, by this node; repeat it to compare several."),
+    ] = None,
+    edge: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Fetch blobs here; repeatable. [default: where the nodes say]"),
+    ] = None,
     genesis: Annotated[str, typer.Option(metavar="HASH", help="The genesis hash that you trust.")] = "",
-    head: Annotated[str, typer.Option(metavar="HASH", help="A header or block that must be in every store.")] = "",
+    head: Annotated[str, typer.Option(metavar="HASH", help="A header or block that must be in every chain.")] = "",
     json: Json = False,
 ) -> None:
-    """Replay a network's history from its stores; say what diverges.
+    """Replay a network's history from its stores, or from its nodes' answers; say what diverges.
 
-    Verifies each store by itself: every commit and signature, every block by executing it again, every record, blob,
-    round, model and reward. Exit code 0: all of it follows from the genesis document; 1: it does not.
+    Verifies each store or node by itself: every commit and signature, every block by executing it again, every record,
+    blob, round, model and reward. Exit code 0: all of it follows from the genesis document; 1: it does not.
     """
+    if (directory is None) == (not rpc):
+        message = "name a directory, or nodes by --rpc URL"
+        raise typer.BadParameter(message)
+    if edge and not rpc:
+        message = "a directory has the blobs of its edge servers; use it with --rpc"
+        raise typer.BadParameter(message, param_hint="--edge")
     trusted, newest = _hash(genesis, "--genesis"), _hash(head, "--head")
-    from node.audit import audit_directory  # noqa: PLC0415 - loads the EVM
+    from node.audit import audit_directory, audit_network  # noqa: PLC0415 - loads the EVM
 
     def progress(part: str) -> None:
         if not json:
             typer.echo(f"auditing {part} ...", err=True)
 
-    report = audit_directory(directory, genesis_hash=trusted, head=newest, progress=progress)
+    if directory is None:
+        report = audit_network(rpc or [], edges=edge or [], genesis_hash=trusted, head=newest, progress=progress)
+    else:
+        report = audit_directory(directory, genesis_hash=trusted, head=newest, progress=progress)
     if json:
         print_json(report.to_json())
     else:

@@ -47,7 +47,7 @@ class LocalEdgeServers:
         ]
 
     async def listen(self, stack: contextlib.AsyncExitStack, *, first_port: int = 0) -> list[str]:
-        """Start every intake and return their URLs; `stack` stops them.
+        """Start every intake and return their URLs, which `merit_status` tells from then on; `stack` stops them.
 
         Server n listens on `first_port` + n, from 0; on a free port when that is 0.
 
@@ -61,6 +61,9 @@ class LocalEdgeServers:
             await http.start()
             stack.push_async_callback(http.stop)
             urls.append(http.url)
+        served = {server.member: url for server, url in zip(self.servers, urls, strict=True)}
+        for node in range(self._network.validators):
+            self._network.dispatcher(node).announce(served)
         return urls
 
     def step(self) -> None:

@@ -92,3 +92,53 @@ def test_a_height_that_is_not_decided_is_not_found(w3: Web3) -> None:
         ask(w3, "merit_commit", "0xf4240")
     with pytest.raises(Web3RPCError, match="is not a quantity"):
         ask(w3, "merit_commit", "first")
+
+
+def test_a_page_of_heights_holds_what_was_decided_at_each(w3: Web3, heights: int, running: Background) -> None:
+    answer = ask(w3, "merit_heights", "0x1", hex(heights))
+    assert int(answer["height"], 16) >= heights
+    assert len(answer["heights"]) == heights
+    for height, one in enumerate(answer["heights"], 1):
+        alone = ask(w3, "merit_commit", hex(height))
+        assert (one["header"], one["commit"]) == (alone["header"], alone["commit"])
+        header, _ = certificate(one)
+        txs = light.decode_txs(bytes.fromhex(one["transactions"][2:]))
+        assert light.data_hash(txs) == header.data_hash
+        assert txs == running.run(transactions_of(running, height))
+    apps = [one["appHash"] for one in answer["heights"]]
+    committed = [ask(w3, "merit_commit", hex(height))["appHash"] for height in range(2, heights + 1)]
+    assert apps[:-1] == committed, "the next header commits to what executing a height gave"
+    assert apps[-1] == "0x" + w3.eth.get_block("latest").hash.hex()
+
+
+async def transactions_of(running: Background, height: int) -> tuple[bytes, ...]:
+    return running.network.engine.transactions(light.Height(height))
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "given"), [(2, 1, 1), (2, 0, 0), (0, 1, 1), (10**6, 5, 0), (1, 2**63, None)]
+)
+def test_a_page_ends_at_the_newest_height(w3: Web3, heights: int, first: int, count: int, given: int | None) -> None:
+    assert len(ask(w3, "merit_heights", hex(first), hex(count))["heights"]) == (heights if given is None else given)
+
+
+def test_a_page_is_bounded_in_heights_and_in_bytes(
+    running: Background, heights: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given() -> int:
+        return len(ask(running.http(), "merit_heights", "0x1", "0xffff")["heights"])
+
+    assert given() == heights >= 2
+    monkeypatch.setattr("chain.rpc.ledger.HEIGHTS_BYTES", 1)
+    assert given() == 1, "the first one comes whatever its size"
+    monkeypatch.undo()
+    monkeypatch.setattr("chain.rpc.ledger.HEIGHTS_PER_PAGE", 1)
+    assert given() == 1
+
+
+def test_the_status_names_the_edge_servers_that_were_announced(w3: Web3, running: Background) -> None:
+    assert ask(w3, "merit_status")["edgeServers"] == []
+    running.network.dispatcher().announce({3: "http://127.0.0.1:8601"})
+    named = [dict(one) for one in ask(w3, "merit_status")["edgeServers"]]
+    running.network.dispatcher().announce({})
+    assert named == [{"member": "0x3", "url": "http://127.0.0.1:8601"}]

@@ -1,0 +1,184 @@
+"""What several sources prove together: the histories, what is recorded and paid in them, and that all tell the same."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from chain.errors import ChainError
+from contracts import events as kinds
+from node.audit.blobs import Blobs
+from node.audit.book import Book
+from node.audit.errors import FaultError, NotAuditableError
+from node.audit.findings import Findings
+from node.audit.history import blocks_of
+from node.audit.members import Members
+from node.audit.replay import Replay
+from node.audit.report import AuditReport, ClientAccount, Divergence, NodeAnswers, Part, in_order
+from node.audit.rounds import Rounds
+from node.audit.walk import EngineChain
+
+GENESIS: Final = "genesis"
+_NOTHING: Final = b""
+
+
+class Chains:
+    """The chains of one audit, in the order of their sources; each later part trusts what the walks have proven.
+
+    Args:
+        subject: what is audited, for divergences that concern all of it.
+        findings: where everything goes.
+        genesis_hash: the hash of block 0 that the caller trusts, None without one.
+        head: the hash of an engine header or a ledger block that must be in every chain, None without one.
+
+    """
+
+    def __init__(self, subject: str, findings: Findings, genesis_hash: bytes | None, head: bytes | None) -> None:
+        """Start with none."""
+        self._subject, self._findings, self._head = subject, findings, head
+        self._members: dict[int, Members] = {}
+        self._clients: list[ClientAccount] = []
+        self.wanted = genesis_hash
+        self.genesis_hash = _NOTHING
+        self.chains: list[EngineChain] = []
+
+    def part(self, name: str, work: Callable[[], object]) -> None:
+        """Do a part of the audit; whatever it raises becomes a divergence that names the part.
+
+        But for NotAuditableError: then there is nothing to audit.
+        """
+        with self._findings.timed(name):
+            try:
+                work()
+            except NotAuditableError:
+                raise
+            except FaultError as fault:
+                self.diverges(fault.part, fault.expected, fault.found)
+            except ChainError as error:
+                part = Part.GENESIS if name == GENESIS else Part.STORE
+                self.diverges(
+                    part, "a document that a ledger can start from" if part is Part.GENESIS else name, str(error)
+                )
+            except Exception as error:  # noqa: BLE001 - hostile bytes must not end an audit: they are what it looks for
+                self.diverges(Part.STORE, f"an audit of {name} that ends", f"{type(error).__name__}: {error}")
+
+    def diverges(self, part: Part, expected: str, found: str) -> None:
+        """Note a divergence that concerns all of what is audited."""
+        self._findings.diverges(Divergence(store=self._subject, part=part, expected=expected, found=found))
+
+    @property
+    def longest(self) -> EngineChain:
+        """The chain that goes furthest."""
+        return max(self.chains, key=lambda chain: chain.height, default=EngineChain(""))
+
+    def histories(self) -> Iterator[tuple[str, Replay]]:
+        """Yield each history that a source proves, named after the first source that has it.
+
+        One that stops earlier than another and agrees with it is a part of it. More than one means that validators have
+        signed two blocks of one height.
+        """
+        found: set[int] = set()
+        for chain in self.chains:
+            if chain.cursor is not None and id(chain.cursor.replay) not in found:
+                found.add(id(chain.cursor.replay))
+                yield chain.history, chain.cursor.replay
+
+    def records(self) -> None:
+        """Judge every record again, and keep the books a second time."""
+        for name, replay in self.histories():
+            book = Book(Members.at_genesis(replay.genesis), replay.genesis_hash, self._findings, store=name)
+            for block in blocks_of(replay):
+                book.read(block)
+                book.compare_totals(replay.reader.state(block.number))
+            book.compare_everything(replay.reader.state())
+            self._members[id(replay)] = book.members
+
+    def edge_servers(self) -> set[int]:
+        """Return the member ids of every edge server that has had a seat."""
+        return {edge for members in self._members.values() for seats in members.edge_sets.values() for edge in seats}
+
+    def dimension(self) -> int:
+        """Return the greatest dimension that a job's model has, 0 without a job."""
+        created = (
+            event.terms.dimension
+            for _, replay in self.histories()
+            for block in blocks_of(replay)
+            for event in block.events
+            if isinstance(event, kinds.JobCreated)
+        )
+        return max(created, default=0)
+
+    def rounds(self, blobs: Blobs) -> None:
+        """Derive, compute and compare every round."""
+        for name, replay in self.histories():
+            rounds = Rounds(self._members[id(replay)], blobs, replay.genesis_hash, self._findings, store=name)
+            for block in blocks_of(replay):
+                rounds.read(block)
+            self._clients += rounds.finish()
+
+    def compare(self, part: str) -> None:
+        """Compare the chains with each other, and with the head that the caller trusts; count under `part`."""
+        tally, longest = self._findings.tallies[part], self.longest
+        for chain in self.chains:
+            for height, (mine, theirs) in enumerate(zip(chain.headers, longest.headers, strict=False), 1):
+                tally.add("header hashes")
+                if mine != theirs:
+                    self._findings.diverges(
+                        Divergence(
+                            store=chain.name,
+                            part=Part.HEADER,
+                            height=height,
+                            expected=f"0x{theirs.hex()}, as in {longest.name}",
+                            found=f"0x{mine.hex()}, which is as well certified: validators have signed both",
+                        )
+                    )
+                    break
+            if chain.complete and chain.height < longest.height:
+                self._findings.remark(
+                    f"{chain.name}: stands at height {chain.height}, {longest.name} at {longest.height}"
+                )
+        self._findings.remark(
+            f"what executing height {longest.height} gave is committed to by nobody until the next header"
+        )
+
+    def find_head(self, *, behind: bool) -> None:
+        """Look for the head that the caller trusts in every chain.
+
+        `behind` forgives a chain that ends before the head and agrees with one that has it: a node that is asked at
+        another moment. Of stores, each must have it.
+        """
+        head = self._head
+        if head is None:
+            return
+        having = [chain for chain in self.chains if _has(chain, head)]
+        for chain in self.chains:
+            if chain in having:
+                continue
+            if behind and any(other.headers[: chain.height] == chain.headers for other in having):
+                self._findings.remark(f"{chain.name}: ends at height {chain.height}, before the head 0x{head.hex()}")
+            else:
+                self._findings.diverges(
+                    Divergence(store=chain.name, part=Part.HEAD, expected=f"0x{head.hex()}", found="no such header")
+                )
+
+    def report(self, directory: str, nodes: tuple[NodeAnswers, ...] = ()) -> AuditReport:
+        """Say everything."""
+        for text in self._findings.left_out():
+            self._findings.remark(text)
+        longest = self.longest
+        return AuditReport(
+            directory=directory,
+            nodes=nodes,
+            genesis_hash=self.genesis_hash,
+            trusted=self.wanted is not None,
+            head=longest.headers[-1] if longest.headers else _NOTHING,
+            height=longest.height,
+            tallies=tuple(self._findings.tallies.values()),
+            clients=tuple(self._clients),
+            remarks=tuple(self._findings.remarks),
+            divergences=in_order(self._findings.divergences),
+        )
+
+
+def _has(chain: EngineChain, name: bytes) -> bool:
+    """Whether a header or a ledger block of this chain has this hash."""
+    steps = chain.cursor.replay.steps[: chain.height + 1] if chain.cursor else []
+    return name in chain.headers or any(step.block is not None and step.block.hash == name for step in steps)
