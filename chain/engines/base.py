@@ -80,6 +80,11 @@ class Engine(Protocol):
         """
         ...
 
+    @property
+    def history(self) -> History:
+        """What was decided."""
+        ...
+
     def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
         """Yield every height after `after` (by default: after now) once it is durable here, in order, each once.
 
@@ -87,21 +92,53 @@ class Engine(Protocol):
         """
         ...
 
-    def validators(self, height: Height) -> ValidatorSet:
-        """Return the validators of a height, from 1 on."""
+
+class History(Protocol):
+    """What an engine decided, for whoever verifies it; some engines ask another process for it."""
+
+    async def validators(self, height: Height) -> ValidatorSet:
+        """Return the validators of a height, from 1 on; raises UnknownHeightError."""
         ...
 
-    def header(self, height: Height) -> Header:
-        """Return the header of a decided height; raises UnknownHeightError."""
+    async def signed_header(self, height: Height) -> tuple[Header, Commit]:
+        """Return the header of a decided height and the commit that decided it; raises UnknownHeightError."""
         ...
 
-    def commit(self, height: Height) -> Commit:
-        """Return the commit that decided a height; raises UnknownHeightError."""
-        ...
-
-    def transactions(self, height: Height) -> tuple[bytes, ...]:
+    async def transactions(self, height: Height) -> tuple[bytes, ...]:
         """Return the transactions of a decided height, as decided; raises UnknownHeightError."""
         ...
+
+
+class _Stored(Protocol):
+    """Answers about decided heights at once."""
+
+    def validators(self, height: Height) -> ValidatorSet: ...
+
+    def header(self, height: Height) -> Header: ...
+
+    def commit(self, height: Height) -> Commit: ...
+
+    def transactions(self, height: Height) -> tuple[bytes, ...]: ...
+
+
+class StoredHistory:
+    """A `History` that an engine of this process has in its own store: its coroutines never wait."""
+
+    def __init__(self, source: _Stored) -> None:
+        """Ask `source`."""
+        self._source = source
+
+    async def validators(self, height: Height) -> ValidatorSet:
+        """Return the validators of a height."""
+        return self._source.validators(height)
+
+    async def signed_header(self, height: Height) -> tuple[Header, Commit]:
+        """Return the header of a decided height and its commit; raises UnknownHeightError."""
+        return self._source.header(height), self._source.commit(height)
+
+    async def transactions(self, height: Height) -> tuple[bytes, ...]:
+        """Return the transactions of a decided height; raises UnknownHeightError."""
+        return self._source.transactions(height)
 
 
 def last_results_hash(results: Sequence[application.TxResult]) -> bytes:

@@ -6,14 +6,15 @@ thread is handed to the loop and waits for its answer. So there is one order of 
 """
 
 import asyncio
+import inspect
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitedTooLongError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from merit.clock import Clock
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class Dispatcher:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             self._loop = None
+        self._running: set[asyncio.Future[None]] = set()  # or nobody would hold what runs
         self._ledger = LedgerMethods(application, engine)
         self._methods = _table(EthereumMethods(application, engine, clock), self._ledger)
 
@@ -122,64 +125,79 @@ class Dispatcher:
     def handle(self, method: str, params: Sequence[object] | None = None) -> object:
         """Answer one request with Python values that JSON can hold; raises `RpcError` and nothing else.
 
-        From another thread than the dispatcher's it waits for the event loop, at most `WAIT_S` seconds.
+        From another thread than the dispatcher's it waits for the event loop, at most `WAIT_S` seconds. In that loop's
+        own thread it cannot wait: a method that asks another process is refused with `LimitError`.
         """
         if threading.get_ident() == self._thread or self._loop is None:
-            return self._answer(method, params)
+            return _at_once(self._answer(method, params))
         answer: Future[object] = Future()
 
-        def run() -> None:
+        async def run() -> None:
             try:
-                answer.set_result(self._answer(method, params))
+                answer.set_result(await self._answer(method, params))
             except RpcError as error:
                 answer.set_exception(error)
 
+        def begin() -> None:
+            task = asyncio.ensure_future(run())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
         try:
-            self._loop.call_soon_threadsafe(run)
+            self._loop.call_soon_threadsafe(begin)
             return answer.result(WAIT_S)
         except (RuntimeError, WaitedTooLongError):
             message = "the node has stopped or is busy; try again"
             raise LimitError(message) from None
 
     def handle_request(self, request: object) -> object:
+        """Answer as `answer_request`, at once; see `handle`."""
+        return _at_once(self.answer_request(request))
+
+    def handle_body(self, body: bytes) -> bytes:
+        """Answer as `answer_body`, at once; see `handle`."""
+        return _at_once(self.answer_body(body))
+
+    async def answer_request(self, request: object) -> object:
         """Answer a decoded JSON-RPC request or batch; None when there is nothing to answer (notifications)."""
         if not isinstance(request, list):
-            return self._respond(request)
+            return await self._respond(request)
         if not request:
             return _error(None, InvalidRequestError("a batch holds at least one request"))
         if len(request) > REQUESTS_PER_BATCH:
             return _error(None, LimitError(f"{len(request)} requests, a batch holds at most {REQUESTS_PER_BATCH}"))
-        answers = [answer for answer in map(self._respond, request) if answer is not None]
+        answers = [answer for one in request if (answer := await self._respond(one)) is not None]
         return answers or None
 
-    def handle_body(self, body: bytes) -> bytes:
+    async def answer_body(self, body: bytes) -> bytes:
         """Answer the bytes of an HTTP request; never raises for whatever the bytes are."""
         try:
             request = _decode(body)
         except ParseError as error:
             answer: object = _error(None, error)
         else:
-            answer = self.handle_request(request)
+            answer = await self.answer_request(request)
         return b"" if answer is None else msgspec.json.encode(answer)
 
-    def _respond(self, request: object) -> object:
+    async def _respond(self, request: object) -> object:
         try:
             number, method, params = _parts(request)
         except InvalidRequestError as error:
             return _error(None, error)
         try:
-            result = self.handle(method, params)
+            result = await self._answer(method, params)
         except RpcError as error:
             return None if number is _NOTIFICATION else _error(number, error)
         return None if number is _NOTIFICATION else {"jsonrpc": "2.0", "id": number, "result": result}
 
-    def _answer(self, method: str, params: Sequence[object] | None) -> object:
+    async def _answer(self, method: str, params: Sequence[object] | None) -> object:
         found = self._methods.get(method)
         if found is None:
             message = f"the method {shown(method)} does not exist or is not available"
             raise MethodNotFoundError(message)
         try:
-            return found.call(params or ())
+            result = found.call(params or ())
+            return await result if inspect.iscoroutine(result) else result
         except RpcError:
             raise
         except ChainError as error:  # a damaged store, an engine that has stopped: it says so in one line
@@ -189,6 +207,18 @@ class Dispatcher:
             _log.exception("%s failed", method)
             message = f"{method} failed ({type(error).__name__}); the log of the node says more"
             raise InternalError(message) from error
+
+
+def _at_once(answer: Coroutine[object, object, _T]) -> _T:
+    """Return what a coroutine that does not wait returns; LimitError for one that does."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        value: _T = done.value
+        return value
+    answer.close()
+    message = "this is asked of another process: ask from another thread, or over HTTP"
+    raise LimitError(message)
 
 
 _NOTIFICATION: Final = object()

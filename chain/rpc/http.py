@@ -45,7 +45,7 @@ def application(dispatcher: "Dispatcher") -> Starlette:
             body += chunk
             if len(body) > REQUEST_BYTES:
                 return PlainTextResponse(f"a request has at most {REQUEST_BYTES} bytes\n", 413)
-        return Response(dispatcher.handle_body(bytes(body)), media_type=_JSON)
+        return Response(await dispatcher.answer_body(bytes(body)), media_type=_JSON)
 
     return Starlette(routes=[Route("/", answer, methods=["POST"])])
 

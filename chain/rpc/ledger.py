@@ -22,11 +22,11 @@ class LedgerMethods:
     """Answers for one node; heights are the engine's, not numbers of blocks."""
 
     def __init__(self, application: "Application", engine: "Engine") -> None:
-        """Read the ledger from `application`, headers and commits from `engine`."""
+        """Read the ledger from `application`, headers and commits from the engine's history."""
         self._genesis = application.genesis
         self._genesis_hash = application.genesis_hash
         self._reader = application.reader()
-        self._engine = engine
+        self._engine, self._history = engine, engine.history
         self._edge_servers: dict[int, str] = {}
 
     def announce(self, edge_servers: Mapping[int, str]) -> None:
@@ -58,7 +58,7 @@ class LedgerMethods:
             "version": version("merit-ledger"),
         }
 
-    def commit(self, selector: BlockSelector) -> Json:
+    async def commit(self, selector: BlockSelector) -> Json:
         """Return the header of an engine height and the commit that decided it, in CometBFT's canonical encodings.
 
         `chain.light.decode_header`, `decode_commit` and `verify_commit` read them. The header's app hash is the hash of
@@ -66,7 +66,7 @@ class LedgerMethods:
         """
         height = self._height(selector)
         try:
-            header, commit = self._engine.header(height), self._engine.commit(height)
+            header, commit = await self._history.signed_header(height)
         except UnknownHeightError as error:
             raise NotFoundError(str(error)) from None
         return {
@@ -78,7 +78,7 @@ class LedgerMethods:
             "commit": data(encode_commit(commit)),
         }
 
-    def heights(self, first: int, count: int) -> Json:
+    async def heights(self, first: int, count: int) -> Json:
         """Return what was decided at up to `count` heights from `first` on, each in CometBFT's canonical encodings.
 
         A page ends early at `HEIGHTS_PER_PAGE` heights, at `HEIGHTS_BYTES` of records, and at the newest height; beyond
@@ -88,18 +88,18 @@ class LedgerMethods:
         page: list[Json] = []
         start, size = max(first, 1), 0
         for height in map(Height, range(start, min(start + min(count, HEIGHTS_PER_PAGE) - 1, self._engine.height) + 1)):
-            records = self._records(height)
+            records = await self._records(height)
             size += sum(map(len, records.values()))
             if page and size > HEIGHTS_BYTES:
                 break
             page.append({name: data(raw) for name, raw in records.items()})
         return {"height": number(self._engine.height), "heights": page}
 
-    def _records(self, height: Height) -> dict[str, bytes]:
-        """Read one decided height; the only place that `heights` asks the engine for records."""
-        engine = self._engine
+    async def _records(self, height: Height) -> dict[str, bytes]:
+        """Read one decided height; the only place that `heights` asks for records."""
         try:
-            header, commit, txs = engine.header(height), engine.commit(height), engine.transactions(height)
+            header, commit = await self._history.signed_header(height)
+            txs = await self._history.transactions(height)
         except UnknownHeightError as error:  # an engine may keep the newest heights only
             raise NotFoundError(str(error)) from None
         return {
@@ -109,7 +109,7 @@ class LedgerMethods:
             "appHash": self._reader.block_at_height(height).hash,
         }
 
-    def validators(self, selector: BlockSelector) -> list[Json]:
+    async def validators(self, selector: BlockSelector) -> list[Json]:
         """Return the validators of an engine height, in the order in which they stand in its commit."""
         height = max(self._height(selector), Height(1))  # before height 1 is decided, its validators are known
         return [
@@ -118,7 +118,7 @@ class LedgerMethods:
                 "publicKey": data(validator.public_key),
                 "power": number(validator.power),
             }
-            for validator in self._engine.validators(height)
+            for validator in await self._history.validators(height)
         ]
 
     def _height(self, selector: BlockSelector) -> Height:

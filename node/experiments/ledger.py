@@ -522,7 +522,22 @@ class _Experiment:
         return Assertion(name="finals present", holds=bool(promised), detail=detail)
 
     async def _audit(self) -> Assertion:
-        return Assertion(name="audit clean", holds=False, detail="XXX")
+        """Replay the whole history from what every node says, in this process, and compare."""
+        genesis_hash = await self._ask_any("merit_genesisHash")
+        homes = [home.read() for home in self._layout.homes()]
+        edges = [home.intake_url for home in homes] if self._learning else []
+
+        def audit() -> Assertion:
+            from node.audit import audit_network  # noqa: PLC0415 - loads the EVM
+
+            report = audit_network(
+                [home.rpc_url for home in homes], edges=edges, genesis_hash=bytes.fromhex(genesis_hash[2:])
+            )
+            (self._out / "audit.json").write_bytes(msgspec.json.format(msgspec.json.encode(report.to_json())))
+            (self._out / "audit.txt").write_text("\n".join([*report.lines, ""]), encoding="utf-8")
+            return Assertion(name="audit clean", holds=report.ok, detail=report.lines[-1])
+
+        return await asyncio.to_thread(audit)
 
     # -- what is kept -----------------------------------------------------------------------------------------------
 

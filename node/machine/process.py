@@ -99,6 +99,10 @@ class NodeProcess:
                 self._clock,
             )
             dispatcher = Dispatcher(application, engine, self._clock)
+            servers = {peer.member: peer.intake for peer in self._file.peers if peer.intake}
+            if self._file.edge is not None:
+                servers[self._file.edge.member] = self._file.intake_url
+            dispatcher.announce(dict(sorted(servers.items())))
             http = RpcServer(dispatcher, port=self._file.rpc)
             await http.start()
             stack.push_async_callback(http.stop)

@@ -95,6 +95,11 @@ class CometEngine:
         return Height(self._application.info().height)
 
     @property
+    def history(self) -> CometRpc:
+        """What CometBFT's store holds."""
+        return self.rpc
+
+    @property
     def failure(self) -> Exception | None:
         """What has stopped the node, unless that was `stop`."""
         return self._server.failure

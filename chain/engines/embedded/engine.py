@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from chain import light
 from chain.engines import errors
+from chain.engines.base import StoredHistory
 from chain.engines.embedded.member import Member
 from chain.engines.embedded.replica import Replica
 from chain.engines.heights import Heights
@@ -146,6 +147,11 @@ class EmbeddedEngine:
     async def news(self) -> None:
         """Wait until a height is durable, a validator comes or goes, or the engine ends."""
         await self._news.wait()
+
+    @property
+    def history(self) -> StoredHistory:
+        """What the stores hold."""
+        return StoredHistory(self)
 
     def validators(self, height: Height) -> light.ValidatorSet:  # noqa: ARG002 - they never change in this version
         """Return the validators of a height."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chain.engines.base import StoredHistory
 from chain.engines.heights import Heights
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class Member:
     def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
         """Yield every height after `after` (by default: after now), in order, once it is durable here."""
         return Heights(self._engine, lambda: self._replica.height, after)
+
+    @property
+    def history(self) -> StoredHistory:
+        """What this validator's store holds."""
+        return StoredHistory(self)
 
     def validators(self, height: Height) -> light.ValidatorSet:
         """Return the validators of a height."""

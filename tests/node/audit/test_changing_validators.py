@@ -10,7 +10,7 @@ from chain import light
 from chain.application import Application
 from chain.application import Timestamp as ApplicationTime
 from chain.crypto.schemes import Scheme, SigningKey
-from chain.engines.base import last_results_hash
+from chain.engines.base import StoredHistory, last_results_hash
 from chain.genesis import Genesis, Hex, ValidatorEntry
 from chain.rpc.dispatcher import Dispatcher
 from chain.storage import Store
@@ -94,6 +94,10 @@ class Changing:
             for index, slot in enumerate(slots)
         ]
         return replace(unsigned, signatures=tuple(signed))
+
+    @property
+    def history(self) -> StoredHistory:
+        return StoredHistory(self)
 
     def validators(self, height: int) -> light.ValidatorSet:
         return SETS[height]
