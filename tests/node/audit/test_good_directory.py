@@ -82,6 +82,15 @@ def test_some_of_the_stores_are_enough(audit: Audit, run: Path) -> None:
     assert "no stores of validators 1, 3, 4 are here" in report.remarks
 
 
+def test_without_any_blobs_rounds_are_checked_by_signatures_only(audit: Audit, run: Path) -> None:
+    shutil.rmtree(run / "edge")
+    report = audit(run)
+    assert report.ok, report.lines
+    counts = next(tally for tally in report.tallies if tally.name == "rounds").counts
+    assert counts["rounds checked by signature only"] == counts["rounds"] == counts["paid rounds"]
+    assert "job 1: no blobs are here: its rounds are checked by signatures only" in report.remarks
+
+
 def test_what_is_known_is_recognised_by_content_only(auditor: Auditor, untouched: Path) -> None:
     again, fresh = auditor.audit(untouched), audit_directory(untouched)
     known = {tally.name: tally.counts for tally in again.tallies}
