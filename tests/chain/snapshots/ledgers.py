@@ -176,7 +176,7 @@ class _Read(dict[bytes, bytes]):
 def state_of(store: Store, root: bytes) -> dict[tuple[Space, bytes], bytes]:
     """Every node and code of a state, as the `trie` package finds them: the oracle for our own walk."""
     found = _Read(store)
-    for _, leaf in NodeIterator(HexaryTrie(found, root)).values():  # type: ignore[no-untyped-call]
+    for leaf in NodeIterator(HexaryTrie(found, root)).values():  # type: ignore[no-untyped-call]
         match rlp.decode(bytes(leaf)):
             case [_, _, bytes(storage), bytes(code)]:
                 if code != EMPTY_CODE_HASH:
