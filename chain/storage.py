@@ -119,10 +119,7 @@ class Store:
         """Write what is staged in one transaction; `StoreReadOnlyError` for a store opened for reading."""
         if self.readonly:
             raise StoreReadOnlyError(self.path)
-        changes = {
-            (space, key): value if space is Space.NODE else _checksum(space, key, value) + value
-            for (space, key), value in self._staged.items()
-        }
+        changes = {(space, key): as_stored(space, key, value) for (space, key), value in self._staged.items()}
         self._backing.write(changes)
         self._staged.clear()
 
@@ -168,6 +165,11 @@ class Store:
         if _checksum(space, key, value) != stored[:_CHECK_BYTES]:
             raise StoreCorruptError(self.path, space, key, "does not match its checksum")
         return value
+
+
+def as_stored(space: Space, key: bytes, value: bytes) -> bytes:
+    """Return a value as it lies on disk: after its checksum, or by itself where its key is its hash."""
+    return value if space is Space.NODE else _checksum(space, key, value) + value
 
 
 def _checksum(space: Space, key: bytes, value: bytes) -> bytes:

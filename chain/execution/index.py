@@ -12,6 +12,7 @@ from chain.storage import Space, Store
 
 GENESIS_DOCUMENT: Final = b"genesis"  # names in Space.META
 _COMMIT: Final = b"commit"
+_START: Final = b"start"
 
 
 class Commit(msgspec.Struct, frozen=True, array_like=True):
@@ -93,6 +94,17 @@ def stage_commit(store: Store, commit: Commit) -> None:
 def read_commit(store: Store) -> Commit | None:
     """Return the last durable commit; None in an empty store."""
     encoded = store.read(Space.META, _COMMIT)
+    return None if encoded is None else msgspec.msgpack.decode(encoded, type=Commit)
+
+
+def stage_start(store: Store, commit: Commit) -> None:
+    """Stage the record of the snapshot that this store starts from: states before it are not there."""
+    store.stage(Space.META, _START, msgspec.msgpack.encode(commit))
+
+
+def read_start(store: Store) -> Commit | None:
+    """Return the commit whose snapshot the store starts from; None if it executed everything itself."""
+    encoded = store.read(Space.META, _START)
     return None if encoded is None else msgspec.msgpack.decode(encoded, type=Commit)
 
 

@@ -44,6 +44,7 @@ from chain.execution.index import (
     stage_body,
     stage_commit,
     stage_header,
+    stage_start,
 )
 from chain.execution.trie import ordered_root
 from chain.genesis import decode_genesis
@@ -128,7 +129,7 @@ def items(store: Store, commit: Commit) -> Iterator[bytes]:
     yield _read(store, Space.META, GENESIS_DOCUMENT)
     for at in range(1, number + 1):
         yield rlp.encode([list(values) for values in read_body(store, at)])
-    waiting = _roots(read_header(store, number))
+    waiting = roots(read_header(store, number))
     while waiting:
         reference = waiting.pop()
         node = _read(store, Space.NODE, reference.hash)
@@ -136,8 +137,9 @@ def items(store: Store, commit: Commit) -> Iterator[bytes]:
         waiting.extend(reversed(below(reference.kind, node)))
 
 
-def _roots(head: Header) -> list[Reference]:
-    return [] if head.state_root == EMPTY_ROOT else [Reference(Kind.ACCOUNTS, head.state_root)]
+def roots(header: Header) -> list[Reference]:
+    """Return where the walk through the state after a block begins."""
+    return [] if header.state_root == EMPTY_ROOT else [Reference(Kind.ACCOUNTS, header.state_root)]
 
 
 def _read(store: Store, space: Space, key: bytes) -> bytes:
@@ -167,7 +169,7 @@ def rebuild(store: Store, manifest: Manifest) -> Generator[int, bytes, None]:
     store.commit()  # the headers, which are read again
     for number in range(1, head.number + 1):
         yield from _body(store, read_header(store, number))
-    waiting = _roots(head)
+    waiting = roots(head)
     while waiting:
         reference = waiting.pop()
         node = yield _KIND_BYTES[reference.kind]
@@ -175,7 +177,9 @@ def rebuild(store: Store, manifest: Manifest) -> Generator[int, bytes, None]:
         store.stage(Space.NODE, reference.hash, node)
         waiting.extend(reversed(below(reference.kind, node)))
     store.stage(Space.META, GENESIS_DOCUMENT, document)
-    stage_commit(store, Commit(manifest.height, head.number, manifest.app_hash))
+    commit = Commit(manifest.height, head.number, manifest.app_hash)
+    stage_start(store, commit)
+    stage_commit(store, commit)
 
 
 def _headers(store: Store, newest: bytes) -> Generator[int, bytes, tuple[Header, Header]]:

@@ -1,4 +1,4 @@
-"""Taking, backing up and restoring a ledger of 20,000 records, beside executing it, and what taking costs the engine."""
+"""Taking and restoring a ledger of 20,000 records, beside executing it, and what taking costs the engine."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial

@@ -5,6 +5,7 @@ import pytest
 from chain.application import Application, Code, Timestamp
 from chain.crypto.hashing import keccak256
 from chain.errors import EngineError, StateMissingError
+from chain.execution.index import read_start
 from chain.storage import Space, Store
 from contracts.addresses import LEDGER, TOKEN
 from tests.chain.ledger import SPONSOR, Replica, codes, genesis
@@ -23,7 +24,7 @@ from tests.chain.snapshots.ledgers import (
     take,
 )
 
-HISTORY = [space for space in Space if space is not Space.NODE]
+HISTORY = [space for space in Space if space not in {Space.NODE, Space.META}]
 
 
 def restored(source: Replica | None = None) -> Replica:
@@ -37,6 +38,12 @@ def restored(source: Replica | None = None) -> Replica:
 def test_the_restored_store_holds_the_whole_history_and_exactly_the_newest_state() -> None:
     source, store = ledger().store, restored().store
     assert contents(store, *HISTORY) == contents(source, *HISTORY)
+    commit = head_of(source)
+    assert read_start(store) == commit
+    assert read_start(source) is None
+    own = contents(store, Space.META)
+    assert own.keys() - contents(source, Space.META).keys() == {(Space.META, b"start")}
+    assert own.items() >= contents(source, Space.META).items()
     root = ledger().reader.header().state_root
     assert contents(store, Space.NODE) == state_of(source, root)
     assert len(contents(store, Space.NODE)) < len(contents(source, Space.NODE))
@@ -115,6 +122,7 @@ def test_a_restored_replica_writes_the_same_bytes() -> None:
     original = replayed(ledger())
     raw = original.sign(SPONSOR, TOKEN, PAY)
     assert again.height(raw) == original.height(raw)
+    assert read_start(again.store) == head_of(ledger().store)
     assert take(again.store) == take(original.store) != snapshot()
 
 
