@@ -37,6 +37,9 @@ class Keeper:
 
         `keep` is at least 2 in a network that changes quickly: peers may be in the middle of the older one.
         """
+        if every < 1 or keep < 1:
+            message = f"a snapshot at every {every}-th height, {keep} kept: both must be at least 1"
+            raise SnapshotError(message)
         self._directory, self._executor = directory, executor
         self._every, self._keep, self._chunk_bytes = every, keep, chunk_bytes
         self._running: Future[None] | None = None

@@ -11,7 +11,7 @@ import pytest
 from chain import storage
 from chain.application import Application, ApplyResult, OfferResult
 from chain.crypto.hashing import keccak256
-from chain.errors import StoreCorruptError
+from chain.errors import SnapshotError, StoreCorruptError
 from chain.execution.index import Commit
 from chain.snapshots import files, keeping
 from chain.snapshots.keeping import Keeper
@@ -57,6 +57,13 @@ def test_a_snapshot_is_taken_at_every_nth_height_and_the_newest_are_kept(tmp_pat
         seen.append(heights(replica.app))
     assert seen == [[], [2], [2], [4, 2], [4, 2], [6, 4], [6, 4]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "6"]
+
+
+@pytest.mark.parametrize("changes", [{"every": 0}, {"keep": 0}])
+def test_none_at_all_is_asked_for_by_having_no_keeper(tmp_path: Path, changes: dict[str, int]) -> None:
+    with pytest.raises(SnapshotError, match="at least 1"):
+        Keeper(tmp_path / "snapshots", AtOnce(), **changes)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_idle_height_has_a_snapshot_too(tmp_path: Path) -> None:
