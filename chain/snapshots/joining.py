@@ -100,6 +100,9 @@ class Joining:
             _log.warning("a false snapshot, chunk %d from peer %s: %s", index, sender, error)
             self.abandon()
             return Applied(ApplyResult.REJECT_SNAPSHOT, (), _senders(sender), f"chunk {index}: {error}")
+        except Exception:  # our own disk or version: nobody else's fault, and half of the chunk may have been used
+            self.abandon()
+            raise
         if restorer.complete:
             self._restorer = None
             restorer.put_in_place()

@@ -24,6 +24,7 @@ from tests.chain.snapshots.ledgers import (
     offered,
     parts,
     snapshot,
+    state_of,
     take,
 )
 
@@ -64,6 +65,25 @@ def instead(index: int, item: bytes) -> Sequence[bytes]:
 
 def test_the_items_are_what_the_snapshot_is_cut_from() -> None:
     assert cut(framed(parts())) == snapshot()
+
+
+def test_items_stand_in_the_order_that_the_format_says() -> None:
+    """A program that writes another order has another format, and other bytes than its peers."""
+    reader = ledger().reader
+    headers = [reader.header(number).encode() for number in range(last(), -1, -1)]
+    assert list(parts()[: place("body")]) == [*headers, document()]
+    for number in range(1, last() + 1):
+        block = reader.block(number)
+        receipts, misbehavior = ([item.encode() for item in items] for items in (block.receipts, block.misbehavior))
+        assert parts()[place("body") + number - 1] == rlp.encode([list(block.transactions), receipts, misbehavior])
+    state = state_of(ledger().store, reader.header().state_root)  # in the order of the first reading
+    assert list(dict.fromkeys(parts()[place("state") :])) == list(state.values())
+
+
+def document() -> bytes:
+    found = ledger().store.read(Space.META, GENESIS_DOCUMENT)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("index", [0, 1, 5, 11, 12, 13, 20, 25, 40, 100, -2, -1])
@@ -153,9 +173,7 @@ def test_an_old_block_forged_with_a_header_that_fits_breaks_the_chain_of_headers
 def test_a_genesis_document_other_than_the_one_of_block_0_is_refused() -> None:
     other = genesis(time=1).encode()
     assert "is not the one of block 0" in refused(framed(instead(place("genesis"), other)))
-    document = ledger().store.read(Space.META, GENESIS_DOCUMENT)
-    assert document is not None
-    assert "is not the one of block 0" in refused(framed(instead(place("genesis"), document + b"\n")))
+    assert "is not the one of block 0" in refused(framed(instead(place("genesis"), document() + b"\n")))
 
 
 def test_a_manifest_that_names_another_genesis_document_than_block_0_is_refused() -> None:

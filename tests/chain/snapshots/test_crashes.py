@@ -193,6 +193,7 @@ def test_a_disk_that_fails_while_chunks_come_costs_nothing_but_the_attempt(
         with pytest.raises(OSError, match="disk is full"):
             app.apply_snapshot_chunk(4, snapshot().chunks[4])
     assert app.info().height == 0
+    assert app.apply_snapshot_chunk(4, snapshot().chunks[4]).result is ApplyResult.RETRY_SNAPSHOT
     assert app.offer_snapshot(snapshot().snapshot, snapshot().app_hash) is OfferResult.ACCEPT
     assert applied(app, snapshot().chunks).result is ApplyResult.ACCEPT
     is_whole(tmp_path, store, whole)
