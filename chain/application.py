@@ -1,6 +1,7 @@
 """The ledger as a replicated application, in the shape of ABCI 2.0 and with nothing of any engine.
 
     info  init_chain  check_tx  prepare_proposal  process_proposal  finalize_block  commit
+    list_snapshots  load_snapshot_chunk  offer_snapshot  apply_snapshot_chunk
 
 An engine calls `finalize_block` for each height that it decided, in order, then `commit`. `finalize_block` touches no
 durable state and may come again for the same height, with the same or (before a decision is final) other content;
@@ -38,6 +39,8 @@ from chain.execution.reader import Reader
 from chain.execution.transactions import Opener
 from chain.execution.verdicts import Code, Refusal
 from chain.genesis import Genesis, decode_genesis
+from chain.snapshots.joining import Applied, ApplyResult, Joining, OfferResult
+from chain.snapshots.manifest import Snapshot
 from chain.storage import Space, Store
 
 if TYPE_CHECKING:
@@ -45,15 +48,20 @@ if TYPE_CHECKING:
 
     from chain.crypto.addresses import Address
     from chain.execution.evm import Environment
+    from chain.snapshots.keeping import Keeper
 
 __all__ = [
     "Application",
+    "Applied",
+    "ApplyResult",
     "Block",
     "CheckResult",
     "Code",
     "Finalized",
     "Info",
     "Misbehavior",
+    "OfferResult",
+    "Snapshot",
     "Timestamp",
     "TxResult",
 ]
@@ -125,12 +133,15 @@ class _Ledger:
 class Application:
     """One replica's ledger over one store."""
 
-    def __init__(self, store: Store) -> None:
-        """Open the ledger that `store` holds; an empty store waits for `init_chain`.
+    def __init__(self, store: Store, *, keeper: "Keeper | None" = None, genesis: Genesis | None = None) -> None:
+        """Open the ledger that `store` holds; an empty store waits for `init_chain` or a snapshot.
 
+        `keeper` takes and serves snapshots; `genesis` is the document that a snapshot from peers must be of.
         `StoreCorruptError` when the newest block is not the one that was committed.
         """
         self._store = store
+        self._keeper = keeper
+        self._joining = Joining(store, None if genesis is None else genesis.digest())
         self._ledger = self._open()
         self._finalized: Finalized | None = None
 
@@ -247,11 +258,38 @@ class Application:
             message = "commit without a finalized height"
             raise EngineError(message)
         head = ledger.head if finalized.block is None else finalized.block.header
-        stage_commit(self._store, Commit(finalized.height, head.number, finalized.app_hash))
+        commit = Commit(finalized.height, head.number, finalized.app_hash)
+        stage_commit(self._store, commit)
         self._store.commit()
         self._finalized = None
         ledger.height, ledger.head, ledger.head_hash = finalized.height, head, finalized.app_hash
         ledger.pool = self._queue(gas=None)
+        if self._keeper is not None:
+            self._keeper.committed(self._store, commit)
+
+    def list_snapshots(self) -> list[Snapshot]:
+        """Return the snapshots that peers may start from, the newest first."""
+        return [] if self._keeper is None else self._keeper.snapshots()
+
+    def load_snapshot_chunk(self, height: int, version: int, index: int) -> bytes:
+        """Return a chunk (counted from 0) of the snapshot of this height and format; empty when it is not here."""
+        return b"" if self._keeper is None else self._keeper.load(height, version, index)
+
+    def offer_snapshot(self, snapshot: Snapshot, app_hash: bytes) -> OfferResult:
+        """Judge a peer's snapshot and, if it is taken, wait for its chunks; instead of `init_chain`.
+
+        `app_hash` is the one after the snapshot's height, as the light client verified it: what is restored is checked
+        down from there. ABORT for a replica that holds a ledger.
+        """
+        return OfferResult.ABORT if self._ledger is not None else self._joining.offer(snapshot, app_hash)
+
+    def apply_snapshot_chunk(self, index: int, chunk: bytes, sender: str = "") -> Applied:
+        """Take a chunk from the peer `sender`; after the last one `info` tells the snapshot's height and app hash."""
+        if self._ledger is not None:
+            return Applied(ApplyResult.ABORT, reason="this replica holds a ledger")
+        applied = self._joining.apply(index, chunk, sender)
+        self._ledger = self._open()
+        return applied
 
     def reader(self) -> Reader:
         """Read committed blocks and state; always the newest commit, also after later ones."""

@@ -19,6 +19,14 @@
     |   +-- StoreReadOnlyError
     +-- BlockError               a stored block that does not decode or check
     +-- UnknownBlockError        no such block
+    +-- StateMissingError        a block whose state this replica never had
+    +-- SnapshotError            a snapshot of the store
+    |   +-- SnapshotExistsError  something lies where it is to be written
+    |   +-- SnapshotManifestError
+    |   +-- SnapshotChunkError   a chunk is missing or not what the manifest says
+    |   +-- SnapshotContentError what is in it is not what its app hash stands for
+    |   +-- SnapshotLedgerError  of another ledger or moment than the one asked for
+    |   +-- SnapshotSizeError    more than a snapshot may hold
     +-- LogLimitError            a query for more events than one answer holds
     +-- VersionError             rules that this program does not have
     +-- EngineError              the engine broke the application's contract
@@ -172,6 +180,66 @@ class UnknownBlockError(ChainError):
         """`block` is the number or hash that was asked for."""
         self.block = block
         super().__init__(f"there is no block {block}")
+
+
+class StateMissingError(ChainError):
+    """The block is here, and the state after it is not: this replica started from a later snapshot."""
+
+    def __init__(self, number: int) -> None:
+        """Name the block by its number."""
+        self.number = number
+        super().__init__(
+            f"the state after block {number} is not here, this replica started from a later snapshot;"
+            " ask a replica that executed it"
+        )
+
+
+class SnapshotError(ChainError):
+    """A snapshot cannot be written, read or used."""
+
+
+class SnapshotExistsError(SnapshotError):
+    """A snapshot or a ledger is never overwritten."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        """Name the directory first; `what` says what it holds."""
+        self.path, self.what = path, what
+        super().__init__(f"{path}: holds {what} already; name a new directory")
+
+
+class SnapshotManifestError(SnapshotError):
+    """A manifest does not decode or breaks a limit; the message is the reason."""
+
+
+class SnapshotChunkError(SnapshotError):
+    """A chunk is missing or is not the one that the manifest names."""
+
+    def __init__(self, index: int, why: str) -> None:
+        """`index` counts from 0."""
+        self.index, self.why = index, why
+        super().__init__(f"chunk {index} {why}; take this snapshot from another source")
+
+
+class SnapshotContentError(SnapshotError):
+    """A snapshot holds something else than what its app hash stands for; the message says what."""
+
+
+class SnapshotLedgerError(SnapshotError):
+    """A snapshot is of another ledger, or of another app hash, than the one asked for."""
+
+    def __init__(self, what: str, expected: bytes, found: bytes) -> None:
+        """Say `what` differs, and how."""
+        self.what, self.expected, self.found = what, expected, found
+        super().__init__(f"the snapshot has {what} 0x{found.hex()}, not 0x{expected.hex()}; take another one")
+
+
+class SnapshotSizeError(SnapshotError):
+    """The ledger does not fit into a snapshot."""
+
+    def __init__(self, chunks: int) -> None:
+        """`chunks` is the greatest number of chunks."""
+        self.chunks = chunks
+        super().__init__(f"the ledger needs more than {chunks} chunks, which is what one snapshot may have")
 
 
 class LogLimitError(ChainError):

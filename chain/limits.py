@@ -19,3 +19,12 @@ CALL_GAS: Final = 50_000_000  # what a read-only call may burn unless its caller
 PENDING_PER_SENDER: Final = 4096  # transactions of one sender that may wait in the pool
 LOGS_PER_QUERY: Final = 100_000  # a log query that would return more is refused, not cut
 KEY_DATA_BYTES: Final = max(PUBLIC_KEY_BYTES.values())
+
+# Snapshots. CometBFT carries a chunk in a message of at most 16 MB and a manifest, as metadata, in one of at most 4 MB.
+SNAPSHOT_CHUNK_BYTES: Final = 4 * 1024 * 1024
+SNAPSHOT_CHUNKS: Final = 65_536  # 256 GiB in all; a manifest of 2 MiB
+SNAPSHOT_HEADER_BYTES: Final = 2_048  # 21 fields, 256 of the bytes a bloom
+SNAPSHOT_GENESIS_BYTES: Final = 64 * 1024 * 1024  # ten thousand members with their keys in hexadecimal
+SNAPSHOT_NODE_BYTES: Final = 2_048  # a branch is 17 times 33 bytes
+SNAPSHOT_CODE_BYTES: Final = 64 * 1024  # EIP-170 allows 24,576
+SNAPSHOT_BODY_BYTES: Final = 1024 * 1024  # and one byte per gas used: no byte of calldata or of an event costs less

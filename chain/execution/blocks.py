@@ -25,6 +25,7 @@ else:
 
 HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = keccak256(b"\x80")  # the trie without entries
+EMPTY_CODE_HASH: Final = keccak256(b"")  # an account without code
 EMPTY_UNCLES: Final = keccak256(b"\xc0")
 NO_REQUESTS: Final = hashlib.sha256().digest()  # EIP-7685: the hash of no requests
 BLOOM_BYTES: Final = 256

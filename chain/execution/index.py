@@ -1,7 +1,8 @@
 """How blocks lie in the store: keys, writing, strict reading, and the record of the last commit."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from itertools import count
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -11,6 +12,7 @@ from chain.storage import Space, Store
 
 GENESIS_DOCUMENT: Final = b"genesis"  # names in Space.META
 _COMMIT: Final = b"commit"
+_START: Final = b"start"
 
 
 class Commit(msgspec.Struct, frozen=True, array_like=True):
@@ -36,18 +38,52 @@ def split_item_key(key: bytes) -> tuple[BlockNumber, int]:
     return BlockNumber(int.from_bytes(key[:8], "big")), int.from_bytes(key[8:], "big")
 
 
+class Body(NamedTuple):
+    """What a block holds beside its header, each item as it lies in the store: encoded."""
+
+    transactions: Sequence[bytes]
+    receipts: Sequence[bytes]
+    misbehavior: Sequence[bytes]
+
+
 def stage_block(store: Store, block: Block, hashes: Sequence[bytes]) -> None:
     """Stage a block and its index; `hashes` are those of its transactions."""
-    number = block.number
-    store.stage(Space.HEADER, number_key(number), block.header.encode())
-    store.stage(Space.NUMBER, block.hash, number_key(number))
-    for index, (raw, receipt, name) in enumerate(zip(block.transactions, block.receipts, hashes, strict=True)):
+    receipts = [receipt.encode() for receipt in block.receipts]
+    misbehavior = [item.encode() for item in block.misbehavior]
+    stage_header(store, block.number, block.header.encode(), block.hash)
+    stage_body(store, block.number, Body(block.transactions, receipts, misbehavior), hashes)
+
+
+def stage_header(store: Store, number: int, encoded: bytes, name: bytes) -> None:
+    """Stage a header and where to find it; `name` is its hash."""
+    store.stage(Space.HEADER, number_key(number), encoded)
+    store.stage(Space.NUMBER, name, number_key(number))
+
+
+def stage_body(store: Store, number: int, body: Body, hashes: Sequence[bytes]) -> None:
+    """Stage what a block holds beside its header; `hashes` are those of its transactions."""
+    for index, (raw, receipt, name) in enumerate(zip(body.transactions, body.receipts, hashes, strict=True)):
         key = item_key(number, index)
         store.stage(Space.TRANSACTION, key, raw)
-        store.stage(Space.RECEIPT, key, receipt.encode())
+        store.stage(Space.RECEIPT, key, receipt)
         store.stage(Space.PLACE, name, key)
-    for index, item in enumerate(block.misbehavior):
-        store.stage(Space.MISBEHAVIOR, item_key(number, index), item.encode())
+    for index, item in enumerate(body.misbehavior):
+        store.stage(Space.MISBEHAVIOR, item_key(number, index), item)
+
+
+def read_body(store: Store, number: int) -> Body:
+    """Return what a block holds beside its header, by `Store.read` alone, so from any thread; not checked."""
+    return Body(
+        *(list(_values(store, space, number)) for space in (Space.TRANSACTION, Space.RECEIPT, Space.MISBEHAVIOR))
+    )
+
+
+def _values(store: Store, space: Space, number: int) -> Iterator[bytes]:
+    for index in count():
+        value = store.read(space, item_key(number, index))
+        if value is None:
+            return
+        yield value
 
 
 def stage_commit(store: Store, commit: Commit) -> None:
@@ -58,6 +94,17 @@ def stage_commit(store: Store, commit: Commit) -> None:
 def read_commit(store: Store) -> Commit | None:
     """Return the last durable commit; None in an empty store."""
     encoded = store.read(Space.META, _COMMIT)
+    return None if encoded is None else msgspec.msgpack.decode(encoded, type=Commit)
+
+
+def stage_start(store: Store, commit: Commit) -> None:
+    """Stage the record of the snapshot that this store starts from: states before it are not there."""
+    store.stage(Space.META, _START, msgspec.msgpack.encode(commit))
+
+
+def read_start(store: Store) -> Commit | None:
+    """Return the commit whose snapshot the store starts from; None if it executed everything itself."""
+    encoded = store.read(Space.META, _START)
     return None if encoded is None else msgspec.msgpack.decode(encoded, type=Commit)
 
 

@@ -19,8 +19,9 @@ from chain import rlp
 from chain.crypto.addresses import ZERO, Address
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme
-from chain.errors import LogLimitError, StoreMissingError, UnknownBlockError
+from chain.errors import LogLimitError, StateMissingError, StoreMissingError, UnknownBlockError
 from chain.execution.blocks import (
+    EMPTY_CODE_HASH,
     EMPTY_ROOT,
     Block,
     BlockNumber,
@@ -57,7 +58,6 @@ from chain.execution.verdicts import Code
 from chain.limits import CALL_GAS, LOGS_PER_QUERY
 from chain.storage import Space, Store
 
-EMPTY_CODE_HASH: Final = keccak256(b"")
 _CALL_STIPEND: Final = 2_300
 _WORD: Final = 32
 
@@ -310,8 +310,9 @@ class Reader:
         """Open the state after a block, to read it or to run code on it; changes are forgotten.
 
         Code runs as in that block; with `pending` as in the one after it, at `timestamp` (seconds) if given.
+        `StateMissingError` for a block before the snapshot that this replica started from.
         """
-        header = self.header(number)
+        header = self._header_with_state(number)
         block_hash = header.hash
         context = header
         if pending:
@@ -352,13 +353,20 @@ class Reader:
 
     def proof(self, address: Address, slots: Sequence[int], number: int | None = None) -> Proof:
         """Return an account, storage slots and the trie nodes that prove them against the block's state root."""
-        nodes, leaf = self._walk(self.header(number).state_root, keccak256(address))
+        nodes, leaf = self._walk(self._header_with_state(number).state_root, keccak256(address))
         account = _account(leaf)
         proofs: list[SlotProof] = []
         for slot in slots:
             below, value = self._walk(account.storage_root, keccak256(slot.to_bytes(_WORD, "big")))
             proofs.append(SlotProof(slot, rlp.to_integer(rlp.decode(value), _WORD) if value else 0, below))
         return Proof(account, nodes, tuple(proofs))
+
+    def _header_with_state(self, number: int | None) -> Header:
+        """Return a block's header if its state is here; where its root is, all below it is (chain/snapshots)."""
+        header = self.header(number)
+        if header.state_root != EMPTY_ROOT and self._store.read(Space.NODE, header.state_root) is None:
+            raise StateMissingError(header.number)
+        return header
 
     def _walk(self, root: bytes, key: bytes) -> tuple[tuple[bytes, ...], bytes]:
         """Return the encoded nodes on the way to `key` and its value (empty when absent)."""

@@ -5,13 +5,15 @@ replay wrote is all that may be there, an entry that nothing explains is found a
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from chain.execution.index import Commit
-from chain.storage import Space
+from chain.snapshots.content import below, roots
+from chain.storage import Space, as_stored
 from node.audit import dump
 from node.audit.errors import UnreadableStoreError
 from node.audit.findings import Findings
@@ -32,6 +34,7 @@ _PARTS: Final[Mapping[Space, Part]] = {
 _TABLES: Final = (Space.META, *(space for space in Space if space is not Space.META))  # what says the height first
 _CHECK_BYTES: Final = 8  # chain.storage puts a checksum before each value but a state node
 _COMMIT: Final = b"commit"
+_START: Final = b"start"  # the commit whose snapshot a store starts from
 
 
 def audit_ledger(name: str, directory: Path, replay: Replay, places: Places, findings: Findings, *, whole: bool) -> int:
@@ -60,6 +63,7 @@ class _LedgerAudit:
         self._own_judged = False
         self._seen: dict[Space, set[bytes]] = {space: set() for space in Space}
         self._above = 0
+        self._start: Commit | None = None
         self.height = BEFORE_GENESIS
 
     def see(self, entry: dump.Entry) -> None:
@@ -87,10 +91,13 @@ class _LedgerAudit:
         """Name what is missing, once every entry was seen."""
         if not self._own_judged:
             self._judge_own()
+        given_up = self._given_up()
         for space in Space:
             if space is not Space.META:
                 for key, expected in self._replay.expected(space).items():
                     if expected.height <= self.height and key not in self._seen[space]:
+                        if space is Space.NODE and key in given_up:
+                            continue
                         self._missing(space, key, expected)
         if self._above:
             self._findings.remark(
@@ -119,11 +126,50 @@ class _LedgerAudit:
             self.height = self._newest
             return
         self.height = stands
-        expected = self._replay.own_entries(stands)
+        expected = {**self._replay.own_entries(stands)}
+        self._judge_start(expected, stands)
         for key in sorted(expected.keys() | self._own.keys()):
             if expected.get(key) != self._own.get(key):
                 wanted, found = _differing(expected.get(key, b""), self._own.get(key, b""))
                 self._diverges(Part.META, f"{key.decode(errors='backslashreplace')}: {wanted}", found)
+
+    def _judge_start(self, expected: dict[bytes, bytes], stands: int) -> None:
+        """Expect the record of a start from a snapshot, if there is one, to be that height's own commit."""
+        raw = self._own.get(_START)
+        if raw is None:
+            return
+        try:
+            start = msgspec.msgpack.decode(raw[_CHECK_BYTES:], type=Commit)
+        except msgspec.MsgspecError:
+            start = None
+        if start is None or not 0 <= start.height <= stands:
+            self._diverges(Part.META, f"a start from a snapshot of a height up to {stands}", f"{raw.hex()}")
+            expected[_START] = raw  # named already
+            return
+        commit = self._replay.own_entries(start.height)[_COMMIT][_CHECK_BYTES:]
+        expected[_START] = as_stored(Space.META, _START, commit)
+        if expected[_START] == raw:
+            self._start = start
+            self._findings.remark(
+                f"{self._name}: started from a snapshot of height {start.height} and has no states of blocks before"
+            )
+
+    def _given_up(self) -> AbstractSet[bytes]:
+        """Return the state nodes that a store may lack because no state since the snapshot it started from has them."""
+        start = self._start
+        if start is None:
+            return frozenset()
+        nodes = self._replay.expected(Space.NODE)
+        reader = self._replay.reader
+        needed: set[bytes] = set()
+        for number in range(start.number, reader.block_at_height(self.height).number + 1):
+            waiting = roots(reader.header(number))
+            while waiting:
+                reference = waiting.pop()
+                if reference.hash not in needed:
+                    needed.add(reference.hash)
+                    waiting.extend(below(reference.kind, nodes[reference.hash].value))
+        return {key for key, expected in nodes.items() if expected.height <= start.height} - needed
 
     def _unexpected(self, space: Space, key: bytes) -> None:
         if not self._whole and self.height >= self._newest:

@@ -96,7 +96,7 @@ class _Stopwatch:
             self._charge()
 
 
-class _Bench:
+class Bench:
     """One replica on a store on disk, with a job, an edge server and 64 clients."""
 
     def __init__(self, folder: Path) -> None:
@@ -156,7 +156,7 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
     taken: dict[tuple[int, str], list[float]] = {case: [] for case in cases}
     shares = {case: _Stopwatch(clock) for case in cases}
     with TemporaryDirectory() as folder:
-        bench = _Bench(Path(folder))
+        bench = Bench(Path(folder))
         for batch in BATCHES:  # warms caches up
             bench.decide(bench.transactions(batch))
         for _ in range(rounds):
@@ -181,7 +181,7 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
     return rows
 
 
-def _share(bench: _Bench, batch: int, new: _Stopwatch, checked: _Stopwatch, whole: _Stopwatch) -> None:
+def _share(bench: Bench, batch: int, new: _Stopwatch, checked: _Stopwatch, whole: _Stopwatch) -> None:
     raws = bench.transactions(batch)
     with new.running():
         bench.decide(raws)

@@ -10,7 +10,7 @@ from chain.execution import records
 from chain.execution.evm import MeritComputation, MeritState
 from contracts.addresses import VERIFIER
 from node.cli.bench import benchmarks
-from tests.benchmarks import execution, signatures
+from tests.benchmarks import execution, signatures, snapshots
 
 SIGNATURES = ("ML-DSA-44", "ML-DSA-65", "RSA-2048 PSS", "RSA-3072 PSS", "Ed25519", "ECDSA secp256k1", "Falcon-512")
 
@@ -21,7 +21,7 @@ def signature_rows() -> list[dict[str, object]]:
 
 
 def test_bench_finds_the_benchmarks_and_not_what_they_share() -> None:
-    assert {"execution", "gram", "signatures"} <= set(benchmarks())
+    assert {"execution", "gram", "signatures", "snapshots"} <= set(benchmarks())
     assert not any(name.startswith("_") for name in benchmarks())
 
 
@@ -95,3 +95,17 @@ def test_records_that_the_ledger_refuses_are_not_counted(monkeypatch: pytest.Mon
     monkeypatch.setattr(execution, "BUDGET", execution.BASE_REWARD)  # pays for one round of three
     with pytest.raises(RuntimeError, match="records were taken"):
         execution.run(rounds=1)
+
+
+@pytest.mark.usefixtures("few_records")
+def test_snapshots_are_taken_and_restored_and_named_with_their_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "RECORDS", 8)
+    monkeypatch.setattr(snapshots, "BATCH", 4)
+    monkeypatch.setattr(snapshots, "HEIGHTS", 2)
+    rows = snapshots.run(rounds=1)
+    assert all(list(row) == ["measure", "value", "unit"] for row in rows)
+    found = {(row["measure"], row["unit"]): float(str(row["value"])) for row in rows}
+    assert found["snapshot", "chunks"] == 1
+    assert found["snapshot", "MB"] > 0
+    assert found["nodes of the newest state", "nodes"] < found["nodes of all states in the store", "nodes"]
+    assert {measure for measure, unit in found if unit == "MB/s"} == {"taking", "restoring", "executing"}
