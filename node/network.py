@@ -30,6 +30,7 @@ from chain.crypto import keystore
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, ValidatorEntry, load_genesis
+from contracts.addresses import COUNCIL
 from merit.chance import entropy
 from merit.clock import Clock, SystemClock
 from node.errors import RunDirectoryError
@@ -87,6 +88,7 @@ class LocalNetwork:
         edge_sets: member ids of each numbered set; by default one set of all edge servers, when there are any.
         tokens: member id -> wei of the reward Token.
         balances: address (20 bytes) -> wei of the native coin.
+        council: the edge servers govern by vote; the governor's key then only deploys contracts. By default it governs.
         accounts: how many classical accounts to make; each has 10,000 coins and may deploy contracts.
         clock: the network's time.
         sync: False leaves writing to the operating system (tests).
@@ -108,6 +110,7 @@ class LocalNetwork:
         edge_sets: Sequence[Sequence[int]] | None = None,
         tokens: Mapping[int, int] | None = None,
         balances: Mapping[bytes, int] | None = None,
+        council: bool | None = None,
         accounts: int | None = None,
         clock: Clock | None = None,
         sync: bool = True,
@@ -124,6 +127,7 @@ class LocalNetwork:
             edge_sets=None if edge_sets is None else tuple(map(tuple, edge_sets)),
             tokens=None if tokens is None else dict(tokens),
             balances=None if balances is None else dict(balances),
+            council=council,
             accounts=accounts,
         )
         self._block_interval = block_interval
@@ -347,6 +351,7 @@ class _Wishes:
     edge_sets: tuple[tuple[int, ...], ...] | None
     tokens: dict[int, int] | None
     balances: dict[bytes, int] | None
+    council: bool | None
     accounts: int | None
 
     def keys(self) -> dict[str, SigningKey]:
@@ -366,19 +371,19 @@ class _Wishes:
         members = self.members or ()
         edge_servers = tuple(number for number, member in enumerate(members, 1) if member.role == _EDGE_SERVER)
         edge_sets = ((edge_servers,) if edge_servers else ()) if self.edge_sets is None else self.edge_sets
-        governor = Hex(keys["governor"].address)
+        deployer = Hex(keys["governor"].address)
+        runs = dict(enumerate(edge_servers, 1))  # validator number -> the edge server beside it, while there is one
         genesis = Genesis(
             chain_id=chain_id,
             name=f"merit-{chain_id:x}" if self.name is None else self.name,
             time=time,
             classical=bool(self.classical),
             block_every_height=bool(self.block_every_height),
-            governor=governor,
-            deployers=(governor, *(Hex(bytes.fromhex(account.address[2:])) for account in accounts)),
+            governor=Hex(COUNCIL) if self.council else deployer,
+            deployers=(deployer, *(Hex(bytes.fromhex(account.address[2:])) for account in accounts)),
             validators=tuple(
-                ValidatorEntry(name=name, public_key=Hex(key.public_key))
-                for name, key in keys.items()
-                if name.startswith("validator-")
+                ValidatorEntry(name=name, public_key=Hex(keys[name].public_key), member=runs.get(number))
+                for number, name in enumerate((name for name in keys if name.startswith("validator-")), 1)
             ),
             members=tuple(
                 MemberEntry(role=member.role, scheme=int(member.scheme), key=Hex(keys[f"member-{number}"].public_key))
@@ -414,6 +419,7 @@ class _Wishes:
                 for address, wei in genesis.balances.items()
                 if address not in {account.address for account in accounts}
             },
+            "council": genesis.governor == COUNCIL,
             "accounts": len(accounts),
         }
         for field, there in found.items():
