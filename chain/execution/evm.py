@@ -31,7 +31,7 @@ from chain.execution.records import record_batch_precompile
 from chain.execution.signature_precompile import signature_precompile
 from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
-from chain.execution.versions import EXECUTION_VERSIONS, version_at
+from chain.execution.versions import version_at
 from contracts.addresses import KEYS, SIGNATURES, VERIFIER
 from contracts.bindings import UpgradeKind
 
@@ -89,7 +89,7 @@ class MeritComputationV2(MeritComputation):
 
 
 COMPUTATIONS: Final[dict[int, type[MeritComputation]]] = {1: MeritComputation, 2: MeritComputationV2}
-"""What runs messages under each of `EXECUTION_VERSIONS`."""
+"""What runs messages under each of `chain.execution.versions.EXECUTION_VERSIONS`."""
 
 
 class MeritExecutor(PragueTransactionExecutor):
@@ -142,7 +142,7 @@ class MeritState(PragueState):
         self._account_db = Accounts(database, Hash32(state_root), environment.nodes)
         version = version_at(self.get_storage, UpgradeKind.EXECUTION, context.block_number)
         if version not in COMPUTATIONS:
-            raise VersionError("execution", version, EXECUTION_VERSIONS, block=context.block_number)  # noqa: EM101 - a field
+            raise VersionError("execution", version, tuple(COMPUTATIONS), block=context.block_number)  # noqa: EM101 - a field
         self.computation_class = COMPUTATIONS[version]
 
     def set_system_contracts(self) -> None:

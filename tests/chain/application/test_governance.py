@@ -160,11 +160,7 @@ def test_the_councils_event_counts_from_the_council_only() -> None:
 
 def punished(replica: Replica, *reports: Misbehavior, transactions: tuple[bytes, ...] = ()) -> Finalized:
     """Commit a height with reports."""
-    height = replica.app.info().height + 1
-    finalized = replica.app.finalize_block(height, Timestamp(replica.time), transactions, reports)
-    replica.app.commit()
-    replica.nonces.clear()
-    return finalized
+    return replica.height(*transactions, misbehavior=reports)
 
 
 def test_a_validator_that_signed_twice_leaves_and_its_member_is_suspended(replica: Replica) -> None:
