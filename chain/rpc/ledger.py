@@ -45,8 +45,9 @@ class LedgerMethods:
             "height": number(self._engine.height),
             "blockNumber": number(head.number),
             "blockHash": data(head.hash),
-            "validators": number(len(genesis.validators)),
+            "validators": number(len(self._engine.validators(max(self._engine.height, Height(1))))),
             "classical": genesis.classical,
+            "versions": self._reader.versions()._asdict(),
             "version": version("merit-ledger"),
         }
 
