@@ -22,6 +22,7 @@ from contracts.digests import Attestation
 from contracts.events import Event, decode_events
 from contracts.records import Record
 from contracts.terms import JobTerms
+from contracts.upgrades import Upgrade, UpgradeKind
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -57,14 +58,6 @@ class RoundStatus(IntEnum):
     SETTLED = 3
     UNPAID = 4
     VOID = 5
-
-
-class UpgradeKind(IntEnum):
-    """What of the program carries a version of its own."""
-
-    EXECUTION = 1
-    CONTRACTS = 2
-    RULES = 3
 
 
 class Vote(IntEnum):
@@ -186,14 +179,6 @@ class ValidatorState:
     member: int
     power: int
     key: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Upgrade:
-    """A version and the first block in which it holds."""
-
-    version: int
-    height: int
 
 
 # The contracts

@@ -400,7 +400,7 @@ class ValidatorChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class UpgradeScheduled(Event):
-    """Council: this version holds from block `height` on; kinds: `contracts.bindings.UpgradeKind`."""
+    """Council: this version holds from block `height` on; kinds: `contracts.upgrades.UpgradeKind`."""
 
     kind: int
     version: int

@@ -33,7 +33,7 @@ from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
 from chain.execution.versions import version_at
 from contracts.addresses import KEYS, SIGNATURES, VERIFIER
-from contracts.bindings import UpgradeKind
+from contracts.upgrades import UpgradeKind
 
 _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
 

@@ -25,7 +25,8 @@ from chain.execution.versions import FIRST
 from chain.genesis import Genesis, balance_table
 from contracts.addresses import COUNCIL, KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
 from contracts.artifacts import initcode
-from contracts.bindings import Council, Registry, Role, Token, UpgradeKind
+from contracts.bindings import Council, Registry, Role, Token
+from contracts.upgrades import UpgradeKind
 
 if TYPE_CHECKING:
     from chain.storage import Store

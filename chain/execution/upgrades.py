@@ -10,7 +10,7 @@ from chain.execution.governance import punish
 from chain.execution.versions import CONTRACT_VERSIONS, version_at
 from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
 from contracts.artifacts import VERSIONS, load
-from contracts.bindings import UpgradeKind
+from contracts.upgrades import UpgradeKind
 
 if TYPE_CHECKING:
     from chain.execution.evm import MeritState

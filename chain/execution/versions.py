@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from chain.crypto.addresses import Address
 from contracts import artifacts
 from contracts.addresses import COUNCIL
-from contracts.bindings import UpgradeKind
 from contracts.layout import slot
+from contracts.upgrades import UpgradeKind
 
 EXECUTION_VERSIONS: Final = (1, 2)
 """The versions of execution that this program has; `chain.execution.evm` names what runs each."""

@@ -6,7 +6,7 @@ import pytest
 from eth_hash.auto import keccak
 
 from contracts.artifacts import load
-from contracts.bindings import Council, Ledger, Registry, Role, Tally, Token, Upgrade, UpgradeKind, ValidatorState, Vote
+from contracts.bindings import Council, Ledger, Registry, Role, Tally, Token, ValidatorState, Vote
 from contracts.calls import Call
 from contracts.events import (
     EdgeSetPending,
@@ -21,6 +21,7 @@ from contracts.events import (
     Voted,
 )
 from contracts.layout import slot
+from contracts.upgrades import Upgrade, UpgradeKind
 from tests.contracts.conftest import Cast
 from tests.contracts.world import Actor, Reverted, World, account, public_key
 

@@ -15,9 +15,10 @@ from eth_hash.auto import keccak
 import contracts
 from contracts.addresses import ZERO
 from contracts.artifacts import NAMES
-from contracts.bindings import Council, Ledger, Registry, Role, Token, UpgradeKind
+from contracts.bindings import Council, Ledger, Registry, Role, Token
 from contracts.calls import Call
 from contracts.digests import Attestation, Part, Settlement, chunk_digest, name32, thetas_digest
+from contracts.upgrades import UpgradeKind
 from tests.contracts.conftest import Cast
 from tests.contracts.world import (
     ATTESTATION_TIMEOUT,

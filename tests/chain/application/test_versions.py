@@ -19,10 +19,11 @@ from chain.storage import Store
 from contracts.abi import functions
 from contracts.addresses import COUNCIL, LEDGER, REGISTRY, SIGNATURES, TOKEN
 from contracts.artifacts import VERSIONS, load
-from contracts.bindings import Council, Ledger, Registry, Token, UpgradeKind
+from contracts.bindings import Council, Ledger, Registry, Token
 from contracts.calls import Call
 from contracts.digests import name32
 from contracts.layout import slot
+from contracts.upgrades import UpgradeKind
 from tests.chain.application.test_governance import decide, governed, named, report, validator
 from tests.chain.ledger import BASE_REWARD, CLIENTS, EDGES, SPONSOR, STRANGER, Replica, client, edge
 

@@ -16,9 +16,10 @@ from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.light import validator_address
 from contracts.addresses import COUNCIL, LEDGER
-from contracts.bindings import Council, Ledger, UpgradeKind
+from contracts.bindings import Council, Ledger
 from contracts.calls import Call
 from contracts.digests import name32
+from contracts.upgrades import UpgradeKind
 from merit.clock import SystemClock
 from node.edge.server import EdgeServer
 from node.run import session as sessions
