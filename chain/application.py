@@ -22,6 +22,7 @@ from chain.errors import EngineError, StoreChainError, StoreCorruptError, StoreM
 from chain.execution.blocks import Block, EngineHeight, Header, Misbehavior
 from chain.execution.evm import open_state
 from chain.execution.executor import Executor, TxResult
+from chain.execution.governance import Seat, ValidatorUpdate
 from chain.execution.index import (
     GENESIS_DOCUMENT,
     Commit,
@@ -61,9 +62,11 @@ __all__ = [
     "Info",
     "Misbehavior",
     "OfferResult",
+    "Seat",
     "Snapshot",
     "Timestamp",
     "TxResult",
+    "ValidatorUpdate",
 ]
 
 _TRANSACTION_OVERHEAD: Final = 5  # protobuf's tag and length of one transaction in a block (CometBFT's max_tx_bytes)
@@ -81,7 +84,7 @@ class Timestamp:
 class Info:
     """The last durable commit; height 0 and an empty app hash before `init_chain`.
 
-    `versions`: execution, contracts, rules.
+    `versions`: execution, contracts, rules, as they hold in the newest block.
     """
 
     height: int
@@ -108,12 +111,17 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Finalized:
-    """What a decided height did; one result per transaction of the height, in order."""
+    """What a decided height did; one result per transaction of the height, in order.
+
+    `validator_updates`: public key (ML-DSA-65) and power of each validator that the height changed, power 0 for one
+    that leaves. For the engine, which counts with them from two heights later on (CometBFT: height + 2).
+    """
 
     height: int
     app_hash: bytes
     results: tuple[TxResult, ...]
     block: Block | None
+    validator_updates: tuple[ValidatorUpdate, ...] = ()
 
 
 @dataclass(slots=True)
@@ -159,12 +167,7 @@ class Application:
         """Tell the last durable height and app hash."""
         if self._ledger is None:
             return Info(0, b"", (0, 0, 0))
-        versions = self._ledger.genesis.versions
-        return Info(
-            self._ledger.height,
-            self._ledger.head_hash,
-            (versions.execution, versions.contracts, versions.rules),
-        )
+        return Info(self._ledger.height, self._ledger.head_hash, self.reader().versions())
 
     def init_chain(self, genesis: Genesis) -> bytes:
         """Make block 0 durable and return its hash, the genesis hash.
@@ -231,7 +234,8 @@ class Application:
     ) -> Finalized:
         """Execute a decided height in memory; `EngineError` unless it is the one after the last commit.
 
-        May come again: nothing durable changes before `commit`.
+        `VersionError` when the next block needs a version that this program does not have: the ledger stands where it
+        is until one that has it goes on. May come again: nothing durable changes before `commit`.
         """
         ledger = self._must_exist()
         if height != ledger.height + 1:
@@ -247,7 +251,7 @@ class Application:
             always=ledger.genesis.block_every_height,
         )
         app_hash = ledger.head_hash if executed.block is None else executed.block.hash
-        self._finalized = Finalized(height, app_hash, executed.results, executed.block)
+        self._finalized = Finalized(height, app_hash, executed.results, executed.block, executed.validator_updates)
         return self._finalized
 
     def commit(self) -> None:

@@ -29,6 +29,7 @@
     |   +-- SnapshotSizeError    more than a snapshot may hold
     +-- LogLimitError            a query for more events than one answer holds
     +-- VersionError             rules that this program does not have
+    +-- ContractUpgradeError     a contract that is not what an upgrade replaces
     +-- EngineError              the engine broke the application's contract
 
 A peer's bad input is never an exception: it is a result with a code (`chain.application.Code`).
@@ -254,13 +255,21 @@ class LogLimitError(ChainError):
 class VersionError(ChainError):
     """The ledger asks for rules that this program does not have."""
 
-    def __init__(self, what: str, wanted: int, known: tuple[int, ...]) -> None:
-        """Say what is missing; `what` is execution, contracts or rules."""
-        self.what, self.wanted, self.known = what, wanted, known
+    def __init__(self, what: str, wanted: int, known: tuple[int, ...], *, block: int | None = None) -> None:
+        """Say what is missing; `what` is execution, contracts or rules, `block` the number of the first to need it."""
+        self.what, self.wanted, self.known, self.block = what, wanted, known, block
         have = ", ".join(map(str, known))
-        super().__init__(
-            f"the ledger uses {what} version {wanted}, this program has {have}; install a newer merit-ledger"
-        )
+        asking = "the ledger uses" if block is None else f"from block {block} on the ledger uses"
+        super().__init__(f"{asking} {what} version {wanted}, this program has {have}; install a newer merit-ledger")
+
+
+class ContractUpgradeError(ChainError):
+    """Where a contract of one version should stand is another one: an upgrade was scheduled over a skipped one."""
+
+    def __init__(self, name: str, version: int) -> None:
+        """Name the contract and the version that was to take its place."""
+        self.name, self.version = name, version
+        super().__init__(f"contracts version {version} does not find the {name} that it replaces")
 
 
 class EngineError(ChainError):

@@ -15,10 +15,9 @@ import msgspec
 from chain.crypto.addresses import ADDRESS_BYTES, Address, address_of
 from chain.crypto.schemes import PUBLIC_KEY_BYTES, Scheme
 from chain.errors import GenesisError, VersionError
+from chain.execution.versions import CONTRACT_VERSIONS, EXECUTION_VERSIONS
 from chain.limits import GAS_LIMIT_LEAST, GAS_LIMIT_MOST
 
-EXECUTION_VERSIONS: Final = (1,)  # the versions of execution that this program has
-CONTRACT_VERSIONS: Final = (1,)
 DEV_CHAIN_ID: Final = 0x4D45  # "ME"
 
 EDGE_SERVER: Final = 1  # the Registry's number of the role
@@ -37,11 +36,15 @@ class Hex(bytes):
 
 
 class ValidatorEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A validator of the engine: its ML-DSA-65 public key signs votes and nothing else."""
+    """A validator of the engine: its ML-DSA-65 public key signs votes and nothing else.
+
+    `member`: the edge server that runs it and answers for it, if it belongs to one (a member id, from 1).
+    """
 
     name: str
     public_key: Hex
     power: Annotated[int, msgspec.Meta(ge=1)] = 1
+    member: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class MemberEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +84,7 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     gas_limit: int = 1_000_000_000  # of each block; constant
     classical: bool = False  # take secp256k1 transactions (types 0, 1, 2) too
     block_every_height: bool = False  # make a block for heights without transactions
-    governor: Hex  # the account that admits members, mints, and may be a voting contract later
+    governor: Hex  # who admits members, mints, ...: an account, or the Council (0x4d04) and so the edge servers' votes
     deployers: tuple[Hex, ...] = ()  # accounts that may create contracts
     validators: tuple[ValidatorEntry, ...] = ()
     members: tuple[MemberEntry, ...] = ()
@@ -197,6 +200,9 @@ def _check(genesis: Genesis) -> None:
             len(edge_set) > 0 and len(set(edge_set)) == len(edge_set) and set(edge_set) <= servers,
             f"edge_sets: set {number} is not a list of different edge servers (member ids from 1)",
         )
+    running = [validator.member for validator in genesis.validators if validator.member is not None]
+    require(set(running) <= servers, "validators: a validator's member is an edge server (member ids from 1)")
+    require(len(set(running)) == len(running), "validators: a member runs one validator")
     balance_table(genesis.balances, "balances")
     balance_table(genesis.tokens, "tokens")
     if genesis.versions.execution not in EXECUTION_VERSIONS:

@@ -129,6 +129,12 @@ struct Job:
     spent_agreed: uint256  # the same as the last quorum stated it; void rounds leave it alone
     model: bytes32  # SHA-256 of the current model
 
+struct Rules:
+    version: uint16  # 0 = none pending
+    scoring: bytes32  # ASCII, zero padded
+    aggregation: bytes32  # ASCII, zero padded
+    staleness: bytes32  # ASCII, zero padded
+
 struct Accounts:
     funded: uint256
     refunded: uint256
@@ -207,6 +213,21 @@ event EdgeSetChanged:
     job: indexed(uint256)
     number: uint256
     round: uint256
+
+event RulesPending:
+    job: indexed(uint256)
+    version: uint16
+    scoring: bytes32
+    aggregation: bytes32
+    staleness: bytes32
+
+event RulesChanged:
+    job: indexed(uint256)
+    round: indexed(uint256)
+    version: uint16
+    scoring: bytes32
+    aggregation: bytes32
+    staleness: bytes32
 
 event Recorded:
     job: indexed(uint256)
@@ -315,7 +336,7 @@ VERIFIER: immutable(address)
 # How many jobs there are: they are numbered from 1 to this number.
 _job_count: uint256
 
-# Job -> what was agreed about it at creation; never changes.
+# Job -> what was agreed about it at creation. Only its rules can change, at a round boundary.
 _terms: HashMap[uint256, JobTerms]
 
 # Job -> where it stands.
@@ -363,6 +384,9 @@ _owing_count: HashMap[uint256, uint256]
 # Member -> index -> job that owes it something; entries from `_owing_count` on are left over and meaningless.
 _owing_jobs: HashMap[uint256, HashMap[uint256, uint256]]
 
+# Job -> the rules that hold from its next round boundary on, if the governor has named other ones.
+_rules_pending: HashMap[uint256, Rules]
+
 
 @deploy
 def __init__(registry: address, token: address, verifier: address):
@@ -402,10 +426,7 @@ def createJob(terms: JobTerms, budget: uint256) -> uint256:
     self._require(convert(terms.phi, uint256) <= MAX_PHI, "Ledger: phi is above 1024")
     self._require(terms.max_wait > 0, "Ledger: max_wait is 0")
     self._require(terms.base_reward > 0, "Ledger: base reward is 0")
-    self._require(terms.rules_version > 0, "Ledger: rules version is 0")
-    self._require(terms.scoring != empty(bytes32), "Ledger: scoring rule is not named")
-    self._require(terms.aggregation != empty(bytes32), "Ledger: aggregation rule is not named")
-    self._require(terms.staleness != empty(bytes32), "Ledger: staleness rule is not named")
+    self._rules_must_be_named(terms.rules_version, terms.scoring, terms.aggregation, terms.staleness)
     self._require(terms.record_deadline > 0, "Ledger: record deadline is 0")
     self._require(terms.attestation_timeout > 0, "Ledger: attestation timeout is 0")
     self._require(terms.records_per_base > 0 and terms.records_per_base <= MAX_RECORDS_PER_BASE, "Ledger: records per base is not 1 to 1024")
@@ -493,6 +514,24 @@ def useEdgeSet(job: uint256, number: uint256):
     self._edge_set_must_exist(number)
     self._jobs[job].edge_set_pending = number
     log EdgeSetPending(job=job, number=number)
+
+
+@external
+def useRules(job: uint256, version: uint16, scoring: bytes32, aggregation: bytes32, staleness: bytes32):
+    """
+    @notice Have a job scored and aggregated by other rules from its next round boundary on. Only the governor, whose business it is
+            that the sponsor agrees.
+    @param job An open or closing job.
+    @param version Of the rules; not 0.
+    @param scoring Name of the scoring rule, ASCII, zero padded.
+    @param aggregation Name of the aggregation rule.
+    @param staleness Name of the staleness rule. The rules in force withdraw what is pending.
+    """
+    self._require(msg.sender == staticcall REGISTRY.governor(), "Ledger: caller is not the governor")
+    self._must_run(job)
+    self._rules_must_be_named(version, scoring, aggregation, staleness)
+    self._rules_pending[job] = Rules(version=version, scoring=scoring, aggregation=aggregation, staleness=staleness)
+    log RulesPending(job=job, version=version, scoring=scoring, aggregation=aggregation, staleness=staleness)
 
 
 @external
@@ -920,7 +959,7 @@ def jobCount() -> uint256:
 @view
 def terms(job: uint256) -> JobTerms:
     """
-    @notice What was agreed about a job at its creation.
+    @notice What was agreed about a job at its creation, with the rules of the round being worked on.
     @param job The job's number.
     @return Its terms; all zero if there is no such job.
     """
@@ -1131,6 +1170,22 @@ def _edge_set_must_exist(number: uint256):
     self._require(number > 0 and number <= staticcall REGISTRY.edgeSetCount(), "Ledger: unknown edge set")
 
 
+@internal
+@pure
+def _rules_must_be_named(version: uint16, scoring: bytes32, aggregation: bytes32, staleness: bytes32):
+    """
+    @dev Revert unless everything about the rules is named; which names there are is the edge servers' business.
+    @param version Of the rules.
+    @param scoring Name of the scoring rule.
+    @param aggregation Name of the aggregation rule.
+    @param staleness Name of the staleness rule.
+    """
+    self._require(version > 0, "Ledger: rules version is 0")
+    self._require(scoring != empty(bytes32), "Ledger: scoring rule is not named")
+    self._require(aggregation != empty(bytes32), "Ledger: aggregation rule is not named")
+    self._require(staleness != empty(bytes32), "Ledger: staleness rule is not named")
+
+
 # Internal: records
 
 
@@ -1290,6 +1345,21 @@ def _begin_round(job: uint256, decided: uint256) -> uint256:
     self._jobs[job].boundary = block.timestamp
     if self._jobs[job].edge_set_pending != 0:
         self._change_edge_set(job)
+    if self._rules_pending[job].version != 0:
+        rules: Rules = self._rules_pending[job]
+        self._rules_pending[job] = empty(Rules)
+        self._terms[job].rules_version = rules.version
+        self._terms[job].scoring = rules.scoring
+        self._terms[job].aggregation = rules.aggregation
+        self._terms[job].staleness = rules.staleness
+        log RulesChanged(
+            job=job,
+            round=decided + 1,
+            version=rules.version,
+            scoring=rules.scoring,
+            aggregation=rules.aggregation,
+            staleness=rules.staleness,
+        )
     phi: uint256 = self._phi(job)
     self._jobs[job].phi_now = phi
     return phi

@@ -86,6 +86,9 @@ _member_count: uint256
 # How many clients are admitted and not suspended; kept because a job with phi = all asks at every round boundary.
 _active_clients: uint256
 
+# How many edge servers are admitted and not suspended; kept because every vote of the Council is measured by it.
+_active_edge_servers: uint256
+
 # Member id -> role, suspension and payout; everything that belongs to the id and not to a key.
 _members: HashMap[uint256, Member]
 
@@ -145,6 +148,8 @@ def admit(role: uint8, scheme: uint8, key: Bytes[ML_DSA_65_KEY_BYTES], payout: a
     self._members[member] = Member(role=role, suspended=False, payout=payout)
     if role == CLIENT:
         self._active_clients += 1
+    if role == EDGE_SERVER:
+        self._active_edge_servers += 1
     log MemberAdmitted(member=member, role=role, payout=payout)
     self._add_key(member, scheme, key)
     return member
@@ -192,6 +197,8 @@ def suspend(member: uint256):
     self._members[member].suspended = True
     if self._members[member].role == CLIENT:
         self._active_clients -= 1
+    if self._members[member].role == EDGE_SERVER:
+        self._active_edge_servers -= 1
     log Suspended(member=member)
 
 
@@ -207,6 +214,8 @@ def reinstate(member: uint256):
     self._members[member].suspended = False
     if self._members[member].role == CLIENT:
         self._active_clients += 1
+    if self._members[member].role == EDGE_SERVER:
+        self._active_edge_servers += 1
     log Reinstated(member=member)
 
 
@@ -322,6 +331,16 @@ def activeClients() -> uint256:
     @return Their number.
     """
     return self._active_clients
+
+
+@external
+@view
+def activeEdgeServers() -> uint256:
+    """
+    @notice How many edge servers are admitted and not suspended.
+    @return Their number.
+    """
+    return self._active_edge_servers
 
 
 @external

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from eth_hash.auto import keccak
 
-from contracts.artifacts import WORD_BYTES, load
+from contracts.artifacts import WORD_BYTES, load, newest
 
 _SELECTOR_BYTES: Final = 4
 _ERROR_SELECTOR: Final = keccak(b"Error(string)")[:_SELECTOR_BYTES]
@@ -61,9 +61,9 @@ class Function:
 
 @functools.cache
 def functions(contract: str) -> dict[str, Function]:
-    """Return the functions of `Registry`, `Token` or `Ledger` by name; none is overloaded."""
+    """Return the functions of a contract by name, those of its newest version; none is overloaded."""
     found = {}
-    for entry in load(contract).abi:
+    for entry in load(contract, newest(contract)).abi:
         if entry["type"] == "function":
             inputs = tuple(map(type_of, entry["inputs"]))
             selector = keccak(f"{entry['name']}({','.join(inputs)})".encode())[:_SELECTOR_BYTES]

@@ -14,12 +14,16 @@ ZERO: Final = bytes(ADDRESS_BYTES)
 REGISTRY: Final = (0x4D01).to_bytes(ADDRESS_BYTES, "big")
 TOKEN: Final = (0x4D02).to_bytes(ADDRESS_BYTES, "big")
 LEDGER: Final = (0x4D03).to_bytes(ADDRESS_BYTES, "big")
+COUNCIL: Final = (0x4D04).to_bytes(ADDRESS_BYTES, "big")
 
 VERIFIER: Final = (0x4D10).to_bytes(ADDRESS_BYTES, "big")
 """Verifies batches of records natively; delegate-called by the Ledger only."""
 
 KEYS: Final = (0x4D11).to_bytes(ADDRESS_BYTES, "big")
 """Keeps public keys in state; called by the Registry only."""
+
+SIGNATURES: Final = (0x4D12).to_bytes(ADDRESS_BYTES, "big")
+"""Verifies an ML-DSA signature for any contract, from execution version 2 on."""
 
 PROBE: Final = b"merit/probe"
 """What the Ledger's constructor asks a verifier (whole call data, no selector)."""

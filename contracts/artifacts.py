@@ -10,7 +10,10 @@ from contracts.addresses import ADDRESS_BYTES
 from contracts.errors import LengthError, UnknownContractError
 
 DIRECTORY: Final = Path(__file__).parent / "artifacts"
-NAMES: Final = ("Registry", "Token", "Ledger")
+NAMES: Final = ("Registry", "Token", "Ledger", "Council")
+
+VERSIONS: Final = {1: NAMES, 2: ("Token",)}
+"""Contracts version -> which contracts it brings; the others stay as they were (see `chain.execution.upgrades`)."""
 
 WORD_BYTES: Final = 32
 
@@ -35,12 +38,25 @@ class Artifact:
     compiler: str
 
 
+def place(name: str, version: int) -> str:
+    """Return where a contract's source and artifact lie, below their directories and without the suffix."""
+    return name if version == 1 else f"v{version}/{name}"
+
+
+def newest(name: str) -> int:
+    """Return the last contracts version that brings this contract; it keeps whatever earlier ones offer."""
+    return max((version for version, names in VERSIONS.items() if name in names), default=1)
+
+
 @cache
-def load(name: str) -> Artifact:
-    """Return the artifact of `Registry`, `Token` or `Ledger`; raise `UnknownContractError` for another name."""
-    if name not in NAMES:
-        raise UnknownContractError(name)
-    fields = json.loads((DIRECTORY / f"{name}.json").read_text(encoding="utf-8"))
+def load(name: str, version: int = 1) -> Artifact:
+    """Return the artifact of `Registry`, `Token`, `Ledger` or `Council` that a contracts version brings.
+
+    Raise `UnknownContractError` if it brings none of this name.
+    """
+    if name not in VERSIONS.get(version, ()):
+        raise UnknownContractError(name if version == 1 else place(name, version))
+    fields = json.loads((DIRECTORY / f"{place(name, version)}.json").read_text(encoding="utf-8"))
     return Artifact(
         name=fields["name"],
         abi=tuple(fields["abi"]),
@@ -59,7 +75,8 @@ def load(name: str) -> Artifact:
 def initcode(name: str, *arguments: bytes) -> bytes:
     """Return what deploys a contract: its bytecode and its constructor's arguments, which are 20-byte addresses only.
 
-    `Registry(governor, keys_precompile)`, `Token(registry)`, `Ledger(registry, token, verifier)`. Raise `LengthError`
+    `Registry(governor, keys_precompile)`, `Token(registry)`, `Ledger(registry, token, verifier)`, `Council(registry)`,
+    all of contracts version 1: later versions take their places on a running ledger. Raise `LengthError`
     for another number of arguments or an argument that is no address.
     """
     artifact = load(name)

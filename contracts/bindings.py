@@ -17,10 +17,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from contracts.abi import address_of, functions
+from contracts.calls import Call
 from contracts.digests import Attestation
 from contracts.events import Event, decode_events
 from contracts.records import Record
 from contracts.terms import JobTerms
+from contracts.upgrades import Upgrade, UpgradeKind
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -56,6 +58,14 @@ class RoundStatus(IntEnum):
     SETTLED = 3
     UNPAID = 4
     VOID = 5
+
+
+class Vote(IntEnum):
+    """What a member says of a proposal."""
+
+    NONE = 0
+    APPROVES = 1
+    REJECTS = 2
 
 
 # What views return
@@ -139,6 +149,38 @@ class RoundState:
     settled_thetas: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProposalState:
+    """A proposal; `digest` is keccak256(abi_encode(calls)), its calls and text stand in its event."""
+
+    proposer: int
+    expiry: int
+    digest: bytes
+    executed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Approvals of edge servers in good standing, and how many of these there are."""
+
+    approvals: int
+    electorate: int
+
+    @property
+    def suffices(self) -> bool:
+        """Tell whether more than two thirds approve."""
+        return 3 * self.approvals > 2 * self.electorate
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorState:
+    """A validator's member (0 if block 0 named none), power (0 if it takes no part) and key (empty if unknown)."""
+
+    member: int
+    power: int
+    key: bytes
+
+
 # The contracts
 
 
@@ -197,6 +239,10 @@ class Registry(_Contract):
     def active_clients(self, at: Height = "latest") -> int:
         """Return how many clients are admitted and not suspended."""
         return int(self._call("activeClients", at=at)[0])
+
+    def active_edge_servers(self, at: Height = "latest") -> int:
+        """Return how many edge servers are admitted and not suspended: the Council's electorate."""
+        return int(self._call("activeEdgeServers", at=at)[0])
 
     def keys(self, member: int, at: Height = "latest") -> tuple[Key, ...]:
         """Return all keys that a member ever had, in the order in which they were added."""
@@ -273,6 +319,10 @@ class Token(_Contract):
     def balance_of(self, account: bytes, at: Height = "latest") -> int:
         """Return an account's tokens in wei."""
         return int(self._call("balanceOf", account, at=at)[0])
+
+    def balances_of(self, accounts: Sequence[bytes], at: Height = "latest") -> tuple[int, ...]:
+        """Return many accounts' tokens in wei, at most 1,024 (contracts version 2)."""
+        return tuple(self._call("balancesOf", accounts, at=at)[0])
 
     def allowance(self, owner: bytes, spender: bytes, at: Height = "latest") -> int:
         """Return what `spender` may still move of `owner`'s tokens."""
@@ -406,6 +456,11 @@ class Ledger(_Contract):
         return cls._encode("useEdgeSet", job, number)
 
     @classmethod
+    def encode_use_rules(cls, job: int, version: int, scoring: bytes, aggregation: bytes, staleness: bytes) -> bytes:
+        """Call data: have a job scored by other rules from its next boundary on (governor); names as in `JobTerms`."""
+        return cls._encode("useRules", job, version, scoring, aggregation, staleness)
+
+    @classmethod
     def encode_apply_edge_set(cls, job: int) -> bytes:
         """Call data: put the pending edge set in force because the old one is silent (anyone)."""
         return cls._encode("applyEdgeSet", job)
@@ -476,6 +531,113 @@ class Ledger(_Contract):
     def encode_release(cls, member: int) -> bytes:
         """Call data: pay a member what it has been credited (anyone)."""
         return cls._encode("release", member)
+
+
+class Council(_Contract):
+    """Edge servers' votes, the validators, and the schedule of upgrades."""
+
+    name = "Council"
+
+    # views
+
+    def registry(self, at: Height = "latest") -> bytes:
+        """Return the Registry's address."""
+        return address_of(self._call("registry", at=at)[0])
+
+    def proposal_count(self, at: Height = "latest") -> int:
+        """Return the highest proposal number."""
+        return int(self._call("proposalCount", at=at)[0])
+
+    def proposal(self, proposal: int, at: Height = "latest") -> ProposalState | None:
+        """Return what is known of a proposal, or None if there is none of this number."""
+        found = ProposalState(*self._call("proposal", proposal, at=at))
+        return found if found.proposer else None
+
+    def vote_of(self, proposal: int, member: int, at: Height = "latest") -> Vote:
+        """Return what a member says of a proposal."""
+        return Vote(self._call("voteOf", proposal, member, at=at)[0])
+
+    def tally(self, proposal: int, at: Height = "latest") -> Tally:
+        """Return how a proposal would be judged now."""
+        return Tally(*self._call("standingOf", proposal, at=at))
+
+    def validators(self, at: Height = "latest") -> tuple[bytes, ...]:
+        """Return the validators that take part by their addresses (20 bytes), in the order in which they came."""
+        return tuple(map(address_of, self._call("validators", at=at)[0]))
+
+    def validator(self, validator: bytes, at: Height = "latest") -> ValidatorState:
+        """Return what is known of a validator, also of one that has left."""
+        return ValidatorState(*self._call("validator", validator, at=at))
+
+    def validator_of(self, member: int, at: Height = "latest") -> bytes:
+        """Return the validator that a member runs; zero if none."""
+        return address_of(self._call("validatorOf", member, at=at)[0])
+
+    def power(self, at: Height = "latest") -> tuple[int, int]:
+        """Return the validators' power, and what it was when the governor last changed them."""
+        total, agreed = self._call("power", at=at)
+        return int(total), int(agreed)
+
+    def upgrades(self, kind: UpgradeKind, at: Height = "latest") -> tuple[Upgrade, ...]:
+        """Return the versions of a kind with their first blocks, rising; the first one is genesis's."""
+        count = self._call("upgradeCount", kind, at=at)[0]
+        return tuple(Upgrade(*self._call("upgrade", kind, index, at=at)) for index in range(count))
+
+    # call data
+
+    @classmethod
+    def encode_propose(cls, expiry: int, text: str, calls: Sequence[Call]) -> bytes:
+        """Call data: propose 1 to 16 calls (an edge server); `expiry` in seconds of block time."""
+        return cls._encode("propose", expiry, text, _pairs(calls))
+
+    @classmethod
+    def encode_vote(cls, proposal: int, *, approves: bool) -> bytes:
+        """Call data: approve or reject a proposal, for good (an edge server)."""
+        return cls._encode("vote", proposal, approves)
+
+    @classmethod
+    def encode_execute(cls, proposal: int, calls: Sequence[Call]) -> bytes:
+        """Call data: make an approved proposal's calls (anyone); `calls` as they were proposed."""
+        return cls._encode("execute", proposal, _pairs(calls))
+
+    @classmethod
+    def encode_add_validator(cls, member: int, key: bytes, power: int) -> bytes:
+        """Call data: let an edge server's validator take part (governor); `key` is ML-DSA-65."""
+        return cls._encode("addValidator", member, key, power)
+
+    @classmethod
+    def encode_remove_validator(cls, validator: bytes) -> bytes:
+        """Call data: let a validator take part no longer (governor)."""
+        return cls._encode("removeValidator", validator)
+
+    @classmethod
+    def encode_rotate_validator(cls, validator: bytes, key: bytes) -> bytes:
+        """Call data: replace a validator's key (governor)."""
+        return cls._encode("rotateValidator", validator, key)
+
+    @classmethod
+    def encode_set_validator_power(cls, validator: bytes, power: int) -> bytes:
+        """Call data: change a validator's weight (governor)."""
+        return cls._encode("setValidatorPower", validator, power)
+
+    @classmethod
+    def encode_expel_validator(cls, validator: bytes) -> bytes:
+        """Call data: remove a validator for proved misbehavior (the ledger itself, in the governor's name)."""
+        return cls._encode("expelValidator", validator)
+
+    @classmethod
+    def encode_schedule_upgrade(cls, kind: UpgradeKind, version: int, height: int) -> bytes:
+        """Call data: have a version hold from block `height` on (governor)."""
+        return cls._encode("scheduleUpgrade", kind, version, height)
+
+    @classmethod
+    def encode_cancel_upgrade(cls, kind: UpgradeKind) -> bytes:
+        """Call data: take back the upgrade that was scheduled last (governor)."""
+        return cls._encode("cancelUpgrade", kind)
+
+
+def _pairs(calls: Sequence[Call]) -> list[tuple[bytes, bytes]]:
+    return [(call.target, call.data) for call in calls]
 
 
 def _values(terms: JobTerms) -> tuple[object, ...]:

@@ -30,7 +30,7 @@ class UnknownContractError(ContractsError):
 
     def __str__(self) -> str:
         """Say which names there are."""
-        return f"no contract is called {self.name!r}; use Registry, Token or Ledger"
+        return f"no contract is called {self.name!r}; use Registry, Token, Ledger or Council"
 
 
 @dataclass(eq=False)

@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 
 from contracts.abi import address_of, topic_of, type_of
 from contracts.addresses import ADDRESS_BYTES
-from contracts.artifacts import NAMES, WORD_BYTES, load
+from contracts.artifacts import NAMES, WORD_BYTES, load, newest
+from contracts.calls import Call
 from contracts.digests import Part
 from contracts.errors import EventError
 from contracts.terms import JobTerms
@@ -188,6 +189,29 @@ class EdgeSetChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RulesPending(Event):
+    """Ledger: the job is scored and aggregated by these rules from its next boundary on."""
+
+    job: int
+    version: int
+    scoring: bytes
+    aggregation: bytes
+    staleness: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RulesChanged(Event):
+    """Ledger: these rules hold, from the named round on; it comes before the event that ends the round before."""
+
+    job: int
+    round: int
+    version: int
+    scoring: bytes
+    aggregation: bytes
+    staleness: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded(Event):
     """Ledger: a record got its sequence number; `verified` says whether the ledger itself checked the signature."""
 
@@ -334,6 +358,64 @@ class Ticked(Event):
     sender: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Proposed(Event):
+    """Council: an edge server asks the others to have these calls made."""
+
+    proposal: int
+    proposer: int
+    expiry: int
+    text: str
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Voted(Event):
+    """Council: an edge server approves or rejects a proposal, for good."""
+
+    proposal: int
+    member: int
+    approves: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Executed(Event):
+    """Council: a proposal's calls were made; `approvals` counted, of the `electorate`'s edge servers."""
+
+    proposal: int
+    executor: bytes
+    approvals: int
+    electorate: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorChanged(Event):
+    """Council: a validator (20 bytes, as the engine names it) has this power from now on; 0 = it leaves."""
+
+    validator: bytes
+    member: int
+    power: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeScheduled(Event):
+    """Council: this version holds from block `height` on; kinds: `contracts.upgrades.UpgradeKind`."""
+
+    kind: int
+    version: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeCancelled(Event):
+    """Council: the upgrade scheduled last will not happen."""
+
+    kind: int
+    version: int
+    height: int
+
+
 EVENTS: Final[Mapping[str, type[Event]]] = {
     kind.__name__: kind
     for kind in (
@@ -356,6 +438,8 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         Refunded,
         EdgeSetPending,
         EdgeSetChanged,
+        RulesPending,
+        RulesChanged,
         Recorded,
         Refused,
         Acknowledged,
@@ -369,9 +453,15 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         RoundSettled,
         Released,
         Ticked,
+        Proposed,
+        Voted,
+        Executed,
+        ValidatorChanged,
+        UpgradeScheduled,
+        UpgradeCancelled,
     )
 }
-"""Every event of the three contracts by name."""
+"""Every event of the contracts by name."""
 
 
 # Reading one 32-byte word of a topic or of static data
@@ -394,6 +484,7 @@ _WORDS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "bool": _truth_in,
     "bytes32": bytes,
     "uint8": _number_in,
+    "uint16": _number_in,
     "uint32": _number_in,
     "uint64": _number_in,
     "uint256": _number_in,
@@ -404,6 +495,9 @@ _WORDS: Final[Mapping[str, Callable[[bytes], Any]]] = {
 _SHAPES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "terms": lambda values: JobTerms(*values),
     "parts": lambda values: tuple(Part(*value) for value in values),
+    "calls": lambda values: tuple(Call(address_of(target), data) for target, data in values),
+    # anybody may have written it, so it is decoded as bytes and what is no UTF-8 is escaped
+    "text": lambda value: value.decode("utf-8", errors="backslashreplace"),
 }
 
 
@@ -431,7 +525,7 @@ class _EventReader:
             kind=EVENTS[entry["name"]],
             indexed=tuple(_WORDS[item["type"]] for item in inputs if item["indexed"]),
             words=tuple(_WORDS[item["type"]] for item in data) if static else None,
-            types=tuple(map(type_of, data)),
+            types=tuple("bytes" if item["type"] == "string" else type_of(item) for item in data),
             names=tuple(item["name"] for item in data),
         )
 
@@ -465,7 +559,7 @@ class _EventReader:
 def _event_readers() -> dict[bytes, _EventReader]:
     readers = {}
     for contract in NAMES:
-        for entry in load(contract).abi:
+        for entry in load(contract, newest(contract)).abi:
             if entry["type"] == "event":
                 readers[topic_of(entry)] = _EventReader.of(entry)
     return readers

@@ -22,7 +22,7 @@ _DYNARRAY: Final = re.compile(r"DynArray\[(\w+), (\d+)\]")
 
 
 def slot(contract: str, variable: str, *path: int | bytes | str) -> int:
-    """Return the slot of a variable of `Registry`, `Token` or `Ledger`.
+    """Return the slot of a variable of `Registry`, `Token`, `Ledger` or `Council`.
 
     `path` holds first one key for each HashMap on the way (an int, or up to 32 bytes: a bytes32, or an address, which
     stands for its number), then the name of a struct's member or an index into a DynArray. Without that last step it is

@@ -8,6 +8,7 @@ import msgspec
 
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, ValidatorEntry
+from contracts.addresses import COUNCIL
 from node.errors import RunDirectoryError
 
 DEFAULT_VALIDATORS: Final = 4
@@ -45,6 +46,7 @@ class Founding:
     edge_sets: tuple[tuple[int, ...], ...] | None = None
     tokens: dict[int, int] | None = None
     balances: dict[bytes, int] | None = None
+    council: bool | None = None
     accounts: int | None = None
 
     def keys(self) -> dict[str, SigningKey]:
@@ -58,10 +60,8 @@ class Founding:
         schemes |= {f"member-{number}": member.scheme for number, member in enumerate(self.members or (), 1)}
         return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
 
-    def _powers(self) -> dict[str, int]:
-        count = DEFAULT_VALIDATORS if self.validators is None else self.validators
-        powers = self.powers or (1,) * count
-        return {f"validator-{number}": power for number, power in enumerate(powers, 1)}
+    def _powers(self) -> tuple[int, ...]:
+        return self.powers or (1,) * (DEFAULT_VALIDATORS if self.validators is None else self.validators)
 
     def document(self, keys: Mapping[str, SigningKey], accounts: Sequence[ClassicalAccount], time: int) -> Genesis:
         """Build the genesis document of a new network; `GenesisError` when it cannot be used."""
@@ -69,18 +69,24 @@ class Founding:
         members = self.members or ()
         edge_servers = tuple(number for number, member in enumerate(members, 1) if member.role == _EDGE_SERVER)
         edge_sets = ((edge_servers,) if edge_servers else ()) if self.edge_sets is None else self.edge_sets
-        governor = Hex(keys["governor"].address)
+        deployer = Hex(keys["governor"].address)
+        runs = dict(enumerate(edge_servers, 1))  # validator number -> the edge server beside it, while there is one
         genesis = Genesis(
             chain_id=chain_id,
             name=f"merit-{chain_id:x}" if self.name is None else self.name,
             time=time,
             classical=bool(self.classical),
             block_every_height=bool(self.block_every_height),
-            governor=governor,
-            deployers=(governor, *(Hex(bytes.fromhex(account.address[2:])) for account in accounts)),
+            governor=Hex(COUNCIL) if self.council else deployer,
+            deployers=(deployer, *(Hex(bytes.fromhex(account.address[2:])) for account in accounts)),
             validators=tuple(
-                ValidatorEntry(name=name, public_key=Hex(keys[name].public_key), power=power)
-                for name, power in self._powers().items()
+                ValidatorEntry(
+                    name=f"validator-{number}",
+                    public_key=Hex(keys[f"validator-{number}"].public_key),
+                    power=power,
+                    member=runs.get(number),
+                )
+                for number, power in enumerate(self._powers(), 1)
             ),
             members=tuple(
                 MemberEntry(role=member.role, scheme=int(member.scheme), key=Hex(keys[f"member-{number}"].public_key))

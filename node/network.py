@@ -30,6 +30,7 @@ from chain.crypto import keystore
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.genesis import Genesis, load_genesis
+from contracts.addresses import COUNCIL
 from merit.chance import entropy
 from merit.clock import Clock, SystemClock
 from node.errors import RunDirectoryError
@@ -68,6 +69,7 @@ class LocalNetwork:
         edge_sets: member ids of each numbered set; by default one set of all edge servers, when there are any.
         tokens: member id -> wei of the reward Token.
         balances: address (20 bytes) -> wei of the native coin.
+        council: the edge servers govern by vote; the governor's key then only deploys contracts. By default it governs.
         accounts: how many classical accounts to make; each has 10,000 coins and may deploy contracts.
         clock: the network's time.
         sync: False leaves writing to the operating system (tests).
@@ -89,6 +91,7 @@ class LocalNetwork:
         edge_sets: Sequence[Sequence[int]] | None = None,
         tokens: Mapping[int, int] | None = None,
         balances: Mapping[bytes, int] | None = None,
+        council: bool | None = None,
         accounts: int | None = None,
         clock: Clock | None = None,
         sync: bool = True,
@@ -105,6 +108,7 @@ class LocalNetwork:
             edge_sets=None if edge_sets is None else tuple(map(tuple, edge_sets)),
             tokens=None if tokens is None else dict(tokens),
             balances=None if balances is None else dict(balances),
+            council=council,
             accounts=accounts,
         )
         self._block_interval = block_interval
@@ -335,6 +339,7 @@ def _check(wishes: Founding, directory: Path, genesis: Genesis, accounts: Sequen
             for address, wei in genesis.balances.items()
             if address not in {account.address for account in accounts}
         },
+        "council": genesis.governor == COUNCIL,
         "accounts": len(accounts),
     }
     for field, there in found.items():

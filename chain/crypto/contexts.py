@@ -15,3 +15,8 @@ def tx_context(genesis_hash: bytes) -> bytes:
 def record_context(genesis_hash: bytes) -> bytes:
     """Context of a client's record of an update on the ledger whose block 0 has this hash (32 bytes)."""
     return b"merit/record/1" + genesis_hash
+
+
+def contract_context(genesis_hash: bytes) -> bytes:
+    """Context of what a contract has verified on the ledger whose block 0 has this hash (32 bytes)."""
+    return b"merit/contract/1" + genesis_hash

@@ -3,7 +3,8 @@
 - no system contracts and no system calls in a block (EIP-2935, EIP-4788, EIP-7002, EIP-7251 are off);
 - base fee constant 0, no block reward, coinbase zero;
 - contracts are created only in transactions of accounts that genesis names, at any depth;
-- precompiles 0x01, 0x02, 0x04 and our own two; see ADR-precompiles.md beside this file for the others;
+- precompiles 0x01, 0x02, 0x04 and our own two, from execution version 2 on three; see ADR-precompiles.md beside this
+  file for the others;
 - transactions are judged by `chain.execution.transactions` before they get here.
 """
 
@@ -22,13 +23,17 @@ from eth.vm.message import Message
 from eth_typing import Hash32
 
 from chain.crypto.addresses import Address
+from chain.errors import VersionError
 from chain.execution.blocks import Header
 from chain.execution.keys import keep_key_precompile
 from chain.execution.lookup import Accounts, NodeCache
 from chain.execution.records import record_batch_precompile
+from chain.execution.signature_precompile import signature_precompile
 from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
-from contracts.addresses import KEYS, VERIFIER
+from chain.execution.versions import version_at
+from contracts.addresses import KEYS, SIGNATURES, VERIFIER
+from contracts.upgrades import UpgradeKind
 
 _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
 
@@ -77,6 +82,16 @@ class MeritComputation(PragueComputation):
         return super().apply_create_message(state, message, transaction_context, parent_computation=parent_computation)
 
 
+class MeritComputationV2(MeritComputation):
+    """Runs one message of execution version 2: contracts can have ML-DSA signatures verified."""
+
+    _precompiles = MeritComputation.get_precompiles() | {Address(SIGNATURES): signature_precompile}
+
+
+COMPUTATIONS: Final[dict[int, type[MeritComputation]]] = {1: MeritComputation, 2: MeritComputationV2}
+"""What runs messages under each of `chain.execution.versions.EXECUTION_VERSIONS`."""
+
+
 class MeritExecutor(PragueTransactionExecutor):
     """Runs one transaction that `chain.execution.transactions` has judged."""
 
@@ -117,10 +132,18 @@ class MeritState(PragueState):
     def __init__(
         self, database: BaseAtomicDB, context: ExecutionContext, state_root: bytes, environment: Environment
     ) -> None:
-        """Start from a state root; changes stay in memory until `persist`."""
+        """Start from a state root; changes stay in memory until `persist`.
+
+        Runs code under the execution version that this state has scheduled for the context's block; `VersionError` if
+        this program lacks it.
+        """
         self.environment = environment
         super().__init__(database, context, Hash32(state_root))
         self._account_db = Accounts(database, Hash32(state_root), environment.nodes)
+        version = version_at(self.get_storage, UpgradeKind.EXECUTION, context.block_number)
+        if version not in COMPUTATIONS:
+            raise VersionError("execution", version, tuple(COMPUTATIONS), block=context.block_number)  # noqa: EM101 - a field
+        self.computation_class = COMPUTATIONS[version]
 
     def set_system_contracts(self) -> None:
         """Set none."""

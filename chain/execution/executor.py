@@ -27,12 +27,14 @@ from chain.execution.blocks import (
     misbehavior_hash,
 )
 from chain.execution.evm import Environment, MeritExecutor, MeritState, open_state
+from chain.execution.governance import ValidatorUpdate, validator_updates, validators_named
 from chain.execution.index import ancestor_hashes, stage_block
 from chain.execution.keys import find_key, keep_key
 from chain.execution.nodes import StagedNodes
 from chain.execution.reverts import revert_reason
 from chain.execution.transactions import Candidate, Opener, judge
 from chain.execution.trie import ordered_root
+from chain.execution.upgrades import begin_block
 from chain.execution.verdicts import Code, Refusal
 from chain.storage import Store
 
@@ -55,10 +57,11 @@ class TxResult:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """A height's results, one per transaction in order, and its block if it has one."""
+    """A height's results, one per transaction in order, its block if it has one, and what changed for the engine."""
 
     results: tuple[TxResult, ...]
     block: Block | None
+    validator_updates: tuple[ValidatorUpdate, ...] = ()
 
 
 class Executor:
@@ -97,6 +100,7 @@ class Executor:
         )
         ancestors = ancestor_hashes(self._store, parent, parent_hash)
         state = open_state(StagedNodes(self._store), draft, parent.state_root, ancestors, self._environment)
+        expelled = begin_block(state, misbehavior)
         results: list[TxResult] = []
         included: list[bytes] = []
         receipts: list[Receipt] = []
@@ -127,7 +131,12 @@ class Executor:
         )
         block = Block(header, header.hash, tuple(included), tuple(receipts), tuple(misbehavior))
         stage_block(self._store, block, [result.hash for result in results if result.code <= Code.REVERTED])
-        return Executed(tuple(results), block)
+        named = expelled + validators_named(log for result in results for log in result.logs)
+        updates: tuple[ValidatorUpdate, ...] = ()
+        if named:
+            before = open_state(StagedNodes(self._store), parent, parent.state_root, (), self._environment)
+            updates = validator_updates(before, state, named)
+        return Executed(tuple(results), block, updates)
 
     def _run(self, state: MeritState, raw: bytes, gas_left: int) -> tuple[TxResult, int | None]:
         """Run one transaction; the second value is its type, or None when it is left out of the block."""

@@ -1,7 +1,8 @@
 """Block 0: the state that the genesis document describes.
 
-The contracts are created at their fixed addresses by running their own initcode, and members, edge sets and tokens
-come to be by the governor's calls, in one state: whatever the contracts enforce later they enforce here. Block 0 has no
+The contracts are created at their fixed addresses by running their own initcode, and members, edge sets, validators,
+versions and tokens come to be by the governor's calls, in one state: whatever the contracts enforce later they enforce
+here. Where the document names the Council as governor, these are its calls, without a vote. Block 0 has no
 transactions, so it has no receipts: the events of these calls are not kept, and who wants to know the first members
 asks the Registry's views.
 """
@@ -16,12 +17,16 @@ from chain.crypto.addresses import Address
 from chain.errors import GenesisError
 from chain.execution.blocks import EMPTY_ROOT, HASH_BYTES, BlockNumber, Header
 from chain.execution.evm import Environment, MeritState, open_state
+from chain.execution.governance import govern
 from chain.execution.nodes import StagedNodes
 from chain.execution.reverts import revert_reason
+from chain.execution.upgrades import install_contracts
+from chain.execution.versions import FIRST
 from chain.genesis import Genesis, balance_table
-from contracts.addresses import KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
+from contracts.addresses import COUNCIL, KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
 from contracts.artifacts import initcode
-from contracts.bindings import Registry, Role, Token
+from contracts.bindings import Council, Registry, Role, Token
+from contracts.upgrades import UpgradeKind
 
 if TYPE_CHECKING:
     from chain.storage import Store
@@ -65,10 +70,18 @@ def stage_genesis_state(store: "Store", genesis: Genesis) -> Header:
     _create(state, governor, REGISTRY, "Registry", governor, KEYS)
     _create(state, governor, TOKEN, "Token", REGISTRY)
     _create(state, governor, LEDGER, "Ledger", REGISTRY, TOKEN, VERIFIER)
+    _create(state, governor, COUNCIL, "Council", REGISTRY)
+    install_contracts(state, FIRST, genesis.versions.contracts)
+    versions = (genesis.versions.execution, genesis.versions.contracts, genesis.versions.rules)
+    for kind, version in zip(UpgradeKind, versions, strict=True):
+        _call(state, governor, COUNCIL, Council.encode_schedule_upgrade(kind, version, 0), "versions")
     for number, member in enumerate(genesis.members, 1):
         payout = member.address if member.payout is None else bytes(member.payout)
         data = Registry.encode_admit(Role(member.role), member.scheme, bytes(member.key), payout)
         _call(state, governor, REGISTRY, data, f"members: member {number}")
+    for validator in genesis.validators:
+        data = Council.encode_add_validator(validator.member or 0, bytes(validator.public_key), validator.power)
+        _call(state, governor, COUNCIL, data, f"validators: {validator.name}")
     for number, edge_set in enumerate(genesis.edge_sets, 1):
         _call(state, governor, REGISTRY, Registry.encode_set_edge_set(edge_set), f"edge_sets: set {number}")
     for address, amount in balance_table(genesis.tokens, "tokens").items():
@@ -97,12 +110,7 @@ def _create(state: MeritState, governor: Address, at: bytes, name: str, *argumen
 
 
 def _call(state: MeritState, governor: Address, to: bytes, data: bytes, field: str) -> None:
-    target = Address(to)
-    message = Message(gas=_GAS, to=target, sender=governor, value=0, data=data, code=state.get_code(target))
-    context = state.get_transaction_context_class()(gas_price=0, origin=governor)
-    computation = state.computation_class.apply_message(state, message, context)
+    computation = govern(state, governor, to, data)
     if computation.is_error:
         text = f"genesis {field}: {revert_reason(computation)}"
         raise GenesisError(text)
-    state.lock_changes()
-    state.clear_transient_storage()

@@ -33,6 +33,7 @@ from chain.execution.blocks import (
 )
 from chain.execution.evm import Environment, MeritState, created_address, open_state
 from chain.execution.executor import logs_of, run_candidate
+from chain.execution.governance import Seat, seats
 from chain.execution.index import (
     Commit,
     ancestor_hashes,
@@ -55,6 +56,7 @@ from chain.execution.transactions import (
     intrinsic_gas,
 )
 from chain.execution.verdicts import Code
+from chain.execution.versions import Held, versions_at
 from chain.limits import CALL_GAS, LOGS_PER_QUERY
 from chain.storage import Space, Store
 
@@ -350,6 +352,18 @@ class Reader:
     def public_key(self, address: Address, number: int | None = None) -> PublicKey | None:
         """Return the scheme and public key that state keeps for an address; None for one not seen yet."""
         return find_key(self.state(number), address)
+
+    def validators(self, number: int | None = None) -> tuple[Seat, ...]:
+        """Return the validators by the state after a block, in the order in which they came.
+
+        The engine counts with them from two heights after that block's on.
+        """
+        return seats(self.state(number))
+
+    def versions(self, number: int | None = None) -> Held:
+        """Return the versions of execution, contracts and rules that hold in a block."""
+        header = self.header(number)
+        return versions_at(self.state(header.number).get_storage, header.number)
 
     def proof(self, address: Address, slots: Sequence[int], number: int | None = None) -> Proof:
         """Return an account, storage slots and the trie nodes that prove them against the block's state root."""

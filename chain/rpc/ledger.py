@@ -52,9 +52,10 @@ class LedgerMethods:
             "height": number(self._engine.height),
             "blockNumber": number(head.number),
             "blockHash": data(head.hash),
-            "validators": number(len(genesis.validators)),
+            "validators": number(len(self._reader.validators())),
             "classical": genesis.classical,
             "edgeServers": [{"member": number(member), "url": url} for member, url in self._edge_servers.items()],
+            "versions": self._reader.versions()._asdict(),
             "version": version("merit-ledger"),
         }
 

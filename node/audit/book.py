@@ -226,6 +226,9 @@ class Book:
             case kinds.EdgeSetChanged():
                 job = self.jobs[event.job]
                 job.edge_set, job.edge_set_pending = event.number, 0
+            case kinds.RulesChanged():
+                job = self.jobs[event.job]
+                job.terms = job.terms.with_rules(event.version, event.scoring, event.aggregation, event.staleness)
             case kinds.Attested():
                 self.jobs[event.job].attested.setdefault(event.round, {})[event.edge] = event
                 self._attested(event)

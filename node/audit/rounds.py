@@ -21,6 +21,7 @@ from contracts.errors import ContractsError
 from contracts.events import Event
 from contracts.records import ModelHeader, UpdateHeader
 from learner import rewards
+from learner.errors import UnknownRule
 from learner.fixedpoint import Model, Update, check_update
 from learner.rounds import Entry, RoundInputs
 from learner.staleness import tau_avg
@@ -322,8 +323,14 @@ class Rounds:
             Entry(entry.base, update, job.samples.get(entry.client, 0))
             for entry, update in zip(selection.records, present, strict=True)
         ]
-        inputs = RoundInputs(job.terms, selection.round, known[selection.round - 1], entries, known)
-        scored = score(selection, inputs, names)
+        terms = learner_terms(log.terms_of(selection.round))
+        inputs = RoundInputs(terms, selection.round, known[selection.round - 1], entries, known)
+        try:
+            scored = score(selection, inputs, names)
+        except UnknownRule as error:
+            self._findings.remark(f"job {log.job} round {selection.round}: not computed again: {error}")
+            self._tally.add("rounds checked by signature only")
+            return None
         if scored.result is not None:
             self._keep(job, records.blob_digest(scored.model_blob), scored.result.model)
             self._tally.add("Gram entries", int(scored.result.gram.size))

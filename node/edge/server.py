@@ -18,6 +18,7 @@ from contracts import bindings, digests, events, records
 from contracts.errors import ContractsError
 from contracts.records import SignedRecord, UpdateHeader
 from learner import rounds
+from learner.errors import UnknownRule
 from learner.fixedpoint import check_update
 from learner.terms import Terms
 from merit.clock import Clock
@@ -79,7 +80,8 @@ class JobDesk:
     """One job on this server's desk: the ledger's log of it, and what this server knows beyond it.
 
     `verdicts` says of each record (by sequence number) whose blob was checked why it is invalid, None for a hold;
-    `unsettled` are agreed rounds that are not paid yet, with the time at which this server learned of them. What
+    `unknown_rules` are rounds whose rules this program does not have; `unsettled` are agreed rounds that are not paid
+    yet, with the time at which this server learned of them. What
     clients offered goes by (client, digest), for anybody may offer a record that names another's blob: `queue` waits
     for a batch, `relayed` travels in the transaction `carrier`, `refused` tells why.
     """
@@ -92,6 +94,7 @@ class JobDesk:
     accepted: bool = False
     refusal: str = ""
     scored: ScoredRound | None = None
+    unknown_rules: set[int] = field(default_factory=set)
     attested: int = 0
     first_attested_at: int | None = None
     unsettled: dict[int, float] = field(default_factory=dict)
@@ -578,7 +581,7 @@ class EdgeServer:
             self._send(purpose, self._ledger.encode_attest(desk.scored.attestation), _GAS_CALL)
 
     def _score(self, desk: JobDesk, selection: Selection) -> ScoredRound | None:
-        """Compute a round, None while a blob that it needs is not here."""
+        """Compute a round by the rules that hold for it, None while a blob or a rule that it needs is not here."""
         if not selection.records:
             return closing(selection, desk.log.model)
         versions = {entry.base for entry in selection.records} | {selection.round - 1}
@@ -593,8 +596,21 @@ class EdgeServer:
             rounds.Entry(entry.base, decode_update(blobs[entry.digest])[1], samples.get(entry.client, 0))
             for entry in selection.records
         ]
-        inputs = rounds.RoundInputs(desk.terms, selection.round, models[selection.round - 1], entries, models)
-        scored = score(selection, inputs, bases)
+        terms = learner_terms(desk.log.terms_of(selection.round))
+        inputs = rounds.RoundInputs(terms, selection.round, models[selection.round - 1], entries, models)
+        try:
+            scored = score(selection, inputs, bases)
+        except UnknownRule as error:
+            if selection.round not in desk.unknown_rules:
+                desk.unknown_rules.add(selection.round)
+                _log.error(
+                    "edge server %d cannot compute round %d of job %d: %s; install a newer merit-ledger",
+                    self.member,
+                    selection.round,
+                    desk.log.job,
+                    error,
+                )
+            return None
         try:
             self.blobs.put(scored.model_blob)
         except BlobQuotaError as error:  # what it computed is right all the same; others serve the model

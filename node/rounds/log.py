@@ -136,7 +136,7 @@ class JobLog:
 
     Args:
         job: its number.
-        terms: its terms as created.
+        terms: its terms as created; afterwards those of the round that is being worked on (see `terms_of`).
         edge_set_of: the member ids of a numbered edge set.
 
     """
@@ -157,6 +157,7 @@ class JobLog:
     payments: dict[int, list[events.Credited]] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
     marks: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _terms_from: list[tuple[int, JobTerms]] = field(default_factory=list)
     _named: dict[bytes, list[RecordEntry]] = field(default_factory=dict)
     _acks: dict[int, _Acknowledgements] = field(default_factory=dict)
     _undecided: dict[int, RecordEntry] = field(default_factory=dict)
@@ -174,6 +175,7 @@ class JobLog:
         """Start from the terms: model 0 is current, the first edge set counts."""
         self.model = self.terms.model
         self.edge_set = self.edge_set_of(self.terms.edge_set)
+        self._terms_from.append((1, self.terms))
 
     @property
     def next_round(self) -> int:
@@ -221,6 +223,10 @@ class JobLog:
 
         """
         return self.terms.model if version == 0 else self.outcomes[version - 1].model
+
+    def terms_of(self, round_: int) -> JobTerms:
+        """Return the terms with the rules that hold for a round, from 1 up to the one that is being worked on."""
+        return next(terms for first, terms in reversed(self._terms_from) if first <= round_)
 
     def observe(self, block: BlockEvents, payload_digest: Callable[[bytes], bytes | None]) -> None:
         """Apply one block's events and judge every undecided record at its end.
@@ -277,6 +283,10 @@ class JobLog:
                 self.settled.add(event.round)
             case events.EdgeSetChanged():
                 self.edge_set = self.edge_set_of(event.number)
+            case events.RulesChanged():
+                rules = (event.version, event.scoring, event.aggregation, event.staleness)
+                self.terms = self.terms.with_rules(*rules)
+                self._terms_from.append((event.round, self.terms))
             case events.JobClosing():
                 self.status, self.closing_height = JobStatus.CLOSING, block.height
             case events.JobClosed():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from chain.application import Application, Finalized, Timestamp, TxResult
+from chain.application import Application, Finalized, Misbehavior, Timestamp, TxResult
 from chain.crypto.contexts import record_context
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, SigningKey
@@ -13,7 +13,7 @@ from chain.execution.verdicts import Code
 from chain.genesis import Genesis, Hex, MemberEntry
 from chain.storage import Store
 from chain.transaction import Fields, sign_transaction
-from contracts.addresses import LEDGER, REGISTRY, TOKEN
+from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
 from contracts.bindings import Ledger, Role, Token
 from contracts.digests import Attestation, Part, name32
 from contracts.records import Record, SignedRecord, encode_batch
@@ -108,7 +108,8 @@ class Replica:
         self.genesis_hash = self.app.init_chain(self.document)
         self.reader = self.app.reader()
         self.nonces: dict[bytes, int] = {}
-        self.history: list[tuple[int, tuple[bytes, ...]]] = []
+        self.history: list[tuple[int, tuple[bytes, ...], tuple[Misbehavior, ...]]] = []
+        self.results: list[Finalized] = []
 
     def __repr__(self) -> str:
         return f"Replica(height={self.app.info().height})"
@@ -124,15 +125,16 @@ class Replica:
         values = {"chain_id": self.document.chain_id, "nonce": nonce, "gas": GAS, "to": to, "data": data} | changes
         return sign_transaction(sender, Fields(**values), genesis_hash, reference=reference)
 
-    def finalize(self, *transactions: bytes, seconds: int = 1) -> Finalized:
+    def finalize(self, *transactions: bytes, seconds: int = 1, misbehavior: Sequence[Misbehavior] = ()) -> Finalized:
         """Execute the next height without committing it."""
         time = Timestamp(self.time + seconds)
-        return self.app.finalize_block(self.app.info().height + 1, time, transactions)
+        return self.app.finalize_block(self.app.info().height + 1, time, transactions, misbehavior)
 
-    def height(self, *transactions: bytes, seconds: int = 1) -> Finalized:
+    def height(self, *transactions: bytes, seconds: int = 1, misbehavior: Sequence[Misbehavior] = ()) -> Finalized:
         """Execute and commit the next height, `seconds` after the one before."""
-        finalized = self.finalize(*transactions, seconds=seconds)
-        self.history.append((seconds, transactions))
+        finalized = self.finalize(*transactions, seconds=seconds, misbehavior=misbehavior)
+        self.history.append((seconds, transactions, tuple(misbehavior)))
+        self.results.append(finalized)
         self.time += seconds
         self.app.commit()
         self.nonces.clear()
@@ -141,8 +143,8 @@ class Replica:
     def twin(self) -> "Replica":
         """Another replica that executed the same heights and remembers nothing of this one's pool."""
         other = Replica(document=self.document)
-        for seconds, transactions in self.history:
-            other.height(*transactions, seconds=seconds)
+        for seconds, transactions, misbehavior in self.history:
+            other.height(*transactions, seconds=seconds, misbehavior=misbehavior)
         return other
 
     def send(self, sender: SigningKey, to: bytes, data: bytes, *, seconds: int = 1, **changes: Any) -> TxResult:
@@ -198,4 +200,4 @@ def codes(finalized: Finalized) -> list[Code]:
 
 def contract_addresses() -> Sequence[bytes]:
     """Where genesis puts the contracts."""
-    return (REGISTRY, TOKEN, LEDGER)
+    return (REGISTRY, TOKEN, LEDGER, COUNCIL)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import contracts
-from contracts.addresses import KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
-from contracts.artifacts import DIRECTORY, NAMES, initcode, load
+from contracts.addresses import COUNCIL, KEYS, LEDGER, REGISTRY, SIGNATURES, TOKEN, VERIFIER
+from contracts.artifacts import DIRECTORY, VERSIONS, initcode, load, newest, place
 from contracts.build import build, main
 from contracts.errors import LengthError, UnknownContractError
 from contracts.layout import slot
@@ -19,23 +19,35 @@ from contracts.layout import slot
 SOURCES = Path(contracts.__file__).parent
 EIP_170_BYTES = 24_576
 EIP_3860_BYTES = 2 * EIP_170_BYTES
+ALL = [(name, version) for version, names in VERSIONS.items() for name in names]
+LATER = [(name, version) for name, version in ALL if version > 1]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_artifact_is_what_the_source_compiles_to(name: str) -> None:
-    assert build(name) == (DIRECTORY / f"{name}.json").read_text()
+@pytest.mark.parametrize(("name", "version"), ALL)
+def test_artifact_is_what_the_source_compiles_to(name: str, version: int) -> None:
+    assert build(name, version) == (DIRECTORY / f"{place(name, version)}.json").read_text()
+
+
+@pytest.mark.parametrize(("name", "version"), LATER)
+def test_later_version_keeps_storage_and_everything_that_the_one_before_offers(name: str, version: int) -> None:
+    older = load(name, max(known for known, names in VERSIONS.items() if name in names and known < version))
+    later = load(name, version)
+    assert {variable: later.layout[variable] for variable in older.layout} == older.layout
+    assert {struct: later.structs[struct] for struct in older.structs} == older.structs
+    assert [entry for entry in older.abi if entry not in later.abi] == []
+    assert newest(name) >= version
 
 
 def test_check_names_stale_artifacts_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    committed = {name: (DIRECTORY / f"{name}.json").read_text() for name in NAMES}
-    monkeypatch.setattr("contracts.build.build", lambda name: committed[name])
+    committed = {known: (DIRECTORY / f"{place(*known)}.json").read_text() for known in ALL}
+    monkeypatch.setattr("contracts.build.build", lambda *known: committed[known])
     assert main(["--check"]) == 0
-    monkeypatch.setattr("contracts.build.build", lambda name: committed[name] + " " * (name == "Token"))
+    monkeypatch.setattr("contracts.build.build", lambda *known: committed[known] + " " * (known[0] == "Token"))
     assert main(["--check"]) == 1
-    assert capsys.readouterr().err == "stale artifacts: Token; run python -m contracts.build\n"
-    assert (DIRECTORY / "Token.json").read_text() == committed["Token"]
+    assert capsys.readouterr().err == "stale artifacts: Token, v2/Token; run python -m contracts.build\n"
+    assert (DIRECTORY / "Token.json").read_text() == committed["Token", 1]
 
 
 def test_build_does_not_depend_on_the_working_directory(tmp_path: Path) -> None:
@@ -46,16 +58,19 @@ def test_build_does_not_depend_on_the_working_directory(tmp_path: Path) -> None:
     assert output.stdout == (DIRECTORY / "Token.json").read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_contract_fits_the_size_limits_of_a_chain(name: str) -> None:
-    artifact = load(name)
+@pytest.mark.parametrize(("name", "version"), ALL)
+def test_contract_fits_the_size_limits_of_a_chain(name: str, version: int) -> None:
+    artifact = load(name, version)
     assert len(artifact.deployed_bytecode) < EIP_170_BYTES
-    assert len(initcode(name, *[bytes(20)] * {"Registry": 2, "Token": 1, "Ledger": 3}[name])) < EIP_3860_BYTES
+    arguments = {"Registry": 2, "Token": 1, "Ledger": 3, "Council": 1}[name]
+    assert len(initcode(name, *[bytes(20)] * arguments)) < EIP_3860_BYTES
 
 
 def test_unknown_name_and_wrong_arguments_are_refused() -> None:
     with pytest.raises(UnknownContractError, match="no contract is called 'Bank'"):
         load("Bank")
+    with pytest.raises(UnknownContractError, match="no contract is called 'v2/Registry'"):
+        load("Registry", 2)
     with pytest.raises(LengthError, match="constructor of Ledger has 2 arguments, not 3"):
         initcode("Ledger", REGISTRY, TOKEN)
     with pytest.raises(LengthError, match="address for Token has 2 bytes, not 20"):
@@ -63,14 +78,15 @@ def test_unknown_name_and_wrong_arguments_are_refused() -> None:
 
 
 def test_fixed_addresses_are_twenty_bytes_and_distinct() -> None:
-    addresses = (REGISTRY, TOKEN, LEDGER, VERIFIER, KEYS)
+    addresses = (REGISTRY, TOKEN, LEDGER, COUNCIL, VERIFIER, KEYS, SIGNATURES)
     assert {len(address) for address in addresses} == {20}
-    assert [int.from_bytes(address) for address in addresses] == [0x4D01, 0x4D02, 0x4D03, 0x4D10, 0x4D11]
+    numbers = [0x4D01, 0x4D02, 0x4D03, 0x4D04, 0x4D10, 0x4D11, 0x4D12]
+    assert [int.from_bytes(address) for address in addresses] == numbers
 
 
 def test_artifacts_name_no_path_of_the_machine_that_built_them() -> None:
-    for name in NAMES:
-        text = (DIRECTORY / f"{name}.json").read_text()
+    for known in ALL:
+        text = (DIRECTORY / f"{place(*known)}.json").read_text()
         assert str(SOURCES.parent) not in text
         assert set(json.loads(text)) == {
             "abi", "bytecode", "compiler", "deployed_bytecode", "layout", "name", "source_sha256", "structs",
@@ -97,9 +113,9 @@ def functions(text: str) -> list[tuple[str, list[str], bool, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_everything_has_natspec(name: str) -> None:
-    text = (SOURCES / f"{name}.vy").read_text()
+@pytest.mark.parametrize("known", ALL)
+def test_everything_has_natspec(known: tuple[str, int]) -> None:
+    text = (SOURCES / f"{place(*known)}.vy").read_text()
     assert re.search(r'^"""\n@title .+\n@license Apache-2.0\n@notice ', text, re.MULTILINE)
     documented = functions(text)
     interfaces = len(re.findall(r"^    def ", text, re.MULTILINE))
@@ -110,10 +126,10 @@ def test_everything_has_natspec(name: str) -> None:
         assert ("@return" in doc) == returns, function
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_storage_variable_says_why_it_is_there(name: str) -> None:
-    lines = (SOURCES / f"{name}.vy").read_text().splitlines()
-    for variable in load(name).layout:
+@pytest.mark.parametrize("known", ALL)
+def test_every_storage_variable_says_why_it_is_there(known: tuple[str, int]) -> None:
+    lines = (SOURCES / f"{place(*known)}.vy").read_text().splitlines()
+    for variable in load(*known).layout:
         at = next(at for at, line in enumerate(lines) if re.match(rf"{variable}: ", line))
         assert lines[at - 1].startswith("# "), variable
 
@@ -148,6 +164,7 @@ def test_reasons_of_the_codec_and_of_the_contract_have_the_same_words() -> None:
 
 def test_guide_states_the_sizes_and_the_slot_of_today() -> None:
     guide = (SOURCES / "README.md").read_text()
-    for name in NAMES:
-        assert f"| {name} | {len(load(name).deployed_bytecode):,} |" in guide
+    for name, version in ALL:
+        label = name if version == 1 else f"{name}, contracts version {version}"
+        assert f"| {label} | {len(load(name, version).deployed_bytecode):,} |" in guide
     assert f"'{hex(slot('Ledger', '_jobs', 1, 'head'))}'" in guide

@@ -2,7 +2,8 @@
 
 import pytest
 
-from contracts.bindings import Ledger, Role
+from contracts.bindings import Council, Ledger, Registry, Role
+from contracts.calls import Call
 from contracts.digests import CHUNK, settlement
 from contracts.records import Record, SignedRecord, encode_batch
 from tests.contracts.conftest import build
@@ -21,6 +22,9 @@ MEASURED = {
     "settleChunk of 64, clients without credit": 6_086_000,
     "settleChunk of 64, clients with credit": 694_000,
     "release, one job": 142_200,
+    "propose, one short call": 155_500,
+    "vote, an approval": 113_600,
+    "execute, a validator with its key added": 1_710_000,
 }
 
 
@@ -62,6 +66,14 @@ def measured() -> dict[str, int]:
     world.to_ledger(cast.edges[0], post_thetas(job, 2, scores))
     chunk = Ledger.encode_settle_chunk(job, 2, 0, *scores.chunks[0])
     gas["settleChunk of 64, clients with credit"] = world.to_ledger(cast.edges[0], chunk).gas
+    world.govern(Registry.encode_set_governor(world.council_at))
+    short = [Call(world.registry_at, Registry.encode_suspend(1))]
+    gas["propose, one short call"] = world.to_council(
+        cast.edges[0], Council.encode_propose(world.time + 99, "suspend member 1", short)
+    ).gas
+    gas["vote, an approval"] = world.to_council(cast.edges[0], Council.encode_vote(1, approves=True)).gas
+    validator = Call(world.council_at, Council.encode_add_validator(1, public_key("validator", 65), 1))
+    gas["execute, a validator with its key added"] = world.decide(cast.edges[:3], validator).gas
     return gas
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from contracts.bindings import Accounts, JobStatus, Ledger, Registry, Role, Token
-from contracts.digests import settlement
+from contracts.digests import name32, settlement
 from contracts.events import (
     Attested,
     EdgeSetChanged,
@@ -18,6 +18,8 @@ from contracts.events import (
     Refunded,
     RoundAgreed,
     RoundUnpaid,
+    RulesChanged,
+    RulesPending,
     ToppedUp,
 )
 from tests.contracts.conftest import Cast
@@ -26,6 +28,7 @@ from tests.contracts.world import (
     MAX_WAIT,
     TERMS,
     Actor,
+    Outcome,
     Reverted,
     World,
     account,
@@ -98,8 +101,13 @@ def test_proposed_job_closes_at_once_and_refunds_everything(world: World, cast: 
 
 def agree(world: World, edges: tuple[Actor, ...], clients: tuple[Actor, ...], spent: int, job: int = 1) -> RoundAgreed:
     """Have three of four edge servers agree on a round of one record of each client."""
+    return decide(world, edges, clients, spent, job).only(RoundAgreed)
+
+
+def decide(world: World, edges: tuple[Actor, ...], clients: tuple[Actor, ...], spent: int, job: int = 1) -> Outcome:
+    """Do the same and return everything that the deciding attestation did."""
     vote = attestation(job, world.ledger.job(job).version + 1, world.height, scores_of(clients), spent)
-    return [world.attest(edge, vote) for edge in edges[:3]][-1].only(RoundAgreed)
+    return [world.attest(edge, vote) for edge in edges[:3]][-1]
 
 
 def test_closing_settles_what_is_recorded_first_and_then_refunds_the_rest(
@@ -248,3 +256,58 @@ def test_naming_the_set_in_force_withdraws_the_pending_one(
     assert world.ledger.job(1).edge_set == 1
     with pytest.raises(Reverted, match="not in the job's set"):
         world.to_ledger(fresh[0], Ledger.encode_acknowledge(1, 1))
+
+
+# Its rules
+
+
+def test_other_rules_hold_from_the_next_boundary_on_and_the_event_names_the_first_round(
+    world: World, edges: tuple[Actor, ...], clients: tuple[Actor, ...]
+) -> None:
+    names = (name32("uniform"), name32("delta"), name32("polynomial"))
+    pending = world.to_ledger(world.governor, Ledger.encode_use_rules(1, 7, *names)).only(RulesPending)
+    assert (pending.version, pending.scoring, pending.aggregation, pending.staleness) == (7, *names)
+    assert world.ledger.terms(1) == TERMS
+    world.record(1, clients[0])
+    outcome = decide(world, edges, clients[:1], 1)
+    changed = outcome.only(RulesChanged)
+    assert (changed.round, changed.version, changed.scoring, changed.aggregation, changed.staleness) == (2, 7, *names)
+    assert [type(event) for event in outcome.events] == [Attested, RulesChanged, RoundAgreed]
+    after = replace(TERMS, rules_version=7, scoring=names[0], aggregation=names[1], staleness=names[2])
+    assert world.ledger.terms(1) == after
+    world.record(1, clients[0], counter=1)
+    assert not decide(world, edges, clients[:1], 2).all(RulesChanged)
+    assert world.ledger.terms(1) == after
+
+
+def test_the_rules_version_of_a_round_is_in_what_its_attestations_sign(
+    world: World, edges: tuple[Actor, ...], clients: tuple[Actor, ...]
+) -> None:
+    world.to_ledger(world.governor, Ledger.encode_use_rules(1, 7, TERMS.scoring, TERMS.aggregation, TERMS.staleness))
+    for round_, version in ((1, 1), (2, 7)):
+        world.record(1, clients[0], counter=round_)
+        vote = attestation(1, round_, world.height, scores_of(clients[:1]), round_)
+        assert world.attest(edges[0], vote).only(Attested).digest == vote.digest(version)
+        for edge in edges[1:3]:
+            world.attest(edge, vote)
+
+
+def test_a_void_round_is_a_boundary_for_rules_too(
+    world: World, edges: tuple[Actor, ...], clients: tuple[Actor, ...]
+) -> None:
+    world.to_ledger(world.governor, Ledger.encode_use_rules(1, 2, TERMS.scoring, TERMS.aggregation, TERMS.staleness))
+    world.record(1, clients[0])
+    world.attest(edges[0], attestation(1, 1, world.height, scores_of(clients[:1]), 1))
+    world.wait(TERMS.attestation_timeout + 1)
+    outcome = world.to_ledger(account("anybody"), Ledger.encode_void_round(1, 1))
+    assert outcome.only(RulesChanged).round == 2
+
+
+def test_the_last_rules_named_before_a_boundary_hold(
+    world: World, edges: tuple[Actor, ...], clients: tuple[Actor, ...]
+) -> None:
+    for version in (2, 3):
+        data = Ledger.encode_use_rules(1, version, TERMS.scoring, TERMS.aggregation, TERMS.staleness)
+        world.to_ledger(world.governor, data)
+    world.record(1, clients[0])
+    assert decide(world, edges, clients[:1], 1).only(RulesChanged).version == 3

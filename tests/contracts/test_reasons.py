@@ -1,5 +1,6 @@
 """Every reason string in the sources is reached by a case here, and no case expects a reason that they do not have."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -13,8 +14,11 @@ from eth_hash.auto import keccak
 
 import contracts
 from contracts.addresses import ZERO
-from contracts.bindings import Ledger, Registry, Role, Token
+from contracts.artifacts import NAMES
+from contracts.bindings import Council, Ledger, Registry, Role, Token
+from contracts.calls import Call
 from contracts.digests import Attestation, Part, Settlement, chunk_digest, name32, thetas_digest
+from contracts.upgrades import UpgradeKind
 from tests.contracts.conftest import Cast
 from tests.contracts.world import (
     ATTESTATION_TIMEOUT,
@@ -47,8 +51,8 @@ def reverts(reason: str) -> Callable[[Case], Case]:
 
 
 def reasons_in_sources() -> Counter[str]:
-    text = "".join((SOURCES / f"{name}.vy").read_text() for name in ("Registry", "Token", "Ledger"))
-    return Counter(re.findall(r'"((?:Registry|Token|Ledger): [^"]+)"', text))
+    text = "".join((SOURCES / f"{name}.vy").read_text() for name in NAMES)
+    return Counter(re.findall(r'"((?:Registry|Token|Ledger|Council): [^"]+)"', text))
 
 
 def test_table_names_every_reason_at_least_as_often_as_the_sources() -> None:
@@ -58,7 +62,7 @@ def test_table_names_every_reason_at_least_as_often_as_the_sources() -> None:
 
 
 def test_no_assert_is_without_a_reason() -> None:
-    for name in ("Registry", "Token", "Ledger"):
+    for name in NAMES:
         text = (SOURCES / f"{name}.vy").read_text()
         bare = [line for line in text.splitlines() if re.match(r"\s+assert ", line) and '"' not in line]
         assert bare in ([], ["    assert holds, reason"]), name
@@ -878,3 +882,243 @@ def key_precompile_without_code(world: World, _: Cast) -> None:
     registry = world.deploy("Registry", world.governor, account("nobody is here"))
     data = Registry.encode_admit(Role.CLIENT, 44, public_key("x", 44), account("payout"))
     world.send(world.governor, registry, data)
+
+
+@reverts("Ledger: caller is not the governor")
+def sponsor_changes_the_rules(world: World, cast: Cast) -> None:
+    world.to_ledger(cast.sponsor, use_rules(1))
+
+
+@reverts("Ledger: job is not open or closing")
+def rules_of_a_proposed_job_change(world: World, cast: Cast) -> None:
+    world.to_ledger(world.governor, use_rules(world.propose(cast.sponsor)))
+
+
+@reverts("Ledger: rules version is 0")
+def rules_change_without_a_version(world: World, _: Cast) -> None:
+    world.to_ledger(world.governor, use_rules(1, version=0))
+
+
+def use_rules(job: int, version: int = 2) -> bytes:
+    """Return call data that names other rules."""
+    return Ledger.encode_use_rules(job, version, name32("uniform"), name32("literal"), name32("constant"))
+
+
+# The Council
+
+NOTHING = Ledger.encode_tick()
+
+
+def by_vote(world: World, cast: Cast, *calls: Call) -> None:
+    """Let the Council govern and decide."""
+    world.govern(Registry.encode_set_governor(world.council_at))
+    world.decide(cast.edges[:3], *calls)
+
+
+def of_council(world: World, data: bytes) -> None:
+    """Call the Council as the governor."""
+    world.govern(data, to=world.council_at)
+
+
+def validator(label: str) -> bytes:
+    """Return a made-up validator key."""
+    return public_key(label, 65)
+
+
+def named(label: str) -> bytes:
+    """Return how the engine names the validator with this key."""
+    return hashlib.sha256(validator(label)).digest()[:20]
+
+
+def tick(world: World) -> Call:
+    """Return a call that does nothing much."""
+    return Call(world.ledger_at, NOTHING)
+
+
+@reverts("Council: caller is no edge server in good standing")
+def client_proposes(world: World, cast: Cast) -> None:
+    world.propose_calls(cast.clients[0], tick(world))
+
+
+@reverts("Council: expiry is not within 30 days")
+def proposal_that_has_expired(world: World, cast: Cast) -> None:
+    world.propose_calls(cast.edges[0], tick(world), seconds=0)
+
+
+@reverts("Council: proposal has no calls")
+def proposal_of_nothing(world: World, cast: Cast) -> None:
+    world.propose_calls(cast.edges[0])
+
+
+@reverts("Council: target is no contract")
+def proposal_to_call_an_account(world: World, cast: Cast) -> None:
+    world.propose_calls(cast.edges[0], tick(world), Call(account("nobody"), NOTHING))
+
+
+@reverts("Council: unknown proposal")
+def vote_on_nothing(world: World, cast: Cast) -> None:
+    world.to_council(cast.edges[0], Council.encode_vote(1, approves=True))
+
+
+@reverts("Council: proposal is executed already")
+def executed_twice(world: World, cast: Cast) -> None:
+    world.decide(cast.edges[:3], tick(world))
+    world.to_council(cast.edges[0], Council.encode_execute(1, [tick(world)]))
+
+
+@reverts("Council: proposal has expired")
+def vote_too_late(world: World, cast: Cast) -> None:
+    number = world.propose_calls(cast.edges[0], tick(world), seconds=10)
+    world.wait(10)
+    world.to_council(cast.edges[0], Council.encode_vote(number, approves=True))
+
+
+@reverts("Council: member has voted already")
+def vote_twice(world: World, cast: Cast) -> None:
+    number = world.propose_calls(cast.edges[0], tick(world))
+    world.to_council(cast.edges[0], Council.encode_vote(number, approves=False))
+    world.to_council(cast.edges[0], Council.encode_vote(number, approves=True))
+
+
+@reverts("Council: proposal has 1024 approvals")
+def vote_after_1024(world: World, cast: Cast) -> None:
+    number = world.propose_calls(cast.edges[0], tick(world))
+    world.poke("Council", "_approval_count", number, value=1024)
+    world.to_council(cast.edges[0], Council.encode_vote(number, approves=True))
+
+
+@reverts("Council: these are not the proposed calls")
+def other_calls_executed(world: World, cast: Cast) -> None:
+    number = world.propose_calls(cast.edges[0], tick(world))
+    world.to_council(cast.edges[0], Council.encode_execute(number, [tick(world), tick(world)]))
+
+
+@reverts("Council: too few approvals")
+def two_of_four_are_too_few(world: World, cast: Cast) -> None:
+    world.decide(cast.edges[:2], tick(world))
+
+
+@reverts("Council: caller is not the governor")
+def stranger_adds_a_validator(world: World, cast: Cast) -> None:
+    world.to_council(cast.edges[0], Council.encode_add_validator(1, validator("a"), 1))
+
+
+@reverts("Council: caller is not the governor")
+def council_that_does_not_govern_adds_a_validator(world: World, cast: Cast) -> None:
+    world.decide(cast.edges, Call(world.council_at, Council.encode_add_validator(1, validator("a"), 1)))
+
+
+@reverts("Registry: member is suspended already")
+def call_that_fails_gives_its_own_reason(world: World, cast: Cast) -> None:
+    suspend = Call(world.registry_at, Registry.encode_suspend(cast.edges[3].member))
+    by_vote(world, cast, suspend, suspend)
+
+
+@reverts("Council: there are 128 validators")
+def validator_129(world: World, _: Cast) -> None:
+    world.poke("Council", "_active", value=128)
+    of_council(world, Council.encode_add_validator(1, validator("a"), 1))
+
+
+@reverts("Council: member is no edge server in good standing")
+def client_validates(world: World, cast: Cast) -> None:
+    of_council(world, Council.encode_add_validator(cast.clients[0].member, validator("a"), 1))
+
+
+@reverts("Council: member is no edge server in good standing")
+def nobody_validates_after_block_0(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(0, validator("a"), 1))
+
+
+@reverts("Council: member is no edge server in good standing")
+def suspended_member_rotates(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(1, validator("a"), 1))
+    world.govern(Registry.encode_suspend(1))
+    of_council(world, Council.encode_rotate_validator(named("a"), validator("b")))
+
+
+@reverts("Council: member runs a validator")
+def second_validator_of_a_member(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(1, validator("a"), 1))
+    of_council(world, Council.encode_add_validator(1, validator("b"), 1))
+
+
+@reverts("Council: power is not 1 to 10^12")
+def validator_without_power(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(1, validator("a"), 0))
+
+
+@reverts("Council: power is not 1 to 10^12")
+def validator_with_all_power(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(1, validator("a"), 1))
+    of_council(world, Council.encode_set_validator_power(named("a"), 10**12 + 1))
+
+
+@reverts("Council: validator key is not 1952 bytes")
+def validator_with_a_key_of_another_scheme(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(1, public_key("a", 44), 1))
+
+
+@reverts("Council: validator takes part already")
+def key_of_another_validator(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(1, validator("a"), 1))
+    of_council(world, Council.encode_add_validator(2, validator("a"), 1))
+
+
+@reverts("Council: key was another member's")
+def key_that_another_member_used(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(1, validator("a"), 1))
+    of_council(world, Council.encode_rotate_validator(named("a"), validator("b")))
+    of_council(world, Council.encode_add_validator(2, validator("a"), 1))
+
+
+@reverts("Council: no such validator takes part")
+def unknown_validator_gets_power(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_set_validator_power(named("a"), 1))
+
+
+@reverts("Council: no such validator takes part")
+def unknown_validator_rotates(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_rotate_validator(named("a"), validator("b")))
+
+
+@reverts("Council: no validator would be left")
+def last_validator_leaves(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_add_validator(1, validator("a"), 1))
+    of_council(world, Council.encode_remove_validator(named("a")))
+
+
+@reverts("Council: too little power would remain")
+def one_of_three_is_expelled(world: World, _: Cast) -> None:
+    for member in (1, 2, 3):
+        of_council(world, Council.encode_add_validator(member, validator(f"{member}"), 1))
+    of_council(world, Council.encode_expel_validator(named("1")))
+
+
+@reverts("Council: unknown kind of upgrade")
+def upgrade_of_nothing(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_schedule_upgrade(4, 2, world.height + 100))  # type: ignore[arg-type]  # no such kind
+
+
+@reverts("Council: version does not rise")
+def version_goes_back(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_schedule_upgrade(UpgradeKind.EXECUTION, 2, world.height + 100))
+    of_council(world, Council.encode_schedule_upgrade(UpgradeKind.EXECUTION, 2, world.height + 200))
+
+
+@reverts("Council: upgrade is less than 8 blocks away")
+def upgrade_at_short_notice(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_schedule_upgrade(UpgradeKind.EXECUTION, 2, world.height + 8))
+
+
+@reverts("Council: an upgrade is scheduled for then or later")
+def upgrade_before_the_one_before(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_schedule_upgrade(UpgradeKind.EXECUTION, 2, world.height + 100))
+    of_council(world, Council.encode_schedule_upgrade(UpgradeKind.EXECUTION, 3, world.height + 50))
+
+
+@reverts("Council: no upgrade lies ahead")
+def cancelled_too_late(world: World, _: Cast) -> None:
+    of_council(world, Council.encode_schedule_upgrade(UpgradeKind.RULES, 2, world.height + 9))
+    world.tick_blocks(7)
+    of_council(world, Council.encode_cancel_upgrade(UpgradeKind.RULES))

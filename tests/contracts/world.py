@@ -1,4 +1,4 @@
-"""The three contracts in titanoboa's EVM, driven through our own bindings: what every test here stands on.
+"""The contracts in titanoboa's EVM, driven through our own bindings: what every test here stands on.
 
 Each transaction is a block of its own, a second after the one before; `wait` lets more time pass, `fork` puts
 everything back afterwards.
@@ -17,8 +17,9 @@ from eth_hash.auto import keccak
 
 from contracts.abi import revert_reason
 from contracts.addresses import ZERO
-from contracts.artifacts import initcode
-from contracts.bindings import Ledger, Registry, Role, Token
+from contracts.artifacts import NAMES, initcode
+from contracts.bindings import Council, Ledger, Registry, Role, Token
+from contracts.calls import Call
 from contracts.digests import Attestation, Part, Settlement, name32, settlement
 from contracts.events import Event, decode_event
 from contracts.layout import slot
@@ -117,6 +118,7 @@ class World:
     registry_at: bytes = ZERO
     token_at: bytes = ZERO
     ledger_at: bytes = ZERO
+    council_at: bytes = ZERO
     governor: bytes = field(default_factory=lambda: account("governor"))
     height: int = 1
     time: int = 1_700_000_000
@@ -128,6 +130,7 @@ class World:
         self.registry = Registry(w3, self.registry_at)
         self.token = Token(w3, self.token_at)
         self.ledger = Ledger(w3, self.ledger_at)
+        self.council = Council(w3, self.council_at)
 
     # the chain
 
@@ -163,7 +166,7 @@ class World:
             raise Reverted(revert_reason(computation.output))
         events = []
         for index, (_, address, topics, content) in enumerate(computation.get_raw_log_entries()):
-            assert address in {self.registry_at, self.token_at, self.ledger_at}
+            assert address in {self.registry_at, self.token_at, self.ledger_at, self.council_at}
             words = [topic.to_bytes(32, "big") for topic in topics]
             event = decode_event(words, content, block=self.height, log_index=index, transaction=bytes(32))
             assert event is not None
@@ -197,7 +200,8 @@ class World:
         return int(self.env.evm.get_storage(_canonical(self._address(contract)), slot(contract, variable, *path)))
 
     def _address(self, contract: str) -> bytes:
-        return {"Registry": self.registry_at, "Token": self.token_at, "Ledger": self.ledger_at}[contract]
+        addresses = (self.registry_at, self.token_at, self.ledger_at, self.council_at)
+        return dict(zip(NAMES, addresses, strict=True))[contract]
 
     def _next_block(self) -> None:
         self.height += 1
@@ -240,6 +244,24 @@ class World:
         member = self.registry.member(actor.member)
         assert member is not None
         return member.payout
+
+    # the council
+
+    def to_council(self, sender: Actor | bytes, data: bytes) -> Outcome:
+        """Make a transaction to the Council."""
+        return self.send(sender.account if isinstance(sender, Actor) else sender, self.council_at, data)
+
+    def propose_calls(self, edge: Actor, *calls: Call, seconds: int = 1_000, text: str = "why") -> int:
+        """Propose calls; return the proposal's number."""
+        outcome = self.to_council(edge, Council.encode_propose(self.time + 1 + seconds, text, calls))
+        return int.from_bytes(outcome.output, "big")
+
+    def decide(self, edges: Sequence[Actor], *calls: Call) -> Outcome:
+        """Have these edge servers propose, approve and execute calls."""
+        proposal = self.propose_calls(edges[0], *calls)
+        for edge in edges:
+            self.to_council(edge, Council.encode_vote(proposal, approves=True))
+        return self.to_council(account("anybody"), Council.encode_execute(proposal, calls))
 
     # the ledger
 

@@ -70,9 +70,12 @@ def test_wheel_holds_the_rooms_and_nothing_else(wheel: Path) -> None:
         "chain/proto/*.proto",
         "chain/proto/*_pb2.py",
         "contracts/*.vy",
+        "contracts/v2/Token.vy",
+        "contracts/artifacts/Council.json",
         "contracts/artifacts/Ledger.json",
         "contracts/artifacts/Registry.json",
         "contracts/artifacts/Token.json",
+        "contracts/artifacts/v2/Token.json",
         "learner/RULES.md",
     ],
 )

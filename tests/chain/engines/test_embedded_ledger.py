@@ -18,6 +18,8 @@ from chain.light import Height
 from chain.storage import Store
 from chain.transaction import Fields, sign_transaction
 from chain.validators import genesis_time, genesis_validators
+from contracts.addresses import COUNCIL
+from contracts.bindings import Council
 from merit.chance import seeded
 from tests.chain import ledger
 from tests.chain.engines.network import KEYS, VirtualClock, run
@@ -149,3 +151,26 @@ async def _recover(validators: list[Validator]) -> None:
     engine = EmbeddedEngine(validators, document(), VirtualClock(), manual=True)
     await engine.start()
     await engine.stop()
+
+
+def test_validators_that_members_changed_are_in_state_and_the_engine_keeps_those_of_genesis(tmp_path: Path) -> None:
+    new = ledger.key("a new validator").public_key
+
+    async def main(validators: list[Validator]) -> Application:
+        engine = EmbeddedEngine(validators, document(), VirtualClock(), manual=True)
+        await engine.start()
+        application = validators[0].application
+        assert isinstance(application, Application)
+        data = Council.encode_rotate_validator(light.validator_address(KEYS[1].public_key), new)
+        fields = Fields(chain_id=document().chain_id, nonce=0, gas=50_000_000, to=COUNCIL, data=data)
+        assert engine.submit(sign_transaction(ledger.GOVERNOR, fields, application.genesis_hash)).accepted
+        for _ in range(4):
+            await engine.advance()
+        await engine.stop()
+        return application
+
+    with opened(tmp_path) as validators:
+        application = run(main(validators))
+        keys = {seat.public_key for seat in application.reader().validators()}
+        assert keys == {KEYS[number].public_key for number in (0, 2, 3)} | {new}
+        assert [verify(validator) for validator in validators] == [4] * VALIDATORS  # by the validators of genesis

@@ -82,6 +82,8 @@ def test_status_tells_heights_hashes_and_rules(w3: Web3, running: Background, he
     assert status["genesisHash"] == "0x" + running.network.genesis_hash.hex()
     assert status["name"] == "merit-4d45"
     assert status["classical"] is True
+    assert status["versions"] == {"execution": 1, "contracts": 1, "rules": 1}
+    assert int(status["validators"], 16) == running.network.validators
     newest = ask(w3, "merit_commit")
     assert int(newest["height"], 16) >= heights
     assert Timestamp(*map(int, newest["time"].split("."))) > Timestamp(0)

@@ -14,6 +14,7 @@ from node.audit import Auditor, AuditReport
 from node.audit.replay import Replay
 
 MAKING_LIMIT_S = 600
+GOVERNED = "governed"  # nobody lies in this one: see make_governed_run
 
 
 def made(root: Path, lie: str = "") -> Path:
@@ -23,7 +24,8 @@ def made(root: Path, lie: str = "") -> Path:
     with (root / f"{directory.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            command = [sys.executable, "-m", "tests.node.audit.make_run", str(directory), *([lie] if lie else [])]
+            module, lies = ("make_governed_run", []) if lie == GOVERNED else ("make_run", [lie] if lie else [])
+            command = [sys.executable, "-m", f"tests.node.audit.{module}", str(directory), *lies]
             subprocess.run(command, check=True, timeout=MAKING_LIMIT_S)  # noqa: S603 - our own script
             done.touch()
     return directory
@@ -31,7 +33,7 @@ def made(root: Path, lie: str = "") -> Path:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give the directory of the run with a lie, or of the honest one for an empty name."""
+    """Give the directory of the run with a lie, of the governed one, or of the honest one for an empty name."""
     base = tmp_path_factory.getbasetemp()
     root = base.parent if base.name.startswith("popen-") else base  # workers share one directory
     return lambda lie="": made(root, lie)

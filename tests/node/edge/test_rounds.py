@@ -326,3 +326,56 @@ def test_model_0_is_what_the_first_round_moves(world: World) -> None:
     world.round(1, 2)
     assert world.stores[2].get(world.log().terms.model) == MODEL_0
     assert world.log().model in world.stores[3]
+
+
+# Rules that change
+
+
+def use_rules(world: World, scoring: str, version: int = 1) -> None:
+    """Have the governor name other rules for the job."""
+    names = (digests.name32(name) for name in (scoring, "literal", "constant"))
+    world.to_ledger(world.cast.governor, bindings.Ledger.encode_use_rules(world.job, version, *names))
+
+
+def test_rules_that_the_governor_changed_score_the_next_round_and_not_the_one_under_way(world: World) -> None:
+    world.contribute(1, 2)
+    use_rules(world, "uniform")
+    world.run()
+    world.round(3, 4)
+    first, second = (
+        [event.theta for event in world.events(events.Credited) if event.round == number] for number in (1, 2)
+    )
+    assert 10**9 not in first
+    assert second == [10**9] * 2
+    assert [outcome.agreed for outcome in world.outcomes] == [True, True]
+    log = world.log()
+    assert [digests.text_of(log.terms_of(number).scoring) for number in (1, 2, 3)] == ["cosine", "uniform", "uniform"]
+
+
+def test_a_server_that_was_away_scores_each_round_by_its_own_rules(world: World) -> None:
+    world.dead.add(4)
+    use_rules(world, "uniform")
+    world.round(1, 2)
+    world.round(3, 4)
+    world.dead.clear()
+    back = world.restart(4)
+    world.run()
+    assert [outcome.agreed for outcome in back.jobs[world.job].log.outcomes] == [True, True]
+    scored = [back._score(back.jobs[world.job], outcome.selection) for outcome in world.outcomes if outcome.selection]  # noqa: SLF001 - what it would have attested
+    assert [one.thetas.digest for one in scored if one] == [outcome.thetas for outcome in world.outcomes]
+
+
+def test_a_server_without_the_rule_says_so_once_attests_nothing_and_goes_on_with_the_rest(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    use_rules(world, "uniform", version=9)
+    world.round(1, 2)
+    world.contribute(3, 4)
+    world.run()
+    world.run()
+    assert world.version == 1
+    assert {event.round for event in world.events(events.Attested)} == {1}
+    lines = [record.getMessage() for record in caplog.records if "cannot compute round 2" in record.getMessage()]
+    assert len(lines) == SERVERS
+    assert all("install a newer merit-ledger" in line for line in lines)
+    assert [entry.status for entry in world.log().records][2:] == [RecordStatus.AVAILABLE] * 2
