@@ -186,11 +186,11 @@ class UnknownBlockError(ChainError):
 class StateMissingError(ChainError):
     """The block is here, and the state after it is not: this replica started from a later snapshot."""
 
-    def __init__(self, number: int) -> None:
-        """Name the block by its number."""
-        self.number = number
+    def __init__(self, number: int, start: int) -> None:
+        """Name the blocks by their numbers: the one asked for, and the newest one in the snapshot."""
+        self.number, self.start = number, start
         super().__init__(
-            f"the state after block {number} is not here, this replica started from a later snapshot;"
+            f"the state after block {number} is not here: this replica started from a snapshot of block {start};"
             " ask a replica that executed it"
         )
 

@@ -42,6 +42,7 @@ from chain.execution.index import (
     read_block,
     read_commit,
     read_header,
+    read_start,
     split_item_key,
 )
 from chain.execution.keys import PublicKey, find_key
@@ -376,11 +377,19 @@ class Reader:
         return Proof(account, nodes, tuple(proofs))
 
     def _header_with_state(self, number: int | None) -> Header:
-        """Return a block's header if its state is here; where its root is, all below it is (chain/snapshots)."""
+        """Return a block's header unless its state was left behind by the snapshot that this replica started from.
+
+        An earlier block can have the very state of the snapshot; where a state's root is, all below it is.
+        """
         header = self.header(number)
-        if header.state_root != EMPTY_ROOT and self._store.read(Space.NODE, header.state_root) is None:
-            raise StateMissingError(header.number)
-        return header
+        start = read_start(self._store)
+        if (
+            start is None
+            or header.number >= start.number
+            or self._store.read(Space.NODE, header.state_root) is not None
+        ):
+            return header
+        raise StateMissingError(header.number, start.number)
 
     def _walk(self, root: bytes, key: bytes) -> tuple[tuple[bytes, ...], bytes]:
         """Return the encoded nodes on the way to `key` and its value (empty when absent)."""

@@ -82,9 +82,18 @@ def test_the_state_after_an_earlier_block_is_named_as_missing() -> None:
         lambda: reader.proof(SPONSOR.address, [], earlier),
         lambda: reader.state(0, pending=True),
     ):
-        with pytest.raises(StateMissingError, match="started from a later snapshot"):
+        with pytest.raises(StateMissingError, match=f"started from a snapshot of block {earlier + 1}"):
             ask()
     assert reader.nonce(SPONSOR.address) == ledger().reader.nonce(SPONSOR.address)
+
+
+def test_an_earlier_block_with_the_state_of_the_snapshot_can_be_asked() -> None:
+    source = Replica(document=genesis(block_every_height=True))
+    for _ in range(2):
+        source.height()
+    other = restored(source)
+    assert other.reader.header(1) == source.reader.header(1) != other.reader.header()
+    assert other.reader.storage(TOKEN, 0, 1) == source.reader.storage(TOKEN, 0, 1) > 0
 
 
 def test_it_goes_on_like_the_others() -> None:
