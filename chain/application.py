@@ -159,6 +159,11 @@ class Application:
         return self._must_exist().genesis
 
     @property
+    def height(self) -> int:
+        """The last durable height; 0 before the first."""
+        return 0 if self._ledger is None else self._ledger.height
+
+    @property
     def genesis_hash(self) -> bytes:
         """The hash of block 0 (32 bytes), which binds every signature to this ledger."""
         return self._must_exist().environment.genesis_hash

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from chain import light
-from chain.application import CheckResult, Code, Misbehavior, Timestamp
+from chain.application import CheckResult, Code, Misbehavior, Snapshot, Timestamp
 from chain.engines.cometbft.wakeup import CALL, Calls, is_call
 from chain.engines.errors import AbciError, PoolFullError
 from chain.genesis import decode_genesis
@@ -98,7 +98,13 @@ class Bridge:
             case "commit":
                 return pb.Response(commit=self._commit())
             case "list_snapshots":
-                return pb.Response(list_snapshots=pb.ResponseListSnapshots())
+                return pb.Response(list_snapshots=self._list_snapshots())
+            case "offer_snapshot":
+                return pb.Response(offer_snapshot=self._offer(request.offer_snapshot))
+            case "load_snapshot_chunk":
+                return pb.Response(load_snapshot_chunk=self._load(request.load_snapshot_chunk))
+            case "apply_snapshot_chunk":
+                return pb.Response(apply_snapshot_chunk=self._apply(request.apply_snapshot_chunk))
             case other:
                 msg = f"CometBFT asks for {other or 'something unknown'}, which this ledger does not use"
                 raise AbciError(msg)
@@ -141,7 +147,7 @@ class Bridge:
     def _check_tx(self, request: pb.RequestCheckTx) -> pb.ResponseCheckTx:
         raw = request.tx
         if is_call(raw):
-            height = self._application.info().height
+            height = self._application.height
             if self._calls.stands(raw, height, waiting=raw[len(CALL) :] in self._waiting):
                 return pb.ResponseCheckTx()
             return pb.ResponseCheckTx(code=UNWANTED, log="its transaction waits no more", codespace=CODESPACE)
@@ -175,6 +181,7 @@ class Bridge:
                 pb.ExecTxResult(code=result.code, log=result.reason, gas_used=result.gas_used, codespace=CODESPACE)
                 for result in finalized.results
             ],
+            validator_updates=[validator_update(key, power) for key, power in finalized.validator_updates],
             app_hash=finalized.app_hash,
         )
 
@@ -188,8 +195,40 @@ class Bridge:
             if not verdict.accepted:
                 _LOGGER.info("transaction %s is dropped: %s", verdict.hash.hex(), verdict.reason)
                 self._drop(verdict.hash)
-        self._decided(Height(self._application.info().height), self._proposer)
+        self._decided(Height(self._application.height), self._proposer)
         return pb.ResponseCommit()
+
+    def _list_snapshots(self) -> pb.ResponseListSnapshots:
+        return pb.ResponseListSnapshots(
+            snapshots=[
+                pb.Snapshot(
+                    height=one.height, format=one.format, chunks=one.chunks, hash=one.hash, metadata=one.metadata
+                )
+                for one in self._application.list_snapshots()
+            ]
+        )
+
+    def _offer(self, request: pb.RequestOfferSnapshot) -> pb.ResponseOfferSnapshot:
+        offered = request.snapshot
+        snapshot = Snapshot(offered.height, offered.format, offered.chunks, offered.hash, offered.metadata)
+        result = self._application.offer_snapshot(snapshot, request.app_hash)
+        _LOGGER.info("a snapshot of height %d is offered: %s", snapshot.height, result.name)
+        return pb.ResponseOfferSnapshot(result=pb.ResponseOfferSnapshot.Result.ValueType(result))
+
+    def _load(self, request: pb.RequestLoadSnapshotChunk) -> pb.ResponseLoadSnapshotChunk:
+        chunk = self._application.load_snapshot_chunk(request.height, request.format, request.chunk)
+        return pb.ResponseLoadSnapshotChunk(chunk=chunk)
+
+    def _apply(self, request: pb.RequestApplySnapshotChunk) -> pb.ResponseApplySnapshotChunk:
+        applied = self._application.apply_snapshot_chunk(request.index, request.chunk, request.sender)
+        if self._application.height:
+            _LOGGER.info("the ledger begins at height %d, from a snapshot", self._application.height)
+            self._decided(Height(self._application.height), b"")
+        return pb.ResponseApplySnapshotChunk(
+            result=pb.ResponseApplySnapshotChunk.Result.ValueType(applied.result),
+            refetch_chunks=applied.refetch_chunks,
+            reject_senders=applied.reject_senders,
+        )
 
     def _drop(self, name: bytes) -> None:
         self._calls.answer(name)

@@ -92,7 +92,7 @@ class CometEngine:
     @property
     def height(self) -> Height:
         """The last height that is decided, executed and durable here; 0 before the first."""
-        return Height(self._application.info().height)
+        return Height(self._application.height)
 
     @property
     def history(self) -> CometRpc:

@@ -90,11 +90,12 @@ def test_an_empty_store_has_no_backup(tmp_path: Path) -> None:
 
 def test_restoring_never_overwrites_a_ledger(tmp_path: Path, written: Path) -> None:
     running = Replica(Store.open(tmp_path / "ledger", sync=False))
+    info = running.app.info()
     running.store.close()
     with pytest.raises(SnapshotExistsError, match="a ledger already"):
         restore(written, tmp_path / "ledger")
     store = Store.open(tmp_path / "ledger")
-    assert Application(store).info() == running.app.info()
+    assert Application(store).info() == info
     store.close()
 
 
