@@ -43,6 +43,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `powers`: the validators' voting powers, 1 each by default. `relays`: the nodes reach each other through relays in
     the supervisor, so that `perturb` can disconnect one; without them connections are direct, and a little faster.
+    `council`: edge servers govern by vote; else the key `governor` does.
     """
 
     __test__ = False  # no test class
@@ -54,6 +55,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tokens: Annotated[int, msgspec.Meta(ge=0)] = 1_000_000
     port: Annotated[int, msgspec.Meta(ge=1024, le=65_000)] = DEFAULT_PORT
     relays: bool = True
+    council: bool = True
     chain_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     timing: TimingFile = TimingFile()
 
@@ -157,6 +159,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
         powers=file.powers or None,
         members=tuple(Membership(role, scheme if role == Role.CLIENT else Scheme.ML_DSA_44) for role in roles),
         tokens={file.sponsor: file.tokens * 10**18},
+        council=file.council,
     )
     keys = founding.keys()
     genesis = founding.document(keys, (), time)
