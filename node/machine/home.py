@@ -66,6 +66,17 @@ class TimingFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return Timing(self.propose, self.vote, self.commit, self.empty)
 
 
+class SyncFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a new node starts: a header that its operator trusts, and two members' CometBFT RPC (HOST:PORT) to ask.
+
+    The node takes over the newest snapshot that peers offer and that follows from that header, and goes on from there.
+    """
+
+    servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
+    height: Annotated[int, msgspec.Meta(ge=1)]
+    hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`node.toml`: every port is on the loopback interface; between machines a tunnel carries them (docs: deployment).
 
@@ -81,6 +92,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     edge: EdgeFile | None = None
     peers: tuple[PeerFile, ...] = ()
     timing: TimingFile = TimingFile()
+    sync: SyncFile | None = None
 
     @property
     def ports(self) -> dict[str, int]:

@@ -10,6 +10,7 @@
 It is made beside its final name and put in place by one rename, so half a testnet is never taken for a whole one.
 """
 
+import base64
 import contextlib
 import os
 import shutil
@@ -23,14 +24,14 @@ import tomli_w
 from chain.crypto import keystore
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.engines.cometbft.home import NodeKey, write_home
-from chain.genesis import Genesis
+from chain.genesis import Genesis, load_genesis
 from chain.light import validator_address
 from contracts.bindings import Role
 from merit.chance import entropy
 from node.configuration import convert, read_toml
 from node.errors import RunDirectoryError
 from node.founding import MOST_VALIDATORS, Founding, Membership
-from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, TimingFile
+from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, SyncFile, TimingFile
 
 DEFAULT_DIRECTORY: Final = Path(".merit/testnet")
 DEFAULT_PORT: Final = 27_000
@@ -110,9 +111,7 @@ class Layout:
         return self.keys / f"member-{member}.pem"
 
     def member_key(self, member: int) -> SigningKey:
-        """Load the key of any member; errors as in `keystore.load`."""
-        if (home := self.home(member)).key.exists():
-            return keystore.load(home.key, home.password.read_bytes())
+        """Load the key of a client or the sponsor; errors as in `keystore.load`."""
         return keystore.load(self.member_key_path(member), self.password.read_bytes())
 
 
@@ -171,17 +170,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
     genesis.save(layout.genesis)
     node_keys = {number: NodeKey(entropy(32)) for number in file.edges}
     validators = [keys[f"validator-{number}"] for number in file.edges]
-    peers = [
-        PeerFile(
-            name=f"node{number}",
-            member=number,
-            validator=validator_address(validators[number - 1].public_key).hex(),
-            p2p=f"{node_keys[number].id}@127.0.0.1:{_ports(file, number)['p2p']}",
-            handover=f"127.0.0.1:{_ports(file, number)['handover']}",
-            intake=f"http://127.0.0.1:{_ports(file, number)['edge']}",
-        )
-        for number in file.edges
-    ]
+    peers = [_peer(file, number, number, validators[number - 1], node_keys[number]) for number in file.edges]
     for number in file.edges:
         home = layout.home(number)
         home.path.mkdir(parents=True)
@@ -200,6 +189,68 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
     content = msgspec.to_builtins(file)
     layout.file.write_bytes(tomli_w.dumps({key: value for key, value in content.items() if value is not None}).encode())
     return genesis
+
+
+def add_node(layout: Layout, member: int, sync: SyncFile, edge: SigningKey, validator: SigningKey) -> NodeHome:
+    """Write the home of one more node, and let every other home know it.
+
+    `member` is the id that the Registry has given to the edge server with the key `edge`; the node starts from a
+    snapshot as `sync` says, and votes with the key `validator` once the Council lets it.
+    """
+    file, genesis = layout.read(), load_genesis(layout.genesis)
+    homes = layout.homes()
+    number = len(homes) + 1
+    home, ports = layout.home(number), _ports(file, number)
+    node_key = NodeKey(entropy(32))
+    own = _peer(file, number, member, validator, node_key)
+    others = [_as_peer(other, other.read()) for other in homes]
+    node_file = NodeFile(
+        name=own.name,
+        p2p=ports["p2p"],
+        comet=ports["comet"],
+        rpc=ports["rpc"],
+        handover=ports["handover"],
+        edge=EdgeFile(member=member, port=ports["edge"]),
+        peers=tuple(others),
+        timing=file.timing,
+        sync=sync,
+    )
+    making = home.path.with_name(f".{home.path.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir()
+    write_node(NodeHome(making), node_file, genesis, validator, node_key, edge=edge)
+    making.rename(home.path)
+    for other in homes:
+        theirs = other.read()
+        other.file.write_bytes(msgspec.structs.replace(theirs, peers=(*theirs.peers, own)).encode())
+    return home
+
+
+def _as_peer(home: NodeHome, file: NodeFile) -> PeerFile:
+    """Return a node as the others reach it, from its own home."""
+    keys = home.comet / "config"
+    validator = msgspec.json.decode((keys / "priv_validator_key.json").read_bytes())["address"].lower()
+    node_key = base64.b64decode(msgspec.json.decode((keys / "node_key.json").read_bytes())["priv_key"]["value"])
+    return PeerFile(
+        name=file.name,
+        member=file.edge.member if file.edge else 0,
+        validator=validator,
+        p2p=f"{NodeKey(node_key[:32]).id}@127.0.0.1:{file.p2p}",
+        handover=f"127.0.0.1:{file.handover}",
+        intake=file.intake_url,
+    )
+
+
+def _peer(file: TestnetFile, number: int, member: int, validator: SigningKey, node_key: NodeKey) -> PeerFile:
+    ports = _ports(file, number)
+    return PeerFile(
+        name=f"node{number}",
+        member=member,
+        validator=validator_address(validator.public_key).hex(),
+        p2p=f"{node_key.id}@127.0.0.1:{ports['p2p']}",
+        handover=f"127.0.0.1:{ports['handover']}",
+        intake=f"http://127.0.0.1:{ports['edge']}",
+    )
 
 
 def write_node(
