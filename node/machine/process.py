@@ -39,7 +39,7 @@ from node.edge.intake import Intake
 from node.edge.peers import BackgroundPeers, HttpPeer
 from node.edge.server import EdgeServer
 from node.errors import BlobQuotaError
-from node.machine import logs
+from node.machine import logs, snapshots
 from node.machine.home import EdgeFile, NodeFile, NodeHome, host_and_port
 from node.sender import MLDSASigner, Sender
 
@@ -91,7 +91,8 @@ class NodeProcess:
         async with contextlib.AsyncExitStack() as stack:
             store = Store.open(self._home.ledger)
             stack.callback(store.close)
-            application = Application(store, genesis=genesis)
+            keeper = stack.enter_context(snapshots.kept(self._home, self._file))
+            application = Application(store, keeper=keeper, genesis=genesis)
             if self._file.sync is None or application.height > 0:
                 application.init_chain(genesis)
             engine = CometEngine(

@@ -31,7 +31,7 @@ from merit.chance import entropy
 from node.configuration import convert, read_toml
 from node.errors import RunDirectoryError
 from node.founding import MOST_VALIDATORS, Founding, Membership
-from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, SyncFile, TimingFile
+from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, SnapshotsFile, SyncFile, TimingFile
 
 DEFAULT_DIRECTORY: Final = Path(".merit/testnet")
 DEFAULT_PORT: Final = 27_000
@@ -59,6 +59,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     council: bool = True
     chain_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     timing: TimingFile = TimingFile()
+    snapshots: SnapshotsFile = SnapshotsFile(every=200)
 
     @property
     def edges(self) -> range:
@@ -184,6 +185,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
             edge=EdgeFile(member=number, port=ports["edge"]),
             peers=tuple(peer for peer in peers if peer.member != number),
             timing=file.timing,
+            snapshots=file.snapshots,
         )
         write_node(home, node_file, genesis, validators[number - 1], node_keys[number], edge=keys[f"member-{number}"])
     content = msgspec.to_builtins(file)
@@ -213,6 +215,7 @@ def add_node(layout: Layout, member: int, sync: SyncFile, edge: SigningKey, vali
         edge=EdgeFile(member=member, port=ports["edge"]),
         peers=tuple(others),
         timing=file.timing,
+        snapshots=file.snapshots,
         sync=sync,
     )
     making = home.path.with_name(f".{home.path.name}.making")

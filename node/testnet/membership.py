@@ -136,9 +136,7 @@ async def _trusted(homes: Sequence[NodeHome]) -> SyncFile:
         trusted = header_hash(await rpc.header(height))
     finally:
         await rpc.close()
-    return SyncFile(
-        servers=(servers * 2)[:2] if len(servers) == 1 else tuple(servers), height=height, hash=trusted.hex()
-    )
+    return SyncFile(servers=servers, height=height, hash=trusted.hex())
 
 
 async def _level(home: NodeHome, other: NodeHome, clock: Clock) -> None:
