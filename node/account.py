@@ -61,7 +61,7 @@ class Account:
             try:
                 return self._send(to, data)
             except Web3RPCError as error:
-                reason = str(error.user_message or error)
+                reason = _reason(error)
                 if "nonce" not in reason or attempt == NONCE_ATTEMPTS:
                     raise TransactionFailedError(reason) from error
             except Web3Exception as error:
@@ -76,3 +76,9 @@ class Account:
             message = f"transaction 0x{bytes(sent).hex()} reverted in block {receipt['blockNumber']}"
             raise TransactionFailedError(message)
         return int(receipt["blockNumber"]), [dict(log) for log in receipt["logs"]]
+
+
+def _reason(error: Web3RPCError) -> str:
+    """Return what the ledger says of a refusal; web3's own text for people says nothing of it."""
+    said = (error.rpc_response or {}).get("error")
+    return str(said["message"]) if isinstance(said, dict) and "message" in said else str(error)
