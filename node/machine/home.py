@@ -6,6 +6,7 @@
     HOME/comet/             CometBFT's home: its keys, its blocks, its votes
     HOME/ledger/            the ledger's store
     HOME/blobs/             updates and models
+    HOME/snapshots/         of the ledger, one directory for each height at which one was taken
     HOME/logs/              node.jsonl, comet.log
     HOME/abci.sock          where CometBFT finds the node while both run
 
@@ -66,6 +67,28 @@ class TimingFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return Timing(self.propose, self.vote, self.commit, self.empty)
 
 
+class SyncFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a new node starts: a header that its operator trusts, and two members' CometBFT RPC (HOST:PORT) to ask.
+
+    The node takes over the newest snapshot that peers offer and that follows from that header, and goes on from there.
+    """
+
+    servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
+    height: Annotated[int, msgspec.Meta(ge=1)]
+    hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class SnapshotsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the node takes a snapshot of its ledger: at every `every`-th height, 0 for never; the newest `keep` stay.
+
+    By default one in 83 minutes of an idle ledger with its height every 5 seconds, more often when it works. A snapshot
+    is as large as the ledger's history. Two, because somebody may be in the middle of the older one.
+    """
+
+    every: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 1_000
+    keep: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+
+
 class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`node.toml`: every port is on the loopback interface; between machines a tunnel carries them (docs: deployment).
 
@@ -81,6 +104,8 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     edge: EdgeFile | None = None
     peers: tuple[PeerFile, ...] = ()
     timing: TimingFile = TimingFile()
+    sync: SyncFile | None = None
+    snapshots: SnapshotsFile = SnapshotsFile()
 
     @property
     def ports(self) -> dict[str, int]:
@@ -122,6 +147,7 @@ class NodeHome:
         self.comet = path / "comet"
         self.ledger = path / "ledger"
         self.blobs = path / "blobs"
+        self.snapshots = path / "snapshots"
         self.logs = path / "logs"
         self.socket = path / SOCKET
 
