@@ -20,13 +20,16 @@ from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme, Sign
 _NAMES = {Scheme.ML_DSA_44: "ML-DSA-44", Scheme.ML_DSA_65: "ML-DSA-65"}
 _CHECKOUT = Path(__file__).resolve().parents[2]  # or site-packages, which has no .merit
 _PREFIX = "OQS_INSTALL_PATH"
+_SWITCH = "MERIT_LIBOQS"
 
 
 def liboqs_library() -> Path | None:
     """Find the library: $OQS_INSTALL_PATH, `oqs` in the Python environment, `.merit/oqs` in the checkout; else None.
 
-    Never in the working directory, which may be anybody's.
+    Never in the working directory, which may be anybody's. $MERIT_LIBOQS=off: none, to compare.
     """
+    if os.environ.get(_SWITCH) == "off":
+        return None
     given = os.environ.get(_PREFIX)
     prefixes = ([Path(given)] if given else []) + [Path(sys.prefix) / "oqs", _CHECKOUT / ".merit" / "oqs"]
     name = "liboqs.dylib" if sys.platform == "darwin" else "liboqs.so"

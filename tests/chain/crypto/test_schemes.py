@@ -178,6 +178,8 @@ def test_library_is_looked_for_where_the_installer_puts_it_and_never_in_the_work
         if place.name.startswith("given"):
             monkeypatch.setenv("OQS_INSTALL_PATH", str(place))
         assert liboqs_library() == library
+    monkeypatch.setenv("MERIT_LIBOQS", "off")
+    assert liboqs_library() is None
 
 
 def library_at(prefix: Path) -> Path:
