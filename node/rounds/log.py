@@ -161,6 +161,7 @@ class JobLog:
     _named: dict[bytes, list[RecordEntry]] = field(default_factory=dict)
     _acks: dict[int, _Acknowledgements] = field(default_factory=dict)
     _undecided: dict[int, RecordEntry] = field(default_factory=dict)
+    _touched: set[int] = field(default_factory=set)
     _available: list[RecordEntry] = field(default_factory=list)
     _blocks: list[tuple[int, int]] = field(default_factory=list)
     _void_heights: list[int] = field(default_factory=list)
@@ -205,6 +206,15 @@ class JobLog:
     def undecided(self) -> tuple[RecordEntry, ...]:
         """Return the records that are neither available nor void."""
         return tuple(self._undecided.values())
+
+    def next_deadline(self, after: int) -> int | None:
+        """Return the first deadline of an undecided record that lies at `after` or later."""
+        return next((entry.deadline for entry in self._undecided.values() if entry.deadline >= after), None)
+
+    @property
+    def decided(self) -> int:
+        """How many records are available or void."""
+        return len(self.records) - len(self._undecided)
 
     @property
     def has_candidates(self) -> bool:
@@ -283,6 +293,7 @@ class JobLog:
                 self.settled.add(event.round)
             case events.EdgeSetChanged():
                 self.edge_set = self.edge_set_of(event.number)
+                self._touched.update(self._undecided)
             case events.RulesChanged():
                 rules = (event.version, event.scoring, event.aggregation, event.staleness)
                 self.terms = self.terms.with_rules(*rules)
@@ -313,9 +324,11 @@ class JobLog:
         self._named.setdefault(entry.digest, []).append(entry)
         self.marks[entry.client] = (entry.base, entry.counter)
         self._undecided[entry.sequence] = entry
+        self._touched.add(entry.sequence)
 
     def _acknowledge(self, event: events.Acknowledged, block: BlockEvents) -> None:
         ack = self._ack(event.edge)
+        self._touched.update(range(ack.up_to, event.up_to), event.missing, event.resolved, event.invalid)
         ack.up_to = event.up_to
         ack.missing.update(event.missing)
         for sequence in event.resolved:
@@ -330,10 +343,11 @@ class JobLog:
     def _judge(self, block: BlockEvents) -> None:
         """Decide what can be decided at the end of `block`.
 
-        Holds count first, then the deadline and what can no longer be reached.
+        Holds count first, then the deadline and what can no longer be reached. Only what the block's events touched
+        and what is late can have changed: thousands of records may wait for their blobs.
         """
         servers = len(self.edge_set)
-        for entry in tuple(self._undecided.values()):
+        for entry in self._to_judge(block.timestamp):
             acks = [self._ack(edge) for edge in self.edge_set]
             in_time = block.timestamp <= entry.deadline
             holds = sum(ack.holds(entry.sequence) for ack in acks)
@@ -348,12 +362,25 @@ class JobLog:
                 continue
             del self._undecided[entry.sequence]
 
+    def _to_judge(self, timestamp: int) -> list[RecordEntry]:
+        """Return the undecided records that were touched or are late, in order.
+
+        Deadlines rise with sequence numbers, since block time never falls, so the late ones stand in front.
+        """
+        found = {sequence for sequence in self._touched if sequence in self._undecided}
+        self._touched.clear()
+        for sequence, entry in self._undecided.items():
+            if timestamp <= entry.deadline:
+                break
+            found.add(sequence)
+        return [self._undecided[sequence] for sequence in sorted(found)]
+
     def _select(self, payload_digest: Callable[[bytes], bytes | None]) -> Selection | None:
         """Walk the blocks from the boundary on.
 
         The first at which the round is complete, or late but not empty, is H.
         """
-        if not self._blocks:
+        if not self._blocks or not (self._available or self.status is JobStatus.CLOSING):
             return None
         order = [entry for entry in self._available if entry.status is RecordStatus.AVAILABLE]
         taken: list[RecordEntry] = []
