@@ -29,6 +29,11 @@ class Clock(Protocol):
         ...
 
 
+def thread_seconds() -> float:
+    """Processor seconds that the calling thread has used: what work costs, whoever else uses the machine."""
+    return time.thread_time()
+
+
 class SystemClock:
     """The machine's clock."""
 

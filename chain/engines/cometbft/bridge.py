@@ -7,6 +7,7 @@ stands and repeats what is missing. The application keeps the rest of the promis
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from chain.light import Height
 from chain.proto import abci_pb2 as pb
 from chain.proto import comet_pb2
 from chain.validators import genesis_validators
+from merit.clock import thread_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +56,7 @@ class Bridge:
         self._application, self._genesis, self._pool, self._decided = application, genesis, pool, decided
         self._calls = Calls()
         self._waiting: dict[bytes, bytes] = {}  # hash -> transaction in the pool
+        self._spent: defaultdict[str, float] = defaultdict(float)
         self._finalized: Finalized | None = None
         self._proposer = b""
 
@@ -62,7 +65,9 @@ class Bridge:
         verdict = self._pool.known(raw)
         if verdict is None:
             self._pool.require_room(raw)
+            begun = thread_seconds()
             verdict = self._application.check_tx(raw)
+            self._spent["admit"] += thread_seconds() - begun
             if verdict.accepted:
                 self._pool.add(raw, b"", verdict)
                 self._waiting[verdict.hash] = raw
@@ -76,6 +81,12 @@ class Bridge:
 
     def answer(self, request: pb.Request) -> pb.Response:
         """Answer one request; an exception is a broken invariant and must stop the node."""
+        begun = thread_seconds()
+        response = self._answer(request)
+        self._spent[request.WhichOneof("value")] += thread_seconds() - begun
+        return response
+
+    def _answer(self, request: pb.Request) -> pb.Response:
         match request.WhichOneof("value"):
             case "echo":
                 return pb.Response(echo=pb.ResponseEcho(message=request.echo.message))
@@ -137,11 +148,15 @@ class Bridge:
         return pb.ResponseInitChain(app_hash=self._application.init_chain(self._genesis))
 
     def _query(self, request: pb.RequestQuery) -> pb.ResponseQuery:
-        """Answer `/status`; everything else is asked by Ethereum's JSON-RPC."""
+        """Answer `/status`; everything else is asked by Ethereum's JSON-RPC.
+
+        `spent` is processor time in seconds by kind of request since the start; `admit` is checking transactions, for
+        whoever brought them.
+        """
         info = self._application.info()
         if request.path != "/status":
             return pb.ResponseQuery(code=1, log="the only path is /status; ask the node's JSON-RPC", height=info.height)
-        status = {"height": info.height, "app_hash": info.app_hash.hex(), "pool": len(self._pool)}
+        status = {"height": info.height, "app_hash": info.app_hash.hex(), "pool": len(self._pool), "spent": self._spent}
         return pb.ResponseQuery(value=msgspec.json.encode(status), height=info.height)
 
     def _check_tx(self, request: pb.RequestCheckTx) -> pb.ResponseCheckTx:
