@@ -140,6 +140,10 @@ class Sender:
         del self._sent[purpose]
         return False
 
+    def landed(self, purpose: str) -> None:
+        """Note that the purpose's transaction is in a block, from somebody who has seen its events."""
+        self._sent.pop(purpose, None)
+
     def send(self, purpose: str, *, to: bytes, data: bytes, gas: int) -> bytes | None:
         """Send a call unless one for this purpose is on its way; return its transaction's hash if it was sent now.
 

@@ -6,7 +6,8 @@
     GET  /v1/jobs/{job}/models/{version}   the digest of a version's model
     GET  /v1/jobs/{job}/clients/{client}   the client's replay mark
     GET  /v1/members/{address}             the member that an address speaks for
-    POST /v1/records                       a signed record, as the record codec writes it
+    POST /v1/records                       a signed record, as the record codec writes it; `?wait=S` answers when it
+    is on the ledger
     GET  /v1/jobs/{job}/clients/{client}/records/{digest}
                                            what has become of a record; `?wait=S&until=recorded` waits for it
     PUT  /v1/blobs/{digest}                a blob: an update whose record is final, or a file that a job names
@@ -16,6 +17,7 @@
 Answers are JSON, blobs are bytes. A refusal is status 422 with `{"status": "refused", "reason": "..."}`.
 """
 
+import asyncio
 import math
 import re
 from collections.abc import Awaitable, Callable
@@ -27,7 +29,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from contracts.records import ENTRY_HEAD_BYTES, SIGNATURE_BYTES
+from contracts.records import ENTRY_HEAD_BYTES, SIGNATURE_BYTES, SignedRecord
 from merit.clock import Clock
 from node.edge.openapi import DOCUMENT
 from node.edge.peers import MAX_BLOB_BYTES
@@ -37,6 +39,8 @@ from node.rounds.log import JobStatus
 
 MAX_WAIT_S = 30.0
 POLL_S = 0.02
+LOOK_S = 0.1
+"""A record on the ledger is looked at so often by whoever waits for what the rounds make of it."""
 MAX_RECORD_BYTES = ENTRY_HEAD_BYTES + max(SIGNATURE_BYTES.values())
 
 _SETTLED = {"refused", "available", "void", "consumed", "copy", "stale", "surplus"}
@@ -118,21 +122,36 @@ class Intake:
         return JSONResponse({"member": member.id, "role": member.role, "suspended": member.suspended})
 
     async def _offer_record(self, request: Request) -> Response:
+        deadline, until = self._deadline(request), _until(request, "recorded")
         data = await self._body(request, MAX_RECORD_BYTES)
-        return _answer(self._server.offer_record(data))
+        answer = self._server.offer_record(data)
+        if answer.status == "queued" and deadline > self._clock.monotonic():
+            record = SignedRecord.decode(data).record
+            answer = await self._fate(record.job, record.client, record.digest, until, deadline)
+        return _answer(answer)
 
     async def _record(self, request: Request) -> Response:
         job, client, digest = _number(request, "job"), _number(request, "client"), _digest(request)
-        until = _UNTIL.get(request.query_params.get("until", "settled"))
-        if until is None:
-            msg = f"until is one of {', '.join(_UNTIL)}"
-            raise ValueError(msg)
-        deadline = self._deadline(request)
+        answer = await self._fate(job, client, digest, _until(request, "settled"), self._deadline(request))
+        return JSONResponse(asdict(answer))
+
+    async def _fate(self, job: int, client: int, digest: bytes, until: set[str], deadline: float) -> Answer:
+        """Wait until a record has one of these fates, or the time is over, and tell what has become of it.
+
+        That it is on the ledger is told at once; what the rounds make of it is looked for now and then.
+        """
+        news = asyncio.Event()
         while True:
             answer = self._server.record_status(job, client, digest)
-            if answer.status in until or answer.status == "unknown" or self._clock.monotonic() >= deadline:
-                return JSONResponse(asdict(answer))
-            await self._clock.sleep(POLL_S)
+            left = deadline - self._clock.monotonic()
+            if answer.status in until or answer.status == "unknown" or left <= 0:
+                return answer
+            news.clear()
+            self._server.watch(job, client, digest, news.set)
+            try:
+                await asyncio.wait_for(news.wait(), min(left, LOOK_S if answer.status != "queued" else left))
+            except TimeoutError:
+                self._server.unwatch(job, client, digest, news.set)
 
     async def _offer_blob(self, request: Request) -> Response:
         digest = _digest(request)
@@ -187,6 +206,14 @@ def _integer(name: str, text: str) -> int:
         msg = f"{name} is a whole number"
         raise ValueError(msg)
     return int(text)
+
+
+def _until(request: Request, default: str) -> set[str]:
+    until = _UNTIL.get(request.query_params.get("until", default))
+    if until is None:
+        msg = f"until is one of {', '.join(_UNTIL)}"
+        raise ValueError(msg)
+    return until
 
 
 def _digest(request: Request) -> bytes:

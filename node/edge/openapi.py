@@ -13,6 +13,7 @@ _JOB = _parameter("job", "path", {"type": "integer", "minimum": 1})
 _CLIENT = _parameter("client", "path", {"type": "integer", "minimum": 1})
 _DIGEST = _parameter("digest", "path", _HEX32)
 _WAIT = _parameter("wait", "query", {"type": "number", "minimum": 0, "maximum": 30, "description": "seconds"})
+_UNTIL = _parameter("until", "query", {"enum": ["recorded", "settled"]})
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _ANSWER: dict[str, object] = {
     "type": "object",
@@ -64,7 +65,7 @@ DOCUMENT: dict[str, object] = {
         "/v1/jobs/{job}/clients/{client}": _get("a client's replay mark", [_JOB, _CLIENT], _OBJECT),
         "/v1/jobs/{job}/clients/{client}/records/{digest}": _get(
             "what has become of a record",
-            [_JOB, _CLIENT, _DIGEST, _WAIT, _parameter("until", "query", {"enum": ["recorded", "settled"]})],
+            [_JOB, _CLIENT, _DIGEST, _WAIT, _UNTIL],
             _ANSWER,
         ),
         "/v1/members/{address}": _get(
@@ -75,6 +76,7 @@ DOCUMENT: dict[str, object] = {
         "/v1/records": {
             "post": {
                 "summary": "offer a signed record; the ledger takes it in the next batch",
+                "parameters": [_WAIT, _UNTIL],
                 "requestBody": {"required": True, "content": _BYTES},
                 "responses": _responses(_ANSWER, refusal=True),
             }

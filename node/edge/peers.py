@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Protocol
 
@@ -99,8 +99,9 @@ class BackgroundPeers:
     member = 0
     """It stands for all of them."""
 
-    def __init__(self, peers: Sequence[HttpPeer], executor: Executor) -> None:
-        """Ask `peers` in the threads of `executor`."""
+    def __init__(self, peers: Sequence[HttpPeer], executor: Executor, told: Callable[[], None] = lambda: None) -> None:
+        """Ask `peers` in the threads of `executor`; `told` is called, in any thread, when there is something."""
+        self._told = told
         self._peers, self._executor = deque(peers), executor
         self._under_way: dict[bytes, Future[bytes | None]] = {}
 
@@ -112,7 +113,9 @@ class BackgroundPeers:
         """Begin to ask for a blob; never brings it at once."""
         if digest not in self._under_way:
             self._peers.rotate(1)  # another one first each time
-            self._under_way[digest] = self._executor.submit(self._ask, digest, tuple(self._peers))
+            answer = self._executor.submit(self._ask, digest, tuple(self._peers))
+            self._under_way[digest] = answer
+            answer.add_done_callback(self._tell)
         return False
 
     def deliver(self, into: BlobStore) -> None:
@@ -128,6 +131,10 @@ class BackgroundPeers:
                 data = answer.result()
                 if data is not None:
                     into.put(data)
+
+    def _tell(self, answer: Future[bytes | None]) -> None:
+        if not answer.cancelled() and answer.exception() is None and answer.result() is not None:
+            self._told()
 
     @staticmethod
     def _ask(digest: bytes, peers: tuple[HttpPeer, ...]) -> bytes | None:

@@ -5,8 +5,10 @@ and settles what was agreed. Every
 step starts from what the ledger says, so that a server that crashed goes on where the ledger stands.
 """
 
+import itertools
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -24,7 +26,7 @@ from learner.terms import Terms
 from merit.clock import Clock
 from merit.errors import MeritError
 from node.blobs import BlobStore
-from node.edge.follower import Follower
+from node.edge.follower import BlockSource, Follower, Web3Source
 from node.edge.peers import Peer
 from node.edge.signatures import Signatures
 from node.errors import BlobCorruptError, BlobMissingError, BlobQuotaError, PayloadsNeededError
@@ -45,8 +47,21 @@ RANK_DELAY_S = 3.0
 RELAY_ATTEMPTS = 3
 """A record whose transaction did not go through is relayed so many times."""
 
-MAX_QUEUED = 8 * records.MAX_ENTRIES
+MAX_QUEUED = 32 * records.MAX_ENTRIES
 """Records of a job that wait for a batch; one more is refused, and its client goes to another server."""
+
+BATCH_S = 0.1
+"""A batch that is not full waits so long for more records, while others are on their way; alone it leaves at once."""
+
+MAX_FLIGHTS = 16
+"""Batches of a job that may be on their way at once."""
+
+DOUBT_AFTER_S = 1.0
+"""What became of a batch is seen in the events of blocks; after so long its receipt is asked for as well."""
+
+ASKED_AT_ONCE = 2
+"""Blobs that no server has acknowledged are looked for all the same, but only so many at a time, in turn: most are
+still with their clients, and thousands of them would be asked for again and again."""
 
 _GAS_PER_RECORD = 400_000
 _GAS_CALL = 4_000_000
@@ -76,6 +91,15 @@ RecordName: TypeAlias = tuple[int, bytes]
 
 
 @dataclass(slots=True)
+class Flight:
+    """A batch on its way: what the ledger has said nothing of yet, in the batch's order, and when it left."""
+
+    purpose: str
+    records: dict[RecordName, SignedRecord]
+    left_at: float
+
+
+@dataclass(slots=True)
 class JobDesk:
     """One job on this server's desk: the ledger's log of it, and what this server knows beyond it.
 
@@ -83,7 +107,10 @@ class JobDesk:
     `unknown_rules` are rounds whose rules this program does not have; `unsettled` are agreed rounds that are not paid
     yet, with the time at which this server learned of them. What
     clients offered goes by (client, digest), for anybody may offer a record that names another's blob: `queue` waits
-    for a batch, `relayed` travels in the transaction `carrier`, `refused` tells why.
+    for a batch, the first of it since `queued_at`; `flights` are batches by their transaction; `refused` tells why;
+    `offered` holds what waits or travels by client.
+    `unchecked` are records whose blobs have not been judged, `wanted` those of them whose blobs somebody has;
+    `silence` is how things stood when there was nothing to acknowledge among the first `silent_up_to` records.
     """
 
     log: JobLog
@@ -99,8 +126,15 @@ class JobDesk:
     first_attested_at: int | None = None
     unsettled: dict[int, float] = field(default_factory=dict)
     queue: dict[RecordName, SignedRecord] = field(default_factory=dict)
-    relayed: dict[RecordName, SignedRecord] = field(default_factory=dict)
-    carrier: bytes = b""
+    queued_at: float = 0.0
+    flights: dict[bytes, Flight] = field(default_factory=dict)
+    departures: int = 0
+    offered: dict[int, dict[bytes, SignedRecord]] = field(default_factory=dict)
+    unchecked: dict[int, RecordEntry] = field(default_factory=dict)
+    wanted: dict[int, RecordEntry] = field(default_factory=dict)
+    looked_at: float = -FETCH_AGAIN_AFTER_S
+    silence: tuple[int, ...] = ()
+    silent_up_to: int = 0
     attempts: dict[RecordName, int] = field(default_factory=dict)
     refused: dict[RecordName, str] = field(default_factory=dict)
 
@@ -116,6 +150,8 @@ class EdgeServer:
         peers: the other edge servers.
         genesis_hash: of the chain that records are signed for.
         clock: real time, for what happens outside the ledger.
+        source: where blocks come from; by default they are read over `w3`.
+        wake: called when a step is worth while before its time.
 
     """
 
@@ -131,6 +167,8 @@ class EdgeServer:
         peers: list[Peer],
         genesis_hash: bytes,
         clock: Clock,
+        source: BlockSource | None = None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         """Start at the ledger's first block; the first steps catch up."""
         self.member = member
@@ -143,7 +181,10 @@ class EdgeServer:
         self._sender = sender
         self._clock = clock
         self._genesis_hash = genesis_hash
-        self._follower = Follower(w3, (ledger.address, registry.address))
+        self._follower = Follower(source or Web3Source(w3, (ledger.address, registry.address)))
+        self._wake = wake
+        self._watchers: dict[tuple[int, int, bytes], list[Callable[[], None]]] = {}
+        self._gas_limit = 0
         self._members = MemberBook(registry)
         self._signatures = Signatures(w3, ledger.address, self._members, genesis_hash)
         self._w3 = w3
@@ -172,8 +213,30 @@ class EdgeServer:
             return self._refuse(*reason)
         name = (record.client, record.digest)
         desk.refused.pop(name, None)
+        if not desk.queue:
+            desk.queued_at = self._clock.monotonic()
         desk.queue[name] = signed
+        desk.offered.setdefault(record.client, {})[record.digest] = signed
+        if not desk.flights or len(desk.queue) == records.MAX_ENTRIES:
+            self._wake()
         return Answer("queued")
+
+    def watch(self, job: int, client: int, digest: bytes, call: Callable[[], None]) -> None:
+        """Call once when there is news of a record; what the news is, `record_status` tells."""
+        self._watchers.setdefault((job, client, digest), []).append(call)
+
+    def unwatch(self, job: int, client: int, digest: bytes, call: Callable[[], None]) -> None:
+        """Call no more."""
+        watching = self._watchers.get((job, client, digest), [])
+        if call in watching:
+            watching.remove(call)
+            if not watching:
+                del self._watchers[job, client, digest]
+
+    def due_in(self) -> float | None:
+        """Return in how many seconds a batch that waits for more records must leave; None when none waits."""
+        waiting = [desk.queued_at for desk in self.jobs.values() if desk.queue and len(desk.flights) < MAX_FLIGHTS]
+        return max(0.0, min(waiting) + BATCH_S - self._clock.monotonic()) if waiting else None
 
     def record_status(self, job: int, client: int, digest: bytes) -> Answer:
         """Tell what has become of a client's record: unknown, queued, refused, or what the ledger says."""
@@ -188,7 +251,7 @@ class EdgeServer:
             return Answer("held" if held else entry.status.value, fault, entry.sequence)
         if name in desk.refused:
             return Answer("refused", desk.refused[name], kind="ledger")
-        return Answer("queued" if name in desk.queue or name in desk.relayed else "unknown")
+        return Answer("queued" if digest in desk.offered.get(client, {}) else "unknown")
 
     def offer_blob(self, digest: bytes, data: bytes) -> Answer:
         """Take a blob in: an update whose record is final, or a file that a job names.
@@ -206,6 +269,7 @@ class EdgeServer:
         except BlobQuotaError as error:
             return self._refuse("quota", str(error))
         faults = []
+        self._wake()
         for desk, entry in entries:
             self._check(desk, entry)
             match self.verdict(desk, entry):
@@ -271,8 +335,8 @@ class EdgeServer:
         expected = records.UPDATE_HEADER_BYTES + records.UPDATE_ITEM_BYTES * log.terms.dimension
         if record.length != expected:
             return "length", f"{record.length} bytes announced, an update of this job has {expected}"
-        waiting = [other.record for other in (*desk.queue.values(), *desk.relayed.values())]
-        marks = [(other.base, other.counter) for other in waiting if other.client == record.client]
+        waiting = desk.offered.get(record.client, {}).values()
+        marks = [(other.record.base, other.record.counter) for other in waiting]
         mark = max((*marks, log.marks.get(record.client, (-1, 0))))
         if (record.base, record.counter) <= mark:
             return "replay", f"(base, counter) {record.base, record.counter} does not rise above {mark}"
@@ -332,12 +396,20 @@ class EdgeServer:
             case events.JobAcknowledged():
                 desk.accepted = desk.accepted or event.edge == self.member
             case events.Recorded():
+                entry = desk.log.records[event.sequence]
+                desk.unchecked[entry.sequence] = entry
+                if entry.digest in self.blobs:
+                    desk.wanted[entry.sequence] = entry
                 self._forget(desk, (event.client, event.digest))
             case events.Refused():
                 name = (event.client, event.digest)
-                if event.transaction == desk.carrier and name in desk.relayed:  # anybody may offer it badly signed
+                flight = desk.flights.get(event.transaction)
+                if flight is not None and name in flight.records:  # anybody may offer it badly signed
                     self._forget(desk, name)
                     self._give_up(desk, name, records.REASONS.get(event.reason, f"reason {event.reason}"))
+            case events.Acknowledged():
+                told = {*range(event.first, event.up_to), *event.resolved} - {*event.missing, *event.invalid}
+                desk.wanted.update((number, desk.unchecked[number]) for number in told if number in desk.unchecked)
             case events.Attested():
                 if desk.first_attested_at is None:
                     desk.first_attested_at = block.timestamp
@@ -354,13 +426,26 @@ class EdgeServer:
             case _:
                 pass  # nothing that this server keeps beside the log
 
-    @staticmethod
-    def _forget(desk: JobDesk, name: RecordName) -> None:
-        for book in (desk.queue, desk.relayed, desk.attempts):
-            book.pop(name, None)
+    def _forget(self, desk: JobDesk, name: RecordName) -> None:
+        """Take a record, whose fate is known, from everything that waits or travels, and tell who asked."""
+        client, digest = name
+        desk.queue.pop(name, None)
+        desk.attempts.pop(name, None)
+        for flight in desk.flights.values():
+            if flight.records.pop(name, None) is not None:
+                break
+        waiting = desk.offered.get(client)
+        if waiting is not None and waiting.pop(digest, None) is not None and not waiting:
+            del desk.offered[client]
+        self._tell(desk, client, digest)
 
     def _give_up(self, desk: JobDesk, name: RecordName, reason: str) -> None:
         desk.refused[name] = self._refuse("ledger", reason).reason
+        self._tell(desk, *name)
+
+    def _tell(self, desk: JobDesk, client: int, digest: bytes) -> None:
+        for call in self._watchers.pop((desk.log.job, client, digest), ()):
+            call()
 
     # -- jobs -------------------------------------------------------------------------------------------------------
 
@@ -403,41 +488,78 @@ class EdgeServer:
     # -- records and blobs ------------------------------------------------------------------------------------------
 
     def _relay(self, desk: JobDesk) -> None:
-        """Send queued records, up to a batch; what a lost transaction carried is queued again."""
-        purpose = f"records {desk.log.job}"
-        if self._sender.busy(purpose):
-            return
-        if desk.relayed and (desk.blocks or self._w3.eth.block_number > self._follower.height):
-            return  # what became of them stands in a block that is not read yet
-        for name, signed in tuple(desk.relayed.items()):
-            del desk.relayed[name]
-            desk.attempts[name] = desk.attempts.get(name, 0) + 1
-            if desk.attempts[name] < RELAY_ATTEMPTS and desk.log.status is JobStatus.OPEN:
-                desk.queue[name] = signed
-            else:
-                self._give_up(desk, name, f"the ledger did not take it in {desk.attempts.pop(name)} attempts")
-        if not desk.queue:
-            return
-        batch = dict(tuple(desk.queue.items())[: self._batch_size()])
-        data = self._ledger.encode_record_batch(desk.log.job, records.encode_batch(batch.values()))
-        carrier = self._send(purpose, data, _GAS_CALL + _GAS_PER_RECORD * len(batch))
-        if carrier is not None:
-            desk.carrier = carrier
-            desk.relayed.update(batch)
+        """Send queued records in batches; what a lost transaction carried is queued again, before all others.
+
+        A batch leaves when it is full, when its first record has waited for `BATCH_S`, or at once when none travels:
+        so a lone record does not wait, and many share a transaction. Transactions of one account run in the order of
+        their nonces, hence a client's records in the order in which it offered them.
+        """
+        self._land(desk)
+        while desk.queue and len(desk.flights) < MAX_FLIGHTS:
+            most = self._batch_size()
+            early = self._clock.monotonic() - desk.queued_at < BATCH_S
+            if desk.flights and early and len(desk.queue) < most:
+                return
+            batch = dict(itertools.islice(desk.queue.items(), most))
+            data = self._ledger.encode_record_batch(desk.log.job, records.encode_batch(batch.values()))
+            purpose = f"records {desk.log.job}/{desk.departures}"
+            carrier = self._send(purpose, data, _GAS_CALL + _GAS_PER_RECORD * len(batch))
+            if carrier is None:
+                self._gas_limit = 0  # read again: it may have changed
+                return
+            desk.departures += 1
+            now = desk.queued_at = self._clock.monotonic()
+            desk.flights[carrier] = Flight(purpose, batch, now)
             for name in batch:
                 del desk.queue[name]
 
+    def _land(self, desk: JobDesk) -> None:
+        """Forget batches whose every record's fate is known, and queue again what others carried in vain."""
+        again: dict[RecordName, SignedRecord] = {}
+        now = self._clock.monotonic()
+        for carrier, flight in tuple(desk.flights.items()):
+            if flight.records:
+                if now - flight.left_at < DOUBT_AFTER_S or self._sender.busy(flight.purpose):
+                    continue
+                if desk.blocks or self._w3.eth.block_number > self._follower.height:
+                    continue  # what became of them stands in a block that is not read yet
+            else:
+                self._sender.landed(flight.purpose)
+            del desk.flights[carrier]
+            for name, signed in flight.records.items():
+                desk.attempts[name] = desk.attempts.get(name, 0) + 1
+                if desk.attempts[name] < RELAY_ATTEMPTS and desk.log.status is JobStatus.OPEN:
+                    again[name] = signed
+                else:
+                    attempts = desk.attempts[name]
+                    self._forget(desk, name)
+                    self._give_up(desk, name, f"the ledger did not take it in {attempts} attempts")
+        desk.queue = again | desk.queue
+
     def _batch_size(self) -> int:
         """Return how many records a transaction takes: other chains' blocks hold less gas than ours."""
-        gas_limit = int(self._w3.eth.get_block("latest")["gasLimit"])
-        return max(1, min(records.MAX_ENTRIES, (gas_limit - _GAS_CALL) // _GAS_PER_RECORD))
+        if not self._gas_limit:
+            self._gas_limit = int(self._w3.eth.get_block("latest")["gasLimit"])
+        return max(1, min(records.MAX_ENTRIES, (self._gas_limit - _GAS_CALL) // _GAS_PER_RECORD))
 
     def _gather(self, desk: JobDesk) -> None:
         """Bring the job file and the current model, and check the blobs of undecided records."""
         self._bring(desk.log.terms.job_file)
         self._bring(desk.log.model)
-        for entry in desk.log.undecided():
-            self._check(desk, entry)
+        for number, entry in tuple(desk.wanted.items()):
+            if entry.status is RecordStatus.PENDING:
+                self._check(desk, entry)
+            else:
+                del desk.wanted[number]
+        now = self._clock.monotonic()
+        if now - desk.looked_at < FETCH_AGAIN_AFTER_S:
+            return
+        desk.looked_at = now
+        for number in tuple(itertools.islice(desk.unchecked, ASKED_AT_ONCE)):
+            entry = desk.unchecked.pop(number)
+            if entry.status is RecordStatus.PENDING:
+                desk.unchecked[number] = entry  # to the end of the row
+                self._check(desk, entry)
 
     def _check(self, desk: JobDesk, entry: RecordEntry) -> None:
         """Judge a record once, when its blob and its base model are here."""
@@ -449,6 +571,9 @@ class EdgeServer:
         base = self._load(desk.log.model_at(entry.base))
         if base is not None:
             desk.verdicts[entry.sequence] = self._fault(desk, entry, data, base)
+            desk.unchecked.pop(entry.sequence, None)
+            desk.wanted.pop(entry.sequence, None)
+            self._tell(desk, entry.client, entry.digest)
 
     def _fault(self, desk: JobDesk, entry: RecordEntry, data: bytes, base: bytes) -> str | None:
         """Return why a record cannot be held, None if it can: its signature, its header and its numbers are right."""
@@ -494,17 +619,23 @@ class EdgeServer:
         log, purpose = desk.log, f"acknowledge {desk.log.job}"
         if desk.blocks or self.member not in log.edge_set or self._sender.busy(purpose):
             return  # (its own last word may stand in a block that is not applied yet)
+        first, reported = log.acknowledged_up_to(self.member), sorted(log.reported_missing(self.member))
+        silence = (first, len(reported), len(desk.verdicts), log.decided)
+        if silence == desk.silence and not any(
+            self._is_known(desk, entry) for entry in log.records[desk.silent_up_to :]
+        ):
+            desk.silent_up_to = len(log.records)
+            return
         spoken = [
             (sequence, verdict)
-            for sequence in sorted(log.reported_missing(self.member))
+            for sequence in reported
             if (verdict := self.verdict(desk, log.records[sequence])) is not None
         ]
         earlier = spoken[: digests.MAX_EXCEPTIONS]
         invalid = [sequence for sequence, verdict in earlier if not verdict]
         resolved = [sequence for sequence, verdict in earlier if verdict]
-        first = log.acknowledged_up_to(self.member)
         untold = log.records[first:]
-        while untold and untold[-1].status is RecordStatus.PENDING and self.verdict(desk, untold[-1]) is None:
+        while untold and not self._is_known(desk, untold[-1]):
             untold.pop()
         fresh = untold[: digests.MAX_EXCEPTIONS - len(invalid)]
         missing = [entry.sequence for entry in fresh if self.verdict(desk, entry) is None]
@@ -512,6 +643,12 @@ class EdgeServer:
         if fresh or invalid or resolved:
             data = self._ledger.encode_acknowledge(log.job, first + len(fresh), missing, invalid, resolved)
             self._send(purpose, data, _GAS_CALL)
+        else:
+            desk.silence, desk.silent_up_to = silence, len(log.records)
+
+    def _is_known(self, desk: JobDesk, entry: RecordEntry) -> bool:
+        """Tell whether a record is decided, or this server can say whether it holds it."""
+        return entry.status is not RecordStatus.PENDING or self.verdict(desk, entry) is not None
 
     def _bring(self, digest: bytes) -> bool:
         """Tell whether the blob is here, after asking every peer for it (not more often than `FETCH_AGAIN_AFTER_S`)."""
@@ -664,7 +801,8 @@ class EdgeServer:
             if now >= due:
                 data = self._ledger.encode_void_round(log.job, log.next_round)
                 self._send(f"void {log.job}/{log.next_round}", data, _GAS_CALL)
-        times = [entry.deadline + 1 for entry in log.undecided()]
+        deadline = log.next_deadline(self._follower.timestamp)
+        times = [] if deadline is None else [deadline + 1]
         if log.has_candidates:
             times.append(log.boundary_time + log.terms.max_wait)
         if any(self._follower.timestamp < due <= now for due in times):

@@ -40,12 +40,14 @@ from node.edge.peers import BackgroundPeers, HttpPeer
 from node.edge.server import EdgeServer
 from node.errors import BlobQuotaError
 from node.machine import logs, snapshots
+from node.machine.blocks import LedgerBlocks
 from node.machine.home import EdgeFile, NodeFile, NodeHome, host_and_port
 from node.sender import MLDSASigner, Sender
 
 _log = logging.getLogger(__name__)
 
-STEP_S = 0.02
+STEP_S = 0.25
+"""The edge server does a step when there is news for it, and at least this often: times pass and blobs arrive."""
 FETCHING_THREADS = 4
 
 
@@ -112,9 +114,14 @@ class NodeProcess:
             stack.push_async_callback(http.stop)
             waiting = [asyncio.create_task(self._stop.wait()), asyncio.create_task(engine.failed())]
             if self._file.edge is not None:
-                edge = self._edge = EdgeThread(self._home, self._file.edge, self._file, dispatcher, self._clock)
+                blocks = LedgerBlocks(application, (addresses.LEDGER, addresses.REGISTRY))
+                edge = self._edge = EdgeThread(
+                    self._home, self._file.edge, self._file, dispatcher, blocks=blocks, clock=self._clock
+                )
                 edge.start()
                 stack.push_async_callback(edge.stop)
+                telling = asyncio.create_task(_tell_of_blocks(engine, edge))
+                stack.callback(telling.cancel)
                 waiting.append(asyncio.create_task(edge.ended()))
             _log.info("ready at height %d, JSON-RPC %s", engine.height, http.url)
             done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -140,6 +147,12 @@ class NodeProcess:
         return application.height > 0
 
 
+async def _tell_of_blocks(engine: CometEngine, edge: "EdgeThread") -> None:
+    while True:
+        await engine.news()
+        edge.tell()
+
+
 async def _until_ledger(application: Application, engine: CometEngine) -> None:
     while application.height == 0:
         await engine.news()
@@ -163,10 +176,20 @@ def _intakes(file: NodeFile) -> dict[int, str]:
 class EdgeThread:
     """The edge server in a thread of its own, stepping and answering its intake."""
 
-    def __init__(self, home: NodeHome, edge: EdgeFile, file: NodeFile, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(
+        self,
+        home: NodeHome,
+        edge: EdgeFile,
+        file: NodeFile,
+        dispatcher: Dispatcher,
+        *,
+        blocks: LedgerBlocks,
+        clock: Clock,
+    ) -> None:
         """Load the key and the blob store."""
-        self._edge, self._clock, self._dispatcher = edge, clock, dispatcher
+        self._edge, self._clock, self._dispatcher, self._blocks = edge, clock, dispatcher, blocks
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = asyncio.Event()  # in the thread's own loop
         self._ending = asyncio.Event()  # in the thread's own loop
         self._main = asyncio.get_running_loop()
         self._over: asyncio.Future[Exception | None] = self._main.create_future()
@@ -174,7 +197,7 @@ class EdgeThread:
         w3 = connect(dispatcher)
         chain_id, genesis_hash = w3.eth.chain_id, bytes.fromhex(str(dispatcher.handle("merit_genesisHash"))[2:])
         self._fetching = ThreadPoolExecutor(FETCHING_THREADS, thread_name_prefix="fetching")
-        self._peers = BackgroundPeers(self._http_peers(file), self._fetching)
+        self._peers = BackgroundPeers(self._http_peers(file), self._fetching, self._wake)
         self._server = EdgeServer(
             member=edge.member,
             w3=w3,
@@ -185,12 +208,25 @@ class EdgeThread:
             peers=[self._peers],
             genesis_hash=genesis_hash,
             clock=clock,
+            source=blocks,
+            wake=self._due.set,
         )
         self._thread = threading.Thread(target=self._run, name="edge server", daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def tell(self) -> None:
+        """Let the edge server look for new blocks; called in the ledger's thread."""
+        self._blocks.tell()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the next step come now; called in any thread."""
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it does no more steps
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._due.set)
 
     def know(self, file: NodeFile) -> None:
         """Ask the peers of this file for blobs from now on."""
@@ -207,6 +243,7 @@ class EdgeThread:
         """Let the thread finish its step and end."""
         if self._loop is not None and not self._over.done():
             self._loop.call_soon_threadsafe(self._ending.set)
+            self._loop.call_soon_threadsafe(self._due.set)
             await self.ended()
 
     def _run(self) -> None:
@@ -228,6 +265,7 @@ class EdgeThread:
         await http.start()
         try:
             while not self._ending.is_set():
+                self._due.clear()
                 try:
                     self._peers.deliver(self._server.blobs)
                     self._server.step()
@@ -235,7 +273,9 @@ class EdgeThread:
                     _log.error("%s", error)
                 except Web3Exception as error:  # the main thread was busy for too long; the next step asks again
                     _log.warning("the edge server's step is cut short: %s", error)
-                await self._clock.sleep(STEP_S)
+                due_in = self._server.due_in()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._due.wait(), STEP_S if due_in is None else min(STEP_S, due_in))
         finally:
             await http.stop()
             self._fetching.shutdown(wait=False, cancel_futures=True)
