@@ -1,6 +1,7 @@
 """A testnet for benchmarks, and whose CPU seconds go where: nodes by thread, CometBFT, clients."""
 
 import asyncio
+import base64
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import msgspec
 
 from chain.engines.cometbft import binary
 from merit.clock import Clock
@@ -25,10 +27,11 @@ _POLL_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One load on one network: its figures, CPU seconds by part, and bytes on disk by part."""
+    """One load on one network: its figures, CPU seconds by part and by request, and bytes on disk."""
 
     load: LoadFigures
     cpu: Mapping[str, float]
+    requests: Mapping[str, float]
     disk: Mapping[str, int]
     heights: int
     wall_s: float
@@ -76,14 +79,27 @@ class Network:
             records_per_second=rate,
             first_counter=first,
         ) as load:
-            before, disk, height = self.cpu(), self.disk(), await self.height()
+            before, spent, disk, height = self.cpu(), await self.spent(), self.disk(), await self.height()
             began = self._clock.monotonic()
             figures = await load.measure()
             wall = self._clock.monotonic() - began
         after, disk_after = self.cpu(), self.disk()
         cpu = {part: after[part] - before[part] for part in after} | {"clients": figures.cpu_seconds}
+        now_spent = await self.spent()
+        requests = {kind: now_spent[kind] - spent.get(kind, 0.0) for kind in now_spent}
         grown = {part: disk_after[part] - disk[part] for part in disk_after}
-        return Measured(figures, cpu, grown, await self.height() - height, wall)
+        return Measured(figures, cpu, requests, grown, await self.height() - height, wall)
+
+    async def spent(self) -> dict[str, float]:
+        """Return the processor seconds that all nodes' ledgers have spent by kind of request."""
+        total: dict[str, float] = {}
+        async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
+            for home in self.layout.homes():
+                answer = await http.get(f"{home.read().comet_url}/abci_query", params={"path": '"/status"'})
+                value = msgspec.json.decode(base64.b64decode(answer.json()["result"]["response"]["value"]))
+                for kind, seconds in value["spent"].items():
+                    total[kind] = total.get(kind, 0.0) + seconds
+        return total
 
     async def height(self) -> int:
         """Return the highest height."""
