@@ -15,16 +15,19 @@ from eth._utils.address import generate_contract_address
 from eth.abc import ComputationAPI, MessageAPI, SignedTransactionAPI, StateAPI, TransactionContextAPI
 from eth.db.backends.base import BaseAtomicDB
 from eth.exceptions import VMError
+from eth.typing import JournalDBCheckpoint
 from eth.vm.execution_context import ExecutionContext
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState, PragueTransactionExecutor
 from eth.vm.message import Message
+from eth_typing import Address as EthAddress
 from eth_typing import Hash32
 
 from chain.crypto.addresses import Address
+from chain.execution.accounts import Accounts
 from chain.execution.blocks import Header
 from chain.execution.keys import keep_key_precompile
-from chain.execution.lookup import Accounts, NodeCache
+from chain.execution.lookup import NodeCache
 from chain.execution.records import record_batch_precompile
 from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
@@ -118,9 +121,36 @@ class MeritState(PragueState):
         self, database: BaseAtomicDB, context: ExecutionContext, state_root: bytes, environment: Environment
     ) -> None:
         """Start from a state root; changes stay in memory until `persist`."""
+        # not py-evm's own initialization, which makes accounts only to throw them away
         self.environment = environment
-        super().__init__(database, context, Hash32(state_root))
-        self._account_db = Accounts(database, Hash32(state_root), environment.nodes)
+        self._db = database
+        self.execution_context = context
+        self._account_db = self.accounts = Accounts(database, state_root, environment.nodes)
+
+    # py-evm has a journal of its own for transient storage; here one log undoes everything
+
+    def snapshot(self) -> tuple[Hash32, JournalDBCheckpoint]:
+        """Return where `revert` comes back to."""
+        return self.accounts.state_root, self.accounts.record()
+
+    def revert(self, snapshot: tuple[Hash32, JournalDBCheckpoint]) -> None:
+        """Undo everything since `snapshot`."""
+        self.accounts.discard(snapshot[1])
+
+    def commit(self, snapshot: tuple[Hash32, JournalDBCheckpoint]) -> None:
+        """Keep everything since `snapshot`."""
+
+    def get_transient_storage(self, address: EthAddress, slot: int) -> bytes:
+        """Return a word of EIP-1153's storage."""
+        return self.accounts.get_transient(address, slot)
+
+    def set_transient_storage(self, address: EthAddress, slot: int, value: bytes) -> None:
+        """Set a word of EIP-1153's storage."""
+        self.accounts.set_transient(address, slot, value)
+
+    def clear_transient_storage(self) -> None:
+        """Forget EIP-1153's storage at the end of a transaction."""
+        self.accounts.clear_transient()
 
     def set_system_contracts(self) -> None:
         """Set none."""
