@@ -26,6 +26,7 @@ from eth_typing import Hash32
 from chain.crypto.addresses import Address
 from chain.execution.accounts import Accounts
 from chain.execution.blocks import Header
+from chain.execution.interpreter import interpret
 from chain.execution.keys import keep_key_precompile
 from chain.execution.lookup import NodeCache
 from chain.execution.records import record_batch_precompile
@@ -62,6 +63,31 @@ class MeritComputation(PragueComputation):
         for address, precompile in PragueComputation.get_precompiles().items()
         if int.from_bytes(address, "big") in _KEPT_PRECOMPILES
     } | {Address(VERIFIER): record_batch_precompile, Address(KEYS): keep_key_precompile}
+
+    @classmethod
+    def apply_computation(
+        cls,
+        state: StateAPI,
+        message: MessageAPI,
+        transaction_context: TransactionContextAPI,
+        parent_computation: ComputationAPI | None = None,
+    ) -> ComputationAPI:
+        """Run one message: what py-evm's does, with our loop in it."""
+        with cls(state, message, transaction_context) as computation:
+            if computation.is_origin_computation:
+                computation.contracts_created = []
+                if message.is_create:
+                    cls.consume_initcode_gas_cost(computation)
+            if parent_computation is not None:
+                computation.contracts_created = parent_computation.contracts_created
+            if message.is_create:
+                computation.contracts_created.append(message.storage_address)
+            precompile = cls._precompiles.get(message.code_address)
+            if precompile is None:
+                interpret(cast("MeritComputation", computation), cls.opcodes)
+            elif not message.is_delegation:
+                precompile(computation)
+        return computation
 
     @classmethod
     def apply_create_message(
