@@ -69,6 +69,11 @@ def _encode_word(value: int) -> bytes:
     return rlp.encode_bytes(rlp.integer(value)) if value else b""  # a word of 0 is not in the trie
 
 
+@lru_cache(maxsize=65_536)
+def _decode_word(encoded: bytes) -> int:
+    return rlp.to_integer(rlp.decode(encoded), HASH_BYTES)
+
+
 class _Storage:
     """The storage of one account: words as they stand, and as they stood when the block and the transaction began."""
 
@@ -264,7 +269,7 @@ class Accounts(AccountDatabaseAPI):
             encoded = self._nodes.find(self._database, storage.root, key)
         except KeyError as missing:
             raise _lacking_storage(missing, storage, key, address) from missing
-        value = rlp.to_integer(rlp.decode(encoded), HASH_BYTES) if encoded else 0
+        value = _decode_word(encoded) if encoded else 0
         storage.values[slot] = storage.was[slot] = value
         return value
 

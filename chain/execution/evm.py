@@ -130,6 +130,12 @@ class MeritExecutor(PragueTransactionExecutor):
             create_address=created,  # type: ignore[arg-type] # None for a call, as in py-evm itself
         )
 
+    @staticmethod
+    def calc_data_floor_gas(transaction: SignedTransactionAPI, gas_used: int, gas_refund: int) -> int:
+        """What is missing to the floor for calldata (EIP-7623), which py-evm would count again byte by byte."""
+        floor: int = cast("Candidate", transaction).floor_gas
+        return max(floor - (gas_used - gas_refund), 0)
+
     def gas_used(self, transaction: Candidate, computation: ComputationAPI) -> int:
         """Gas after refunds, at least the floor for calldata (EIP-3529, EIP-7623)."""
         used: int = transaction.gas - computation.get_gas_remaining()

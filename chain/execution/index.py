@@ -36,15 +36,15 @@ def split_item_key(key: bytes) -> tuple[BlockNumber, int]:
     return BlockNumber(int.from_bytes(key[:8], "big")), int.from_bytes(key[8:], "big")
 
 
-def stage_block(store: Store, block: Block, hashes: Sequence[bytes]) -> None:
-    """Stage a block and its index; `hashes` are those of its transactions."""
+def stage_block(store: Store, block: Block, hashes: Sequence[bytes], receipts: Sequence[bytes]) -> None:
+    """Stage a block and its index; `hashes` are those of its transactions, `receipts` theirs, encoded."""
     number = block.number
     store.stage(Space.HEADER, number_key(number), block.header.encode())
     store.stage(Space.NUMBER, block.hash, number_key(number))
-    for index, (raw, receipt, name) in enumerate(zip(block.transactions, block.receipts, hashes, strict=True)):
+    for index, (raw, receipt, name) in enumerate(zip(block.transactions, receipts, hashes, strict=True)):
         key = item_key(number, index)
         store.stage(Space.TRANSACTION, key, raw)
-        store.stage(Space.RECEIPT, key, receipt.encode())
+        store.stage(Space.RECEIPT, key, receipt)
         store.stage(Space.PLACE, name, key)
     for index, item in enumerate(block.misbehavior):
         store.stage(Space.MISBEHAVIOR, item_key(number, index), item.encode())

@@ -13,6 +13,7 @@ from chain import rlp
 from chain.execution.blocks import EMPTY_ROOT
 
 _ENTRIES: Final = 32_768  # at most 50 MB; a branch with 16 children takes 1.4 kB, a leaf 0.4 kB
+_VALUES: Final = 65_536  # at most 20 MB
 _CODES: Final = 1_024  # at most 25 MB; nearly all of them are public keys of 2 kB
 WIDTH: Final = 17  # children of a branch, one per half-byte, and its value
 VALUE: Final = 16
@@ -51,13 +52,19 @@ Reference = bytes | Node
 
 
 class NodeCache:
-    """Hash (32 bytes) -> decoded node, and hash -> code; the least recently used go first. One replica's own."""
+    """Hash (32 bytes) -> decoded node; root and key -> value; hash -> code. One replica's own.
 
-    def __init__(self, entries: int = _ENTRIES, codes: int = _CODES) -> None:
-        """Keep at most `entries` nodes and `codes` contract codes."""
+    The least recently used entries go first. A value is remembered with the root that it was found under, so it is as
+    right for ever as a node: a contract that nobody has changed keeps its root, and its words are found at once.
+    """
+
+    def __init__(self, entries: int = _ENTRIES, values: int = _VALUES, codes: int = _CODES) -> None:
+        """Keep at most `entries` nodes, `values` values and `codes` contract codes."""
         self._entries = entries
+        self._most_values = values
         self._most_codes = codes
         self._nodes: OrderedDict[bytes, Node] = OrderedDict()
+        self._values: OrderedDict[tuple[bytes, bytes], bytes] = OrderedDict()
         self._codes: OrderedDict[bytes, bytes] = OrderedDict()
 
     def find(self, database: Database, root: bytes, key: bytes) -> bytes:
@@ -67,6 +74,17 @@ class NodeCache:
         """
         if root == EMPTY_ROOT:
             return b""
+        place = (root, key)
+        value = self._values.get(place)
+        if value is not None:
+            self._values.move_to_end(place)
+            return value
+        value = self._values[place] = self._found(database, root, key)
+        if len(self._values) > self._most_values:
+            self._values.popitem(last=False)
+        return value
+
+    def _found(self, database: Database, root: bytes, key: bytes) -> bytes:
         path, at = key.hex(), 0
         reference: Reference = root
         while reference:
