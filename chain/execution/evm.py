@@ -132,7 +132,7 @@ class MeritExecutor(PragueTransactionExecutor):
 
     @staticmethod
     def calc_data_floor_gas(transaction: SignedTransactionAPI, gas_used: int, gas_refund: int) -> int:
-        """What is missing to the floor for calldata (EIP-7623), which py-evm would count again byte by byte."""
+        """Return what is missing to the floor for calldata (EIP-7623); py-evm would count all bytes again."""
         floor: int = cast("Candidate", transaction).floor_gas
         return max(floor - (gas_used - gas_refund), 0)
 

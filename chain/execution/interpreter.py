@@ -204,7 +204,8 @@ def interpret(computation: BaseComputation, table: Mapping[int, OpcodeAPI]) -> N
     needed, room, places, targets = program.needed, program.room, program.places, program.targets
     stream, meter = computation.code, computation._gas_meter  # noqa: SLF001 - py-evm's interpreter is a method
     stack = cast("list[int]", cast("Stack", computation._stack).values)  # noqa: SLF001 - as above; the top is at its end
-    memory = cast("Memory", computation._memory)._bytes  # noqa: SLF001 - as above
+    words = cast("Memory", computation._memory)  # noqa: SLF001 - as above
+    memory = words._bytes  # noqa: SLF001 - as above
     gas: int = meter.gas_remaining
     index = 0
     while True:
@@ -289,7 +290,7 @@ def interpret(computation: BaseComputation, table: Mapping[int, OpcodeAPI]) -> N
         except Halt:
             return
         gas = meter.gas_remaining
-        memory = cast("Memory", computation._memory)._bytes  # noqa: SLF001 - as above; growing can replace it
+        memory = words._bytes  # noqa: SLF001 - as above; growing can replace it
         if stack and isinstance(stack[-1], bytes):  # an instruction leaves one word at most
             stack[-1] = int.from_bytes(stack[-1], "big")
         place = stream.program_counter  # the next instruction's, or a JUMPDEST's

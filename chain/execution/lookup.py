@@ -13,7 +13,7 @@ from chain import rlp
 from chain.execution.blocks import EMPTY_ROOT
 
 _ENTRIES: Final = 32_768  # at most 50 MB; a branch with 16 children takes 1.4 kB, a leaf 0.4 kB
-_VALUES: Final = 65_536  # at most 20 MB
+_VALUES: Final = 65_536  # at most 25 MB
 _CODES: Final = 1_024  # at most 25 MB; nearly all of them are public keys of 2 kB
 WIDTH: Final = 17  # children of a branch, one per half-byte, and its value
 VALUE: Final = 16

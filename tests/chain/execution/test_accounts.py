@@ -133,7 +133,7 @@ class States:
 def test_accounts_and_storage_are_py_evms_through_reverts_deletions_and_lost_blocks(
     operations: list[tuple[Any, ...]], entries: int
 ) -> None:
-    nodes = NodeCache(entries, codes=1)
+    nodes = NodeCache(entries, values=entries, codes=1)
     ours, stock = States(lambda db, root: Accounts(db, root, nodes)), States(AccountDB)
     for operation in (*operations, ("root",), ("all",), ("block",), ("past",)):
         assert ours.do(operation) == stock.do(operation)

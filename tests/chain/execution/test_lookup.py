@@ -41,7 +41,7 @@ def test_every_root_of_a_trie_reads_as_the_trie_package_reads_it(
             trie[key] = value  # empty: deletes
         roots.append(trie.root_hash)
         keys |= set(change)
-    cache = NodeCache(entries)
+    cache = NodeCache(entries, values=entries)
     for root in (*roots, *reversed(roots)):
         plain = HexaryTrie(database, root)
         for key in keys:
@@ -62,7 +62,7 @@ def test_a_node_is_fetched_once_and_the_oldest_is_forgotten() -> None:
             fetched.append(key)
             return super().__getitem__(key)
 
-    counting, cache = Counting(database), NodeCache(entries=3)  # the branch and two of its three leaves
+    counting, cache = Counting(database), NodeCache(entries=3, values=0)  # the branch and two of its three leaves
     for key in (keys[0], keys[1], keys[0], keys[1]):
         assert cache.find(counting, root, key) == key
     assert len(fetched) == 3
@@ -112,3 +112,17 @@ def test_bytes_that_are_no_node_are_an_error() -> None:
     root = bytes(32)
     with pytest.raises(RuntimeError, match="are none"):
         NodeCache().find({root: b"\xc0"}, root, bytes(32))
+
+
+def test_a_value_is_remembered_with_its_root_and_the_oldest_is_forgotten() -> None:
+    database: dict[bytes, bytes] = {}
+    trie = HexaryTrie(database)
+    roots = []
+    for value in (b"one", b"two"):
+        trie[bytes(32)] = value
+        roots.append(trie.root_hash)
+    cache = NodeCache(entries=0, values=1)
+    assert [cache.find(database, root, bytes(32)) for root in (*roots, roots[0])] == [b"one", b"two", b"one"]
+    assert cache.find({}, roots[0], bytes(32)) == b"one"
+    with pytest.raises(KeyError):
+        cache.find({}, roots[1], bytes(32))

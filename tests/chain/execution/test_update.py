@@ -69,7 +69,7 @@ def test_a_pass_is_what_the_trie_package_makes_of_the_same_changes_one_by_one(
     plain: dict[bytes, bytes] = {}
     trie = HexaryTrie(plain)
     database: dict[bytes, bytes] = {}
-    nodes, root = NodeCache(entries), EMPTY_ROOT
+    nodes, root = NodeCache(entries, values=entries), EMPTY_ROOT
     for number, step in enumerate(steps, 1):
         for key, value in step.items():
             trie[key] = value
@@ -95,7 +95,7 @@ def test_keys_that_begin_others_are_kept_and_deleted_as_if_the_trie_were_made_an
 ) -> None:
     """Made anew, because the trie package raises where it looks for such a key and finds an extension in its parent."""
     database: dict[bytes, bytes] = {}
-    nodes, root = NodeCache(entries), EMPTY_ROOT
+    nodes, root = NodeCache(entries, values=entries), EMPTY_ROOT
     for number, step in enumerate(steps, 1):
         root, written = update(nodes, database, root, step)
         database |= written
