@@ -1,7 +1,7 @@
 """Merkle-Patricia tries over what a block lists: index -> transaction, index -> receipt (Yellow Paper, appendix D).
 
-State tries are py-evm's; these two are built once from scratch, so a direct recursion over the sorted keys replaces one
-trie update per entry. tests/chain/execution compares the roots with the `trie` package.
+State tries are changed in `update.py`; these two are built once from scratch and never read, so all that is needed is a
+recursion over the sorted keys. tests/chain/execution compares the roots with the `trie` package.
 """
 
 from collections.abc import Sequence

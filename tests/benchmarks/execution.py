@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from time import process_time  # noqa: TID251 - no clock tells what a core does
 from typing import Any
 from unittest.mock import patch
 
@@ -51,6 +52,14 @@ STEPS: "dict[str, list[tuple[Any, str]]]" = {
 
 PATHS = ("new", "checked", "all")
 _Times = dict[tuple[int, str], list[float]]
+
+
+class _CoreClock(SystemClock):
+    """Counts what this process has had of its cores, so that what else the machine does makes no difference."""
+
+    def monotonic(self) -> float:
+        """Seconds of processor time."""
+        return process_time()
 
 
 @dataclass
@@ -158,7 +167,7 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
     shares of our time in percent. The shares come from heights with timers around the steps, the rest from other
     heights in the same turns.
     """
-    clock = SystemClock()
+    clock = _CoreClock()
     cases = [(batch, path) for batch in BATCHES for path in PATHS]
     ours_us: _Times = {case: [] for case in cases}
     stock_us: _Times = {case: [] for case in cases}
