@@ -8,37 +8,38 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chain.crypto.addresses import Address
+from chain.execution import evm
 from chain.execution.accounts import Accounts
-from chain.execution.blocks import EMPTY_ROOT
+from chain.execution.blocks import EMPTY_ROOT, BlockNumber, Header
 from chain.execution.lookup import NodeCache
 from chain.execution.nodes import CommittedNodes, StagedNodes
 from chain.storage import Space, Store
+from tests.chain.stock import stock_execution
 
 ACCOUNTS = [Address(bytes([number]) * 20) for number in (1, 2)]
 SLOTS = (0, 1, 255, 2**255)
+CHANGES = st.one_of(
+    st.tuples(st.just("store"), st.sampled_from(ACCOUNTS), st.sampled_from(SLOTS), st.sampled_from((0, 1, 2**256 - 1))),
+    st.tuples(st.just("read"), st.sampled_from(ACCOUNTS), st.sampled_from(SLOTS)),
+    st.tuples(st.just("warm"), st.sampled_from(ACCOUNTS), st.sampled_from(SLOTS)),
+    st.tuples(st.just("pay"), st.sampled_from(ACCOUNTS), st.integers(0, 3)),
+    st.tuples(st.just("code"), st.sampled_from(ACCOUNTS), st.binary(max_size=3)),
+    st.tuples(st.sampled_from(("destroy", "empty", "touch", "uncode", "nonce")), st.sampled_from(ACCOUNTS)),
+)
+CALLS: st.SearchStrategy[tuple[Any, ...]] = st.recursive(
+    CHANGES, lambda calls: st.tuples(st.sampled_from(("kept", "reverted")), st.lists(calls, max_size=4))
+)
 OPERATIONS = st.lists(
-    st.one_of(
-        st.tuples(
-            st.just("store"), st.sampled_from(ACCOUNTS), st.sampled_from(SLOTS), st.sampled_from((0, 1, 2**256 - 1))
-        ),
-        st.tuples(st.just("read"), st.sampled_from(ACCOUNTS), st.sampled_from(SLOTS)),
-        st.tuples(st.just("pay"), st.sampled_from(ACCOUNTS), st.integers(0, 3)),
-        st.tuples(st.just("nonce"), st.sampled_from(ACCOUNTS)),
-        st.tuples(st.just("code"), st.sampled_from(ACCOUNTS), st.binary(max_size=3)),
-        st.tuples(st.sampled_from(("destroy", "empty", "touch", "uncode")), st.sampled_from(ACCOUNTS)),
-        st.tuples(
-            st.sampled_from(("snapshot", "commit", "revert", "transaction", "root", "all", "block", "crash", "past"))
-        ),
-    ),
-    max_size=60,
+    st.one_of(CALLS, CALLS, st.tuples(st.sampled_from(("transaction", "root", "all", "block", "crash", "past")))),
+    max_size=40,
 )
 
 
 class States:
     """A sequence of states on one store, with whatever account database is handed in.
 
-    They are used as the EVM uses them: snapshots are left in the order in which they were taken, none lives longer than
-    its transaction, and an account loses its storage at most once in a transaction, by which it was created (EIP-6780):
+    They are used as the EVM uses them: what a call has done is kept or reverted when it ends, none outlives its
+    transaction, and an account loses its storage at most once in a transaction, by which it was created (EIP-6780):
     what the slots had been before is then not asked for.
     """
 
@@ -55,7 +56,6 @@ class States:
 
     def end_transaction(self) -> None:
         self.state.lock_changes()
-        self.snapshots: list[Any] = []
         self.wiped: set[bytes] = set()
 
     def do(self, operation: Sequence[Any]) -> object:
@@ -82,12 +82,15 @@ class States:
                 self.wiped.add(address)
                 self.state.get_storage(address, 0)  # else py-evm, when this is undone, has forgotten what was there
                 return self.state.delete_storage(address)
-            case ("snapshot",):
-                self.snapshots.append(self.state.record())
-            case ("commit",) if self.snapshots:
-                return self.state.commit(self.snapshots.pop())
-            case ("revert",) if self.snapshots:
-                return self.state.discard(self.snapshots.pop())
+            case ("warm", address, place):
+                self.state.mark_address_warm(address)
+                return self.state.mark_storage_warm(address, place)
+            case ("kept" | "reverted", calls):
+                snapshot = self.state.record()
+                answers = [self.do(call) for call in calls]
+                leave = self.state.commit if operation[0] == "kept" else self.state.discard
+                leave(snapshot)
+                return answers, self.everything(self.state)
             case ("transaction",):
                 self.end_transaction()
             case ("root",):
@@ -120,6 +123,8 @@ class States:
                 state.get_code_hash(address),
                 state.get_code(address),
                 [state.get_storage(address, at) for at in SLOTS],
+                state.is_address_warm(address),
+                [state.is_storage_warm(address, at) for at in SLOTS],
             )
             for address in ACCOUNTS
         ]
@@ -129,7 +134,8 @@ class States:
 @given(operations=OPERATIONS, entries=st.sampled_from((1, 4, 1_000)))
 @example([("store", ACCOUNTS[0], 1, 1), ("block",), ("store", ACCOUNTS[0], 1, 0)], 4)  # read after the root is made
 @example([("store", ACCOUNTS[0], 1, 1), ("root",), ("store", ACCOUNTS[0], 1, 0)], 4)  # back to what it was
-@example([("store", ACCOUNTS[0], 1, 1), ("block",), ("snapshot",), ("empty", ACCOUNTS[0]), ("revert",)], 4)
+@example([("store", ACCOUNTS[0], 1, 1), ("block",), ("reverted", [("empty", ACCOUNTS[0])])], 4)
+@example([("pay", ACCOUNTS[0], 1), ("reverted", [("code", ACCOUNTS[1], b"\1")])], 4)
 def test_accounts_and_storage_are_py_evms_through_reverts_deletions_and_lost_blocks(
     operations: list[tuple[Any, ...]], entries: int
 ) -> None:
@@ -143,3 +149,31 @@ def test_accounts_and_storage_are_py_evms_through_reverts_deletions_and_lost_blo
         assert written.items() <= dict(stock.store.scan(Space.NODE)).items()
     else:
         assert written == dict(stock.store.scan(Space.NODE))
+
+
+def test_transient_storage_is_py_evms_through_calls_that_revert_and_into_the_next_transaction() -> None:
+    def answers(state: Any) -> list[object]:
+        seen: list[object] = []
+        for leave in (state.commit, state.revert):
+            state.set_transient_storage(ACCOUNTS[0], 1, b"\1")
+            outer = state.snapshot()
+            state.set_transient_storage(ACCOUNTS[0], 1, b"\2")
+            inner = state.snapshot()
+            state.set_transient_storage(ACCOUNTS[1], 1, b"\3")
+            state.revert(inner)
+            seen.append([state.get_transient_storage(address, 1) for address in ACCOUNTS])
+            leave(outer)
+            seen.append([state.get_transient_storage(address, 1) for address in ACCOUNTS])
+            state.clear_transient_storage()
+            seen.append([state.get_transient_storage(address, 1) for address in ACCOUNTS])
+        return seen
+
+    environment = evm.Environment(1, bytes(32), 10**6, classical=False, deployers=frozenset())
+    draft = Header(
+        parent_hash=bytes(32), state_root=EMPTY_ROOT, number=BlockNumber(1), gas_limit=1, timestamp=1, extra_data=b""
+    )
+    ours = evm.open_state(StagedNodes(Store.memory()), draft, EMPTY_ROOT, (), environment)
+    with stock_execution():
+        stock = evm.open_state(StagedNodes(Store.memory()), draft, EMPTY_ROOT, (), environment)
+    assert type(ours) is not type(stock)
+    assert answers(ours) == answers(stock)

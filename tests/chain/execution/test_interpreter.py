@@ -11,7 +11,7 @@ from chain.crypto.addresses import Address
 from chain.execution.evm import MeritComputation
 from contracts.addresses import LEDGER
 from contracts.artifacts import initcode
-from tests.chain.execution.test_oracle import PROGRAMS, base, push
+from tests.chain.execution.test_oracle import PROGRAMS, base, push, store_code
 from tests.chain.ledger import DEPLOYER
 from tests.chain.stock import StockComputation
 
@@ -127,6 +127,13 @@ def test_contracts_of_ours_are_created_alike() -> None:
     code = initcode("Ledger", LEDGER, LEDGER, LEDGER)
     same(code, 10**7)
     same(code, 100_000)
+
+
+def test_what_a_reverted_call_has_used_is_cold_again() -> None:
+    balance = push(0x77) + b"\x31\x50"
+    for end in (b"\x00", b"\x5f\x5f\xfd"):
+        creation = balance + end
+        same(store_code(creation) + push(len(creation)) + push(0) + push(0) + b"\xf0" + balance, 10**6)
 
 
 @settings(max_examples=200)

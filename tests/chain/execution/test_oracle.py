@@ -177,6 +177,21 @@ def test_the_life_of_a_job_is_py_evms() -> None:
     assert stored(ours) == stored(two.stock)
 
 
+def test_gas_that_costs_coins_is_paid_and_given_back_as_in_py_evm() -> None:
+    """The floor for calldata (EIP-7623), the refund for a slot set to 0 (EIP-3529), and what is left."""
+    two = pair()
+    ours = two.ours
+    fees = {"max_fee_per_gas": 7, "max_priority_fee_per_gas": 3, "gas": 1_000_000}
+    (many_bytes, failed, cleared) = two.height(
+        ours.sign(edge(1), client(1).address, b"\1" * 9_000, **fees),
+        ours.sign(edge(1), TOKEN, Token.encode_transfer(client(1).address, 1), **fees),
+        ours.sign(DEPLOYER, b"", bytes.fromhex("6001600155600060015560016002556000600255"), **fees),
+    ).results
+    assert [result.code for result in (many_bytes, failed, cleared)] == [Code.OK, Code.REVERTED, Code.OK]
+    assert many_bytes.gas_used == 21_000 + 40 * 9_000
+    assert stored(ours) == stored(two.stock)
+
+
 # Programs that nobody would write, run as initcode: what they do to the stack, to memory, to accounts.
 
 
@@ -279,6 +294,7 @@ ACTIONS = st.one_of(
         ),
         st.sampled_from((0, 1, 10**17, 10**19)),
     ),
+    st.tuples(st.just("fees"), st.sampled_from((SPONSOR, edge(1), edge(2))), st.integers(0, 5_000)),
     st.tuples(st.just("job"), st.sampled_from((0, 1, 10**18))),
     st.tuples(st.just("acknowledge"), st.integers(1, 4), st.integers(1, 2)),
     st.tuples(st.just("key"), st.integers(0, 2)),
@@ -310,6 +326,9 @@ def transaction(replica: Replica, action: tuple[Any, ...]) -> bytes:
             return replica.sign(sender, TOKEN, Token.encode_transfer(client(1).address, amount))
         case ("coins", sender, to, value):
             return replica.sign(sender, to, value=value)
+        case ("fees", sender, size):
+            fees = {"max_fee_per_gas": 7, "max_priority_fee_per_gas": 3, "gas": 500_000}
+            return replica.sign(sender, client(1).address, b"\1" * size, **fees)
         case ("job", budget):
             return replica.sign(SPONSOR, LEDGER, Ledger.encode_create_job(TERMS, budget))
         case ("acknowledge", number, job):
