@@ -1,11 +1,11 @@
 """Running bytecode: py-evm's interpreter, with a loop of our own around the instructions that cannot fail.
 
 py-evm calls five to ten functions for each instruction; most instructions of a contract only move words about. Here a
-code is decoded once. Instructions that compute on words and on memory that is there make up *runs*: gas, stack height
-and room are compared once, at a run's beginning, then the run goes through one short loop. Whatever could fail, charge
-more, or ask for state is py-evm's: such an instruction, one that would grow memory, and all of a run that does not have
-the gas or the words. So its errors and its gas are py-evm's too, and no opcode is described twice: costs are read from
-py-evm's table (tests/chain/execution/test_oracle.py, test_interpreter.py).
+code is decoded once. Instructions that compute on words and memory make up *runs*: gas, stack height and room are
+compared once, at a run's beginning, then the run goes through one short loop. Whatever fails, or asks for state, is
+py-evm's: such an instruction, and all of a run that does not have the gas or the words. So its errors and its gas are
+py-evm's too, and no opcode is described twice: costs are read from py-evm's table
+(tests/chain/execution/test_interpreter.py, test_oracle.py).
 """
 
 from array import array
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from eth.abc import OpcodeAPI
 from eth.exceptions import Halt
-from eth.vm.computation import BaseComputation
+from eth.vm.computation import BaseComputation, memory_gas_cost
 from eth.vm.forks.prague.opcodes import PRAGUE_OPCODES
 from eth.vm.logic.invalid import InvalidOpcode
 
@@ -195,6 +195,14 @@ def _decoded(code: bytes) -> _Program:
     )
 
 
+def _gas_after_growth(memory: "Memory", end: int, gas: int) -> int:
+    """Grow memory to `end` bytes and return the gas that is left; if that is less than 0, nothing has grown."""
+    left: int = gas - memory_gas_cost(end) + memory_gas_cost(len(memory))
+    if left >= 0:
+        memory.extend(0, end)
+    return left
+
+
 def interpret(computation: BaseComputation, table: Mapping[int, OpcodeAPI]) -> None:
     """Run a computation's code to its end with py-evm's opcodes `table`; raises what those raise."""
     if computation.msg.code[:1] in {b"", b"\0"}:  # STOP, as in accounts that keep keys
@@ -224,13 +232,17 @@ def interpret(computation: BaseComputation, table: Mapping[int, OpcodeAPI]) -> N
                 elif kind == _STORE:
                     at = stack[-1]
                     if at + _WORD > len(memory):
-                        break
+                        if (left := _gas_after_growth(words, at + _WORD, gas)) < 0:
+                            break
+                        gas, memory = left, words._bytes  # noqa: SLF001 - growing can replace it
                     memory[at : at + _WORD] = stack[-2].to_bytes(_WORD, "big")
                     del stack[-2:]
                 elif kind == _LOAD:
                     at = stack[-1]
                     if at + _WORD > len(memory):
-                        break
+                        if (left := _gas_after_growth(words, at + _WORD, gas)) < 0:
+                            break
+                        gas, memory = left, words._bytes  # noqa: SLF001 - growing can replace it
                     stack[-1] = int.from_bytes(memory[at : at + _WORD], "big")
                 elif kind == _GO_IF:
                     if not stack[-2]:
@@ -290,7 +302,7 @@ def interpret(computation: BaseComputation, table: Mapping[int, OpcodeAPI]) -> N
         except Halt:
             return
         gas = meter.gas_remaining
-        memory = words._bytes  # noqa: SLF001 - as above; growing can replace it
+        memory = words._bytes  # noqa: SLF001 - as above
         if stack and isinstance(stack[-1], bytes):  # an instruction leaves one word at most
             stack[-1] = int.from_bytes(stack[-1], "big")
         place = stream.program_counter  # the next instruction's, or a JUMPDEST's
