@@ -5,52 +5,32 @@ from pathlib import Path
 
 import httpx
 from web3 import Web3
-from web3.exceptions import Web3Exception
 
-from chain.crypto import keystore
-from chain.crypto.schemes import SigningKey
-from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
 from contracts import addresses
 from contracts.bindings import Ledger, Token
 from contracts.digests import text_of
 from contracts.events import JobCreated, Recorded, decode_events
 from contracts.records import blob_digest
-from node.errors import LedgerUnreachableError, ServersUnreachableError, TransactionFailedError
+from node.account import RECEIPT_TIMEOUT_S, Account, connect
+from node.errors import ServersUnreachableError, TransactionFailedError
 from node.jobs import JobFile, decode_job_file
 from node.rounds.attestation import encode_model
 
 TOKEN_WEI = 10**18
-RECEIPT_TIMEOUT_S = 60.0
 _BLOCKS_PER_QUERY = 256
-
-
-def connect(rpc: str) -> Web3:
-    """Connect to a ledger.
-
-    Raises:
-        LedgerUnreachableError: nothing answers there.
-
-    """
-    w3 = Web3(Web3.HTTPProvider(rpc))
-    if not w3.is_connected():
-        message = f"no ledger answers at {rpc}: start one with merit up, or name another with --rpc"
-        raise LedgerUnreachableError(message)
-    return w3
 
 
 class Sponsor:
     """A sponsor's account on a ledger."""
 
-    def __init__(self, w3: Web3, key: SigningKey) -> None:
-        """Sign with `key` what is sent over `w3`."""
-        self._account = MLDSAAccount(key)
-        w3.middleware_onion.inject(MLDSAMiddleware(self._account), layer=0)  # type: ignore[arg-type] # web3 says class, takes any callable
-        self._w3 = w3
+    def __init__(self, account: Account) -> None:
+        """Act for `account`."""
+        self._account = account
 
     @classmethod
     def connect(cls, rpc: str, key_path: Path, password: bytes) -> "Sponsor":
-        """Load the key and connect; errors as in `connect` and `keystore.load`."""
-        return cls(connect(rpc), keystore.load(key_path, password))
+        """Load the key and connect; errors as in `Account.connect`."""
+        return cls(Account.connect(rpc, key_path, password))
 
     def create(self, path: Path, server: str, *, budget: int, edge_set: int, model: Path | None, seed: int) -> int:
         """Propose the job of a file with a budget in whole tokens; return its number.
@@ -68,8 +48,8 @@ class Sponsor:
         blob = model.read_bytes() if model is not None else _model_0(job_file, seed)
         terms = job_file.ledger_terms(model=blob_digest(blob), edge_set=edge_set)
         amount = budget * TOKEN_WEI
-        self._send(addresses.TOKEN, Token.encode_approve(addresses.LEDGER, amount))
-        _, logs = self._send(addresses.LEDGER, Ledger.encode_create_job(terms, amount))
+        self._account.send(addresses.TOKEN, Token.encode_approve(addresses.LEDGER, amount))
+        _, logs = self._account.send(addresses.LEDGER, Ledger.encode_create_job(terms, amount))
         number = next(event.job for event in decode_events(logs) if isinstance(event, JobCreated))
         for data in (job_file.encode(), blob):
             _upload(server, data)
@@ -78,25 +58,12 @@ class Sponsor:
     def top_up(self, job: int, tokens: int) -> int:
         """Add whole tokens to a job's budget; return the block. Errors as in `create`."""
         amount = tokens * TOKEN_WEI
-        self._send(addresses.TOKEN, Token.encode_approve(addresses.LEDGER, amount))
-        return self._send(addresses.LEDGER, Ledger.encode_top_up(job, amount))[0]
+        self._account.send(addresses.TOKEN, Token.encode_approve(addresses.LEDGER, amount))
+        return self._account.send(addresses.LEDGER, Ledger.encode_top_up(job, amount))[0]
 
     def close(self, job: int) -> int:
         """Take no more records; return the block. Errors as in `create`."""
-        return self._send(addresses.LEDGER, Ledger.encode_close_job(job))[0]
-
-    def _send(self, to: bytes, data: bytes) -> tuple[int, list[dict[str, object]]]:
-        """Send a call and wait for its block; return the block and the logs."""
-        sender = Web3.to_checksum_address(self._account.address)
-        try:
-            sent = self._w3.eth.send_transaction({"from": sender, "to": Web3.to_checksum_address(to), "data": data})
-            receipt = self._w3.eth.wait_for_transaction_receipt(sent, timeout=RECEIPT_TIMEOUT_S)
-        except Web3Exception as error:
-            raise TransactionFailedError(str(error.user_message or error)) from error
-        if receipt["status"] == 0:
-            message = f"transaction 0x{bytes(sent).hex()} reverted in block {receipt['blockNumber']}"
-            raise TransactionFailedError(message)
-        return int(receipt["blockNumber"]), [dict(log) for log in receipt["logs"]]
+        return self._account.send(addresses.LEDGER, Ledger.encode_close_job(job))[0]
 
 
 def describe(rpc: str, job: int) -> dict[str, object]:

@@ -31,8 +31,8 @@ from chain.execution.records import record_batch_precompile
 from chain.execution.signature_precompile import signature_precompile
 from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
-from chain.execution.versions import version_at
-from contracts.addresses import KEYS, SIGNATURES, VERIFIER
+from chain.execution.versions import Schedules
+from contracts.addresses import COUNCIL, KEYS, SIGNATURES, VERIFIER
 from contracts.upgrades import UpgradeKind
 
 _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
@@ -40,7 +40,7 @@ _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What genesis fixes for execution, and what this replica remembers: verdicts, decoded nodes."""
+    """What genesis fixes for execution, and what this replica remembers: verdicts, decoded nodes, schedules."""
 
     chain_id: int
     genesis_hash: bytes
@@ -49,6 +49,7 @@ class Environment:
     deployers: frozenset[Address]
     verdicts: VerdictCache = field(default_factory=VerdictCache, compare=False)
     nodes: NodeCache = field(default_factory=NodeCache, compare=False)
+    schedules: Schedules = field(default_factory=Schedules, compare=False)
 
 
 class CreationRefusedError(VMError):
@@ -124,7 +125,7 @@ class MeritExecutor(PragueTransactionExecutor):
 
 
 class MeritState(PragueState):
-    """Accounts, storage and code at one point of the ledger."""
+    """Accounts, storage and code at one point of the ledger; `schedule` is that point's of versions."""
 
     computation_class = MeritComputation
     transaction_executor_class = MeritExecutor
@@ -140,7 +141,9 @@ class MeritState(PragueState):
         self.environment = environment
         super().__init__(database, context, Hash32(state_root))
         self._account_db = Accounts(database, Hash32(state_root), environment.nodes)
-        version = version_at(self.get_storage, UpgradeKind.EXECUTION, context.block_number)
+        root = self._account_db._get_storage_root(Address(COUNCIL))  # noqa: SLF001 - py-evm has no other way
+        self.schedule = environment.schedules.of(root, self.get_storage)
+        version = self.schedule.version(UpgradeKind.EXECUTION, context.block_number)
         if version not in COMPUTATIONS:
             raise VersionError("execution", version, tuple(COMPUTATIONS), block=context.block_number)  # noqa: EM101 - a field
         self.computation_class = COMPUTATIONS[version]

@@ -57,7 +57,7 @@ from chain.execution.transactions import (
     intrinsic_gas,
 )
 from chain.execution.verdicts import Code
-from chain.execution.versions import Held, versions_at
+from chain.execution.versions import Held
 from chain.limits import CALL_GAS, LOGS_PER_QUERY
 from chain.storage import Space, Store
 
@@ -364,7 +364,7 @@ class Reader:
     def versions(self, number: int | None = None) -> Held:
         """Return the versions of execution, contracts and rules that hold in a block."""
         header = self.header(number)
-        return versions_at(self.state(header.number).get_storage, header.number)
+        return self.state(header.number).schedule.held(header.number)
 
     def proof(self, address: Address, slots: Sequence[int], number: int | None = None) -> Proof:
         """Return an account, storage slots and the trie nodes that prove them against the block's state root."""

@@ -7,7 +7,7 @@ from chain.crypto.addresses import Address
 from chain.errors import ContractUpgradeError, VersionError
 from chain.execution.blocks import Misbehavior
 from chain.execution.governance import punish
-from chain.execution.versions import CONTRACT_VERSIONS, version_at
+from chain.execution.versions import CONTRACT_VERSIONS
 from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
 from contracts.artifacts import VERSIONS, load
 from contracts.upgrades import UpgradeKind
@@ -25,7 +25,7 @@ def begin_block(state: "MeritState", misbehavior: Sequence[Misbehavior]) -> tupl
     `VersionError` when the block needs contracts that this program does not have.
     """
     number = state.block_number
-    before, now = (version_at(state.get_storage, UpgradeKind.CONTRACTS, at) for at in (number - 1, number))
+    before, now = (state.schedule.version(UpgradeKind.CONTRACTS, at) for at in (number - 1, number))
     if now not in CONTRACT_VERSIONS:
         raise VersionError("contracts", now, CONTRACT_VERSIONS, block=number)  # noqa: EM101 - a field
     if before != now:

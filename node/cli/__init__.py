@@ -39,6 +39,7 @@ COMMANDS = {  # at most 65 characters of help, which fit into 80 columns
     "experiment": "Run a scripted experiment, and say whether its claims hold.",
     "client": "Train on own data and send signed updates to edge servers.",
     "job": "Create, show, top up and close learning jobs.",
+    "council": "Vote on members, validators, rules and versions.",
     "rewards": "List what was paid to whom, round by round.",
     "audit": "Replay a history from stores or nodes; say what diverges.",
     "keys": "Make signing keys and show what a key file holds.",

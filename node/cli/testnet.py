@@ -277,6 +277,66 @@ def perturb(
 
 
 @app.command()
+def join(*, directory: Directory = DEFAULT_DIRECTORY, json: Json = False) -> None:
+    """Let one more edge server join: by vote, from a snapshot, then as a validator."""
+    layout, running = _running(directory)
+
+    async def work() -> str:
+        from node.testnet import membership  # noqa: PLC0415 - loads web3
+        from node.testnet.supervisor import ask  # noqa: PLC0415 - as above
+
+        async def start(name: str) -> None:
+            await ask(layout, {"do": "join", "node": name})
+
+        homes = [home for home in layout.homes() if home.path.name in running]
+        return await membership.join(layout, homes, start, SystemClock(), lambda line: typer.echo(line, err=True))
+
+    name = asyncio.run(work())
+    if json:
+        print_json({"node": name})
+    else:
+        typer.echo(f"{name} is a validator")
+
+
+@app.command()
+def leave(
+    node: Annotated[str, typer.Argument(help="node1, node2, ...")],
+    *,
+    directory: Directory = DEFAULT_DIRECTORY,
+    json: Json = False,
+) -> None:
+    """Let an edge server leave: by vote, then its node ends for good."""
+    layout, running = _running(directory)
+    if node not in running:
+        message = f"no node {node!r} runs here: {', '.join(running)}"
+        raise RunDirectoryError(message)
+
+    async def work() -> None:
+        from node.testnet import membership  # noqa: PLC0415 - loads web3
+        from node.testnet.supervisor import ask  # noqa: PLC0415 - as above
+
+        async def end(name: str) -> None:
+            await ask(layout, {"do": "leave", "node": name})
+
+        homes = [home for home in layout.homes() if home.path.name in running]
+        leaving = next(home for home in homes if home.path.name == node)
+        await membership.leave(homes, leaving, end, lambda line: typer.echo(line, err=True))
+
+    asyncio.run(work())
+    if json:
+        print_json({"node": node})
+    else:
+        typer.echo(f"{node} has left")
+
+
+def _running(directory: Path) -> tuple["Layout", list[str]]:
+    from node.testnet.layout import Layout  # noqa: PLC0415 - keeps --help quick
+
+    answer = _ask(directory, {"do": "status"})
+    return Layout(directory.absolute()), [node["name"] for node in answer["nodes"]]
+
+
+@app.command()
 def stop(*, directory: Directory = DEFAULT_DIRECTORY, json: Json = False) -> None:
     """End every node in an orderly way, and the supervisor."""
     answer = _ask(directory, {"do": "stop"})

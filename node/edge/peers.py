@@ -104,6 +104,10 @@ class BackgroundPeers:
         self._peers, self._executor = deque(peers), executor
         self._under_way: dict[bytes, Future[bytes | None]] = {}
 
+    def know(self, peers: Sequence[HttpPeer]) -> None:
+        """Ask these from now on."""
+        self._peers = deque(peers)
+
     def fetch(self, digest: bytes, into: BlobStore) -> bool:  # noqa: ARG002 - `deliver` puts it there
         """Begin to ask for a blob; never brings it at once."""
         if digest not in self._under_way:

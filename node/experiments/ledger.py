@@ -23,6 +23,7 @@ import msgspec
 
 from chain.engines.cometbft import binary
 from chain.engines.cometbft.rpc import CometRpc
+from chain.engines.errors import UnknownHeightError
 from chain.errors import ChainError
 from chain.light import Height, header_hash
 from contracts import addresses
@@ -32,21 +33,22 @@ from merit.errors import MeritError
 from node.errors import ConfigError, RunDirectoryError
 from node.experiments.manifest import Assertion, Heading, Result
 from node.experiments.plots import plot
-from node.machine.home import TimingFile
+from node.machine.home import NodeHome, SnapshotsFile, TimingFile
 from node.run import config
 from node.run.config import RunFile
 from node.run.events import Accuracy, EventLog
 from node.run.host import ClientSpec, HostSpec
 from node.run.session import client_intervals
 from node.sponsor import Sponsor, describe, recorded
+from node.testnet import membership
 from node.testnet.layout import Layout, TestnetFile, free_port_base, make
-from node.testnet.supervisor import Supervisor
+from node.testnet.supervisor import PERTURBATIONS, Supervisor
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-Kind = Literal["kill", "pause", "restart", "disconnect"]
+Kind = Literal["kill", "pause", "restart", "disconnect", "join", "leave"]
 
 SAMPLE_S = 1.0
 FIRST_HEIGHT_S = 120.0
@@ -65,6 +67,7 @@ class NetworkPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     powers: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
     relays: bool = True
     timing: TimingFile = TimingFile()
+    snapshots: SnapshotsFile = SnapshotsFile(every=200)
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +82,11 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"for_": "for"}):
-    """One thing that is done to a node; `for` 0 leaves it broken until a `restart`."""
+    """One thing that is done to a node; `for` 0 leaves it broken until a `restart`.
+
+    `join`: one more edge server is admitted by vote, starts from a snapshot and becomes a validator; `node` is the name
+    that it gets. `leave`: an edge server leaves the validators by vote, and its node ends for good.
+    """
 
     at: Seconds
     node: str
@@ -133,7 +140,16 @@ class Manifest(Heading, frozen=True, kw_only=True, forbid_unknown_fields=True, r
 def check(manifest: Manifest, source: str) -> None:
     """Refuse what cannot be run or can never hold; ConfigError in one line."""
     names = {f"node{number}" for number in range(1, manifest.network.validators + 1)}
-    for step in manifest.step:
+    for step in sorted(manifest.step, key=lambda step: step.at):
+        if step.do == "join":
+            expected = (
+                f"node{manifest.network.validators + 1 + sum(s.do == 'join' and s.at < step.at for s in manifest.step)}"
+            )
+            if step.node != expected:
+                message = f"{source}: step at {step.at:g} s: the node that joins is {expected}, not {step.node!r}"
+                raise ConfigError(message)
+            names.add(step.node)
+            continue
         if step.node not in names:
             message = f"{source}: step at {step.at:g} s: no node {step.node!r}, there are {', '.join(sorted(names))}"
             raise ConfigError(message)
@@ -174,7 +190,7 @@ class Sample:
     """Where the nodes stood; None where one did not answer."""
 
     seconds: float
-    heights: tuple[int | None, ...]
+    heights: dict[str, int | None]
     version: int | None
 
 
@@ -219,6 +235,7 @@ class _Experiment:
             port=free_port_base(network.validators),
             relays=network.relays,
             timing=network.timing,
+            snapshots=network.snapshots,
         )
         make(self._layout.directory, file, int(self._clock.now()))
         self._supervisor = Supervisor(self._layout, binary.find().absolute(), self._clock, self._happened)
@@ -335,7 +352,7 @@ class _Experiment:
     async def _job_view(self) -> dict[str, Any]:
         """Return what the first edge server that answers says of the job."""
         async with httpx.AsyncClient(timeout=2.0, trust_env=False) as http:
-            for home in self._layout.homes():
+            for home in self._homes():
                 with contextlib.suppress(httpx.HTTPError, ValueError):
                     answer = await http.get(f"{home.read().intake_url}/v1/jobs/{self._job}")
                     if answer.is_success:
@@ -348,7 +365,7 @@ class _Experiment:
 
         def close() -> None:
             file = self._layout.read()
-            for home in self._layout.homes():
+            for home in self._homes():
                 with contextlib.suppress(MeritError):
                     key = self._layout.member_key_path(file.sponsor)
                     Sponsor.connect(home.read().rpc_url, key, self._layout.password.read_bytes()).close(self._job)
@@ -390,7 +407,7 @@ class _Experiment:
             nodes = await self._supervisor.status()
             version = (await self._job_view()).get("version") if self._learning else None
             self._evidence.samples.append(
-                Sample(round(self._elapsed(), 2), tuple(node.height for node in nodes), version)
+                Sample(round(self._elapsed(), 2), {node.name: node.height for node in nodes}, version)
             )
             await self._clock.sleep(SAMPLE_S)
 
@@ -398,11 +415,26 @@ class _Experiment:
         steps = sorted([*self._manifest.step, *self._storm()], key=lambda step: step.at)
         for step in steps:
             await self._clock.sleep(step.at - self._elapsed())
-            await self._supervisor.perturb(step.node, step.do, step.for_)
-            if step.do == "restart":
-                self._happened(f"{step.node}: restart")
-        last = max((step.at + step.for_ for step in steps), default=0.0)
+            await self._do(step)
+        last = max((step.at + step.for_ for step in steps if step.do in PERTURBATIONS), default=0.0)
         await self._clock.sleep(last - self._elapsed())
+
+    async def _do(self, step: Step) -> None:
+        supervisor = self._supervisor
+        match step.do:
+            case "join":
+                await membership.join(self._layout, self._homes(), supervisor.join, self._clock, self._happened)
+            case "leave":
+                leaving = next(home for home in self._homes() if home.path.name == step.node)
+                await membership.leave(self._homes(), leaving, supervisor.leave, self._happened)
+            case other:
+                await supervisor.perturb(step.node, other, step.for_)
+                if other == "restart":
+                    self._happened(f"{step.node}: restart")
+
+    def _homes(self) -> list[NodeHome]:
+        """Return the homes of the nodes that take part now."""
+        return [home for home in self._layout.homes() if home.path.name in self._supervisor.names]
 
     def _storm(self) -> list[Step]:
         storm = self._manifest.storm
@@ -444,7 +476,7 @@ class _Experiment:
     def _highest(self, begin: float, end: float) -> tuple[int, int]:
         """Return the highest heights at the beginning and the end of a span."""
         inside = [
-            max(height or 0 for height in sample.heights)
+            max(height or 0 for height in sample.heights.values())
             for sample in self._evidence.samples
             if begin <= sample.seconds <= end
         ]
@@ -458,7 +490,7 @@ class _Experiment:
         if wanted.no_fork:
             found.append(await self._no_fork())
         if self._learning is not None:
-            state = await asyncio.to_thread(describe, self._layout.home(1).read().rpc_url, self._job)
+            state = await asyncio.to_thread(describe, self._homes()[0].read().rpc_url, self._job)
             decided = int(str(state["version"]))
             if wanted.rounds:
                 found.append(
@@ -489,12 +521,15 @@ class _Experiment:
 
     async def _no_fork(self) -> Assertion:
         """All nodes hold the same header at the newest height that all have, and at others on the way."""
-        nodes = {home.path.name: CometRpc(home.read().comet_url) for home in self._layout.homes()}
+        nodes = {home.path.name: CometRpc(home.read().comet_url) for home in self._homes()}
         try:
             newest = min([(await rpc.status()).height for rpc in nodes.values()])
             heights = [*range(FORK_STEP, newest, FORK_STEP), newest]
             for height in heights:
-                hashes = {name: header_hash(await rpc.header(Height(height))) for name, rpc in nodes.items()}
+                hashes = {}
+                for name, rpc in nodes.items():
+                    with contextlib.suppress(UnknownHeightError):  # a node that joined has none from before
+                        hashes[name] = header_hash(await rpc.header(Height(height)))
                 if len(set(hashes.values())) > 1:
                     differing = ", ".join(f"{name} {value.hex()[:16]}" for name, value in hashes.items())
                     return Assertion(name="no fork", holds=False, detail=f"height {height}: {differing}")
@@ -512,19 +547,19 @@ class _Experiment:
             for path in sorted((self._out / "clients").glob("*/final.jsonl"))
             for line in path.read_bytes().splitlines()
         ]
-        for home in self._layout.homes():
+        for home in self._homes():
             there = {(event.client, event.digest.hex()) for event in recorded(home.read().rpc_url, self._job)}
             lost = [entry for entry in promised if (entry["client"], entry["digest"]) not in there]
             if lost:
                 detail = f"{home.path.name} lacks {len(lost)} of {len(promised)}, first {lost[0]}"
                 return Assertion(name="finals present", holds=False, detail=detail)
-        detail = f"{len(promised)} records, all on {self._manifest.network.validators} nodes"
+        detail = f"{len(promised)} records, all on {len(self._homes())} nodes"
         return Assertion(name="finals present", holds=bool(promised), detail=detail)
 
     async def _audit(self) -> Assertion:
         """Replay the whole history from what every node says, in this process, and compare."""
         genesis_hash = await self._ask_any("merit_genesisHash")
-        homes = [home.read() for home in self._layout.homes()]
+        homes = [home.read() for home in self._homes()]
         edges = [home.intake_url for home in homes] if self._learning else []
 
         def audit() -> Assertion:
@@ -547,7 +582,7 @@ class _Experiment:
 
     def _figures(self) -> dict[str, Any]:
         samples = self._evidence.samples
-        highest = [max(height or 0 for height in sample.heights) for sample in samples]
+        highest = [max(height or 0 for height in sample.heights.values()) for sample in samples]
         figures: dict[str, Any] = {
             "seconds": samples[-1].seconds if samples else 0.0,
             "heights": highest[-1] if highest else 0,
@@ -598,7 +633,7 @@ class _Experiment:
     async def _ask_any(self, method: str) -> str:
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
             request = {"jsonrpc": "2.0", "id": 1, "method": method}
-            answer = await http.post(self._layout.home(1).read().rpc_url, json=request)
+            answer = await http.post(self._homes()[0].read().rpc_url, json=request)
             found: str = answer.json()["result"]
             return found
 

@@ -1,6 +1,6 @@
 """The picture of an experiment: heights and rounds over time, and what was done to whom."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _LONGEST_LEGEND = 8
@@ -11,7 +11,7 @@ def plot(
     *,
     title: str,
     seconds: Sequence[float],
-    heights: Sequence[Sequence[int | None]],
+    heights: Sequence[Mapping[str, int | None]],
     versions: Sequence[int | None],
     happened: Sequence[tuple[float, str]],
 ) -> None:
@@ -20,10 +20,10 @@ def plot(
 
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
-    nodes = len(heights[0]) if heights else 0
-    for at in range(nodes):
-        line = [float("nan") if sample[at] is None else float(sample[at] or 0) for sample in heights]
-        axes.plot(seconds, line, label=f"node{at + 1}" if at < _LONGEST_LEGEND else None, linewidth=1.2)
+    names = list(dict.fromkeys(name for sample in heights for name in sample))
+    for at, name in enumerate(names):
+        line = [float("nan") if sample.get(name) is None else float(sample[name] or 0) for sample in heights]
+        axes.plot(seconds, line, label=name if at < _LONGEST_LEGEND else None, linewidth=1.2)
     axes.set(title=title, xlabel="seconds", ylabel="height")
     for when, what in happened:
         axes.axvline(when, color="tab:green" if "healed" in what else "tab:red", alpha=0.25, linewidth=0.8)

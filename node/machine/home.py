@@ -67,6 +67,17 @@ class TimingFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return Timing(self.propose, self.vote, self.commit, self.empty)
 
 
+class SyncFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a new node starts: a header that its operator trusts, and two members' CometBFT RPC (HOST:PORT) to ask.
+
+    The node takes over the newest snapshot that peers offer and that follows from that header, and goes on from there.
+    """
+
+    servers: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
+    height: Annotated[int, msgspec.Meta(ge=1)]
+    hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class SnapshotsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When the node takes a snapshot of its ledger: at every `every`-th height, 0 for never; the newest `keep` stay.
 
@@ -93,6 +104,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     edge: EdgeFile | None = None
     peers: tuple[PeerFile, ...] = ()
     timing: TimingFile = TimingFile()
+    sync: SyncFile | None = None
     snapshots: SnapshotsFile = SnapshotsFile()
 
     @property

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from chain.engines.cometbft.home import Places, write_configuration
+from chain.engines.cometbft.home import Places, StateSync, write_configuration
 from merit.clock import Clock
 from merit.errors import MeritError
 from node.errors import NodeError
@@ -161,6 +161,10 @@ class Pair:
         for process in (self._comet, self._node):
             _send(process, signal.SIGTERM)
 
+    def tell_peers_changed(self) -> None:
+        """Let the node process read its file again."""
+        _send(self._node, signal.SIGHUP)
+
     def _resume(self) -> None:
         self._signal(signal.SIGCONT)
 
@@ -175,7 +179,8 @@ class Pair:
         self.home.socket.unlink(missing_ok=True)
         peers = tuple(peer.p2p for peer in file.peers if peer.p2p)
         places = Places(SOCKET, f"127.0.0.1:{file.p2p}", f"127.0.0.1:{file.comet}", peers)
-        write_configuration(self.home.comet, places, file.timing.timing())
+        sync = StateSync(file.sync.servers, file.sync.height, bytes.fromhex(file.sync.hash)) if file.sync else None
+        write_configuration(self.home.comet, places, file.timing.timing(), sync)
         arguments = [str(self.home.path)] + ([str(path)] if path else [])
         with (self.home.logs / "node.jsonl").open("ab") as log:
             self._node = await asyncio.create_subprocess_exec(

@@ -66,10 +66,22 @@ class NodeProcess:
         """Prepare; nothing is opened yet."""
         self._home, self._file, self._clock = home, file, clock
         self._stop = asyncio.Event()
+        self._handover: HandOver | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._edge: EdgeThread | None = None
 
     def stop(self) -> None:
         """Ask `run` to return."""
         self._stop.set()
+
+    def reload(self, file: NodeFile) -> None:
+        """Learn of peers that came since the start; everything else in the file waits for the next start."""
+        if self._handover is not None:
+            self._handover.know(_handover_places(file))
+        if self._edge is not None:
+            self._edge.know(file)
+        if self._dispatcher is not None:
+            self._dispatcher.announce(_intakes(file))
 
     async def run(self) -> None:
         """Serve until `stop`.
@@ -82,38 +94,28 @@ class NodeProcess:
         async with contextlib.AsyncExitStack() as stack:
             store = Store.open(self._home.ledger)
             stack.callback(store.close)
-            application = Application(store, keeper=stack.enter_context(snapshots.kept(self._home, self._file)))
-            application.init_chain(genesis)
+            keeper = stack.enter_context(snapshots.kept(self._home, self._file))
+            application = Application(store, keeper=keeper, genesis=genesis)
+            if self._file.sync is None or application.height > 0:
+                application.init_chain(genesis)
             engine = CometEngine(
-                application,
-                genesis,
-                Path(self._home.socket.name),
-                CometRpc(self._file.comet_url),
-                self._clock,
+                application, genesis, Path(self._home.socket.name), CometRpc(self._file.comet_url), self._clock
             )
-            engine.handover = HandOver(
-                ("127.0.0.1", self._file.handover),
-                {
-                    bytes.fromhex(peer.validator): host_and_port(peer.handover)
-                    for peer in self._file.peers
-                    if peer.validator and peer.handover
-                },
-                engine.take,
-                self._clock,
+            engine.handover = self._handover = HandOver(
+                ("127.0.0.1", self._file.handover), _handover_places(self._file), engine.take, self._clock
             )
-            dispatcher = Dispatcher(application, engine, self._clock)
-            servers = {peer.member: peer.intake for peer in self._file.peers if peer.intake}
-            if self._file.edge is not None:
-                servers[self._file.edge.member] = self._file.intake_url
-            dispatcher.announce(dict(sorted(servers.items())))
+            await engine.start()
+            stack.push_async_callback(engine.stop)
+            if not await self._begins(application, engine):
+                return
+            dispatcher = self._dispatcher = Dispatcher(application, engine, self._clock)
+            dispatcher.announce(_intakes(self._file))
             http = RpcServer(dispatcher, port=self._file.rpc)
             await http.start()
             stack.push_async_callback(http.stop)
-            await engine.start()
-            stack.push_async_callback(engine.stop)
             waiting = [asyncio.create_task(self._stop.wait()), asyncio.create_task(engine.failed())]
             if self._file.edge is not None:
-                edge = EdgeThread(self._home, self._file.edge, self._file, dispatcher, self._clock)
+                edge = self._edge = EdgeThread(self._home, self._file.edge, self._file, dispatcher, self._clock)
                 edge.start()
                 stack.push_async_callback(edge.stop)
                 waiting.append(asyncio.create_task(edge.ended()))
@@ -125,6 +127,40 @@ class NodeProcess:
                 outcome = task.result()
                 if isinstance(outcome, Exception):
                     raise outcome
+
+    async def _begins(self, application: Application, engine: CometEngine) -> bool:
+        """Wait until the ledger exists, which a new node takes over from a snapshot; False if the node ends before."""
+        if application.height > 0 or self._file.sync is None:
+            return True
+        _log.info("waiting for a snapshot from peers")
+        news = asyncio.create_task(_until_ledger(application, engine))
+        others = [asyncio.create_task(self._stop.wait()), asyncio.create_task(engine.failed())]
+        await asyncio.wait([news, *others], return_when=asyncio.FIRST_COMPLETED)
+        for task in (news, *others):
+            task.cancel()
+        if engine.failure is not None:
+            raise engine.failure
+        return application.height > 0
+
+
+async def _until_ledger(application: Application, engine: CometEngine) -> None:
+    while application.height == 0:
+        await engine.news()
+
+
+def _handover_places(file: NodeFile) -> dict[bytes, tuple[str, int]]:
+    return {
+        bytes.fromhex(peer.validator): host_and_port(peer.handover)
+        for peer in file.peers
+        if peer.validator and peer.handover
+    }
+
+
+def _intakes(file: NodeFile) -> dict[int, str]:
+    servers = {peer.member: peer.intake for peer in file.peers if peer.intake}
+    if file.edge is not None:
+        servers[file.edge.member] = file.intake_url
+    return dict(sorted(servers.items()))
 
 
 class EdgeThread:
@@ -141,9 +177,7 @@ class EdgeThread:
         w3 = connect(dispatcher)
         chain_id, genesis_hash = w3.eth.chain_id, bytes.fromhex(str(dispatcher.handle("merit_genesisHash"))[2:])
         self._fetching = ThreadPoolExecutor(FETCHING_THREADS, thread_name_prefix="fetching")
-        self._peers = BackgroundPeers(
-            [HttpPeer(peer.member, peer.intake, clock) for peer in file.peers if peer.intake], self._fetching
-        )
+        self._peers = BackgroundPeers(self._http_peers(file), self._fetching)
         self._server = EdgeServer(
             member=edge.member,
             w3=w3,
@@ -160,6 +194,13 @@ class EdgeThread:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def know(self, file: NodeFile) -> None:
+        """Ask the peers of this file for blobs from now on."""
+        self._peers.know(self._http_peers(file))
+
+    def _http_peers(self, file: NodeFile) -> list[HttpPeer]:
+        return [HttpPeer(peer.member, peer.intake, self._clock) for peer in file.peers if peer.intake]
 
     async def ended(self) -> Exception | None:
         """Wait until the thread has ended; return what ended it, if that was a failure."""
@@ -209,9 +250,17 @@ def _on_signals(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(number, stop)
 
 
-async def _main(home: NodeHome, file: NodeFile) -> None:
-    node = NodeProcess(home, file, SystemClock())
+async def _main(home: NodeHome, path: Path | None) -> None:
+    node = NodeProcess(home, home.read(path), SystemClock())
+
+    def reload() -> None:
+        try:
+            node.reload(home.read(path))
+        except MeritError as error:
+            _log.error("the node file is not taken: %s", error)
+
     _on_signals(node.stop)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     await node.run()
 
 
@@ -220,8 +269,8 @@ def main(arguments: list[str]) -> int:
     home = NodeHome(Path(arguments[0]).absolute())
     logs.to_standard_error()
     try:
-        file = home.read(Path(arguments[1]).absolute() if arguments[1:] else None)
-        require_complete(home, file)
+        file = Path(arguments[1]).absolute() if arguments[1:] else None
+        require_complete(home, home.read(file))
         os.chdir(home.path)  # so that the socket's name is short wherever the home lies
         with home.locked():
             asyncio.run(_main(home, file))

@@ -10,6 +10,7 @@
 It is made beside its final name and put in place by one rename, so half a testnet is never taken for a whole one.
 """
 
+import base64
 import contextlib
 import os
 import shutil
@@ -23,14 +24,14 @@ import tomli_w
 from chain.crypto import keystore
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.engines.cometbft.home import NodeKey, write_home
-from chain.genesis import Genesis
+from chain.genesis import Genesis, load_genesis
 from chain.light import validator_address
 from contracts.bindings import Role
 from merit.chance import entropy
 from node.configuration import convert, read_toml
 from node.errors import RunDirectoryError
 from node.founding import MOST_VALIDATORS, Founding, Membership
-from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, TimingFile
+from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, SnapshotsFile, SyncFile, TimingFile
 
 DEFAULT_DIRECTORY: Final = Path(".merit/testnet")
 DEFAULT_PORT: Final = 27_000
@@ -43,6 +44,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `powers`: the validators' voting powers, 1 each by default. `relays`: the nodes reach each other through relays in
     the supervisor, so that `perturb` can disconnect one; without them connections are direct, and a little faster.
+    `council`: edge servers govern by vote; else the key `governor` does.
     """
 
     __test__ = False  # no test class
@@ -54,8 +56,10 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tokens: Annotated[int, msgspec.Meta(ge=0)] = 1_000_000
     port: Annotated[int, msgspec.Meta(ge=1024, le=65_000)] = DEFAULT_PORT
     relays: bool = True
+    council: bool = True
     chain_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     timing: TimingFile = TimingFile()
+    snapshots: SnapshotsFile = SnapshotsFile(every=200)
 
     @property
     def edges(self) -> range:
@@ -108,9 +112,7 @@ class Layout:
         return self.keys / f"member-{member}.pem"
 
     def member_key(self, member: int) -> SigningKey:
-        """Load the key of any member; errors as in `keystore.load`."""
-        if (home := self.home(member)).key.exists():
-            return keystore.load(home.key, home.password.read_bytes())
+        """Load the key of a client or the sponsor; errors as in `keystore.load`."""
         return keystore.load(self.member_key_path(member), self.password.read_bytes())
 
 
@@ -157,6 +159,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
         powers=file.powers or None,
         members=tuple(Membership(role, scheme if role == Role.CLIENT else Scheme.ML_DSA_44) for role in roles),
         tokens={file.sponsor: file.tokens * 10**18},
+        council=file.council,
     )
     keys = founding.keys()
     genesis = founding.document(keys, (), time)
@@ -168,17 +171,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
     genesis.save(layout.genesis)
     node_keys = {number: NodeKey(entropy(32)) for number in file.edges}
     validators = [keys[f"validator-{number}"] for number in file.edges]
-    peers = [
-        PeerFile(
-            name=f"node{number}",
-            member=number,
-            validator=validator_address(validators[number - 1].public_key).hex(),
-            p2p=f"{node_keys[number].id}@127.0.0.1:{_ports(file, number)['p2p']}",
-            handover=f"127.0.0.1:{_ports(file, number)['handover']}",
-            intake=f"http://127.0.0.1:{_ports(file, number)['edge']}",
-        )
-        for number in file.edges
-    ]
+    peers = [_peer(file, number, number, validators[number - 1], node_keys[number]) for number in file.edges]
     for number in file.edges:
         home = layout.home(number)
         home.path.mkdir(parents=True)
@@ -192,11 +185,75 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
             edge=EdgeFile(member=number, port=ports["edge"]),
             peers=tuple(peer for peer in peers if peer.member != number),
             timing=file.timing,
+            snapshots=file.snapshots,
         )
         write_node(home, node_file, genesis, validators[number - 1], node_keys[number], edge=keys[f"member-{number}"])
     content = msgspec.to_builtins(file)
     layout.file.write_bytes(tomli_w.dumps({key: value for key, value in content.items() if value is not None}).encode())
     return genesis
+
+
+def add_node(layout: Layout, member: int, sync: SyncFile, edge: SigningKey, validator: SigningKey) -> NodeHome:
+    """Write the home of one more node, and let every other home know it.
+
+    `member` is the id that the Registry has given to the edge server with the key `edge`; the node starts from a
+    snapshot as `sync` says, and votes with the key `validator` once the Council lets it.
+    """
+    file, genesis = layout.read(), load_genesis(layout.genesis)
+    homes = layout.homes()
+    number = len(homes) + 1
+    home, ports = layout.home(number), _ports(file, number)
+    node_key = NodeKey(entropy(32))
+    own = _peer(file, number, member, validator, node_key)
+    others = [_as_peer(other, other.read()) for other in homes]
+    node_file = NodeFile(
+        name=own.name,
+        p2p=ports["p2p"],
+        comet=ports["comet"],
+        rpc=ports["rpc"],
+        handover=ports["handover"],
+        edge=EdgeFile(member=member, port=ports["edge"]),
+        peers=tuple(others),
+        timing=file.timing,
+        snapshots=file.snapshots,
+        sync=sync,
+    )
+    making = home.path.with_name(f".{home.path.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir()
+    write_node(NodeHome(making), node_file, genesis, validator, node_key, edge=edge)
+    making.rename(home.path)
+    for other in homes:
+        theirs = other.read()
+        other.file.write_bytes(msgspec.structs.replace(theirs, peers=(*theirs.peers, own)).encode())
+    return home
+
+
+def _as_peer(home: NodeHome, file: NodeFile) -> PeerFile:
+    """Return a node as the others reach it, from its own home."""
+    keys = home.comet / "config"
+    validator = msgspec.json.decode((keys / "priv_validator_key.json").read_bytes())["address"].lower()
+    node_key = base64.b64decode(msgspec.json.decode((keys / "node_key.json").read_bytes())["priv_key"]["value"])
+    return PeerFile(
+        name=file.name,
+        member=file.edge.member if file.edge else 0,
+        validator=validator,
+        p2p=f"{NodeKey(node_key[:32]).id}@127.0.0.1:{file.p2p}",
+        handover=f"127.0.0.1:{file.handover}",
+        intake=file.intake_url,
+    )
+
+
+def _peer(file: TestnetFile, number: int, member: int, validator: SigningKey, node_key: NodeKey) -> PeerFile:
+    ports = _ports(file, number)
+    return PeerFile(
+        name=f"node{number}",
+        member=member,
+        validator=validator_address(validator.public_key).hex(),
+        p2p=f"{node_key.id}@127.0.0.1:{ports['p2p']}",
+        handover=f"127.0.0.1:{ports['handover']}",
+        intake=f"http://127.0.0.1:{ports['edge']}",
+    )
 
 
 def write_node(

@@ -18,7 +18,7 @@ import msgspec
 
 from merit.clock import Clock
 from node.errors import NodeError, RunDirectoryError
-from node.machine.home import NodeFile
+from node.machine.home import NodeFile, NodeHome, PeerFile
 from node.machine.pair import Pair, State
 from node.testnet.layout import Layout
 from node.testnet.relay import Relay
@@ -62,6 +62,7 @@ class _Node:
     links: list[Relay] = field(default_factory=list)
     connected: bool = True
     healing: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None
 
 
 class Supervisor:
@@ -80,13 +81,11 @@ class Supervisor:
         self.layout = layout
         self._clock, self._tell = clock, tell
         self._file = layout.read()
-        self._nodes = [
-            _Node(at, Pair(home, program, clock, tell), home.read()) for at, home in enumerate(layout.homes(), 1)
-        ]
+        self._program = program
+        self._nodes = [self._new(at, home) for at, home in enumerate(layout.homes(), 1)]
         self._by_port = {port: node for node in self._nodes for port in node.file.ports.values()}
         self._stop = asyncio.Event()
         self._control: asyncio.Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def names(self) -> list[str]:
@@ -118,8 +117,7 @@ class Supervisor:
             if self._file.relays:
                 await self._connect()
             for node in self._nodes:
-                self._tasks.append(asyncio.create_task(node.pair.run(lambda node=node: self._prepare(node))))  # type: ignore[misc] # bound per node
-                node.pair.up()
+                self._run(node)
             yield
         finally:
             await self._end()
@@ -129,7 +127,8 @@ class Supervisor:
             if node.healing is not None:
                 node.healing.cancel()
             node.pair.leave()
-        failures = await asyncio.gather(*self._tasks, return_exceptions=True)
+        tasks = [node.task for node in self._nodes if node.task is not None]
+        failures = await asyncio.gather(*tasks, return_exceptions=True)
         for node in self._nodes:
             for link in node.links:
                 await link.stop()
@@ -151,32 +150,87 @@ class Supervisor:
     # -- links ------------------------------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
-        """Put a relay before everything by which one node reaches another.
-
-        Of two CometBFTs only the first connects to the other: one connection carries both ways.
-        """
+        """Put a relay before everything by which one node reaches another."""
         for node in self._nodes:
-            peers = []
-            for peer in node.file.peers:
-                changes: dict[str, str] = {}
-                for key in ("p2p", "handover", "intake"):
-                    address: str = getattr(peer, key)
-                    if not address:
-                        continue
-                    place, _, port = address.rpartition(":")
-                    target = self._by_port.get(int(port))
-                    if target is None:
-                        continue  # a node that was added by hand
-                    if key == "p2p" and target.number < node.number:
-                        changes[key] = ""
-                        continue
-                    relay = Relay(int(port))
-                    await relay.start()
-                    node.links.append(relay)
-                    target.links.append(relay)
-                    changes[key] = f"{place}:{relay.port}"
-                peers.append(msgspec.structs.replace(peer, **changes))
+            peers = [await self._relayed(node, peer) for peer in node.file.peers]
             node.file = msgspec.structs.replace(node.file, peers=tuple(peers))
+
+    async def _relayed(self, node: _Node, peer: PeerFile) -> PeerFile:
+        """Return a peer behind relays of its own.
+
+        Of two CometBFTs only the later one connects to the other: one connection carries both ways, and whoever joins
+        later must find the others.
+        """
+        changes: dict[str, str] = {}
+        for key in ("p2p", "handover", "intake"):
+            address: str = getattr(peer, key)
+            place, _, port = address.rpartition(":")
+            target = self._by_port.get(int(port or 0))
+            if target is None:
+                continue  # a node that was added by hand
+            if key == "p2p" and target.number > node.number:
+                changes[key] = ""
+                continue
+            relay = Relay(int(port))
+            await relay.start()
+            node.links.append(relay)
+            target.links.append(relay)
+            changes[key] = f"{place}:{relay.port}"
+        return msgspec.structs.replace(peer, **changes)
+
+    async def join(self, name: str) -> str:
+        """Run a node whose home was added, and let the others know it; return a line about it.
+
+        Raises:
+            RunDirectoryError: there is no such home, it runs already, or a port is taken.
+
+        """
+        if name in self.names:
+            message = f"{name} takes part already"
+            raise RunDirectoryError(message)
+        home = next((home for home in self.layout.homes() if home.path.name == name), None)
+        if home is None:
+            message = f"no home {name} in {self.layout.nodes}"
+            raise RunDirectoryError(message)
+        node = self._new(len(self._nodes) + 1, home)
+        for key, port in node.file.ports.items():
+            _require_free(name, key, port)
+        before = list(self._nodes)
+        self._nodes.append(node)
+        self._by_port |= dict.fromkeys(node.file.ports.values(), node)
+        if self._file.relays:
+            peers = [await self._relayed(node, peer) for peer in node.file.peers]
+            node.file = msgspec.structs.replace(node.file, peers=tuple(peers))
+        for other in before:
+            known = {peer.name for peer in other.file.peers}
+            new = [peer for peer in other.pair.home.read().peers if peer.name not in known]
+            if self._file.relays:
+                new = [await self._relayed(other, peer) for peer in new]
+            other.file = msgspec.structs.replace(other.file, peers=(*other.file.peers, *new))
+            self._prepare(other)
+            other.pair.tell_peers_changed()
+        self._run(node)
+        return f"{name} joins"
+
+    async def leave(self, name: str) -> str:
+        """End a node for good; its home stays. Return a line about it; RunDirectoryError when there is no such node."""
+        node = self._find(name)
+        if node.healing is not None:
+            node.healing.cancel()
+        node.pair.leave()
+        if node.task is not None:
+            await node.task
+        self._nodes.remove(node)
+        for link in node.links:
+            await link.stop()
+        return f"{name} has left"
+
+    def _new(self, number: int, home: NodeHome) -> _Node:
+        return _Node(number, Pair(home, self._program, self._clock, self._tell), home.read())
+
+    def _run(self, node: _Node) -> None:
+        node.task = asyncio.create_task(node.pair.run(lambda: self._prepare(node)))
+        node.pair.up()
 
     def _prepare(self, node: _Node) -> tuple[NodeFile, Path | None]:
         if not self._file.relays:
@@ -302,6 +356,10 @@ class Supervisor:
                 return {"pid": os.getpid(), "nodes": msgspec.to_builtins(await self.status())}
             case "perturb":
                 return {"line": await self.perturb(command["node"], command["how"], float(command["seconds"]))}
+            case "join":
+                return {"line": await self.join(command["node"])}
+            case "leave":
+                return {"line": await self.leave(command["node"])}
             case "stop":
                 self.stop()
                 return {"pid": os.getpid()}

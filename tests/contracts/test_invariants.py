@@ -241,6 +241,12 @@ class LedgerMachine(RuleBasedStateMachine):
         """Put it in force early."""
         self.attempt(lambda: self.call(account("x"), Ledger.encode_apply_edge_set(job)))
 
+    @rule(job=JOBS, version=st.integers(0, 3))
+    def change_rules(self, job: int, version: int) -> None:
+        """Name other rules: nothing about money may follow from it."""
+        names = (TERMS.scoring, TERMS.aggregation, TERMS.staleness)
+        self.attempt(lambda: self.call(self.world.governor, Ledger.encode_use_rules(job, version, *names)))
+
     @rule(client=CLIENT)
     def suspend_or_reinstate(self, client: int) -> None:
         """Change how many clients are active: phi = all follows at the next boundary."""

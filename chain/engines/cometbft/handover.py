@@ -47,10 +47,18 @@ class HandOver:
         clock: Clock,
     ) -> None:
         """Prepare; `start` opens the port."""
-        self._listen, self._take = listen, take
+        self._listen, self._take, self._clock = listen, take, clock
         self._lines = {address: _Line(place, clock) for address, place in peers.items()}
         self._turns: OrderedDict[bytes, None] = OrderedDict.fromkeys(self._lines)
         self._server: asyncio.Server | None = None
+
+    def know(self, peers: Mapping[bytes, tuple[str, int]]) -> None:
+        """Hand over to these too from now on; those that are known already stay as they are."""
+        for address, place in peers.items():
+            if address not in self._lines:
+                self._lines[address] = _Line(place, self._clock)
+                self._lines[address].start()
+                self._turns[address] = None
 
     async def start(self) -> None:
         """Listen; HandOverError in one line when the port is taken."""

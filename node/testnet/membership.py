@@ -1,0 +1,157 @@
+"""How an edge server joins a testnet that runs, and how one leaves: by vote, by a snapshot, by a change of validators.
+
+On many machines each operator does his own part of it with `merit council`; here all keys lie in one directory.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from chain.crypto.schemes import Scheme, SigningKey
+from chain.engines.cometbft.rpc import CometRpc
+from chain.light import header_hash
+from contracts import addresses
+from contracts.bindings import JobStatus, Ledger, Registry
+from merit.clock import Clock
+from node.account import connect
+from node.council import (
+    AddValidator,
+    Admit,
+    Asked,
+    DefineEdgeSet,
+    Office,
+    ProposalFile,
+    RemoveValidator,
+    UseEdgeSet,
+    standings,
+)
+from node.errors import LedgerUnreachableError, RunDirectoryError
+from node.machine.home import NodeHome, SyncFile
+from node.testnet.layout import Layout, add_node
+
+SYNC_S = 180.0
+_POLL_S = 0.5
+
+
+def decide(homes: Sequence[NodeHome], text: str, *asked: Asked) -> int:
+    """Propose, let the edge servers of `homes` approve until that suffices, and carry out; return the proposal.
+
+    Raises:
+        TransactionFailedError: the Council refuses, with its reason.
+
+    """
+    offices = [Office.connect(home.read().rpc_url, home.key, home.password.read_bytes()) for home in homes]
+    number = offices[0].propose(ProposalFile(text=text, days=1.0, call=asked))
+    for office in offices[1:]:
+        if _suffices(homes[0], number):
+            break
+        office.vote(number, approves=True)
+    offices[0].execute(number)
+    return number
+
+
+async def join(
+    layout: Layout,
+    homes: Sequence[NodeHome],
+    start: Callable[[str], Awaitable[object]],
+    clock: Clock,
+    tell: Callable[[str], None],
+) -> str:
+    """Admit one more edge server, start its node from a snapshot, and let it validate; return the node's name.
+
+    `homes` are those of the nodes that run, `start` runs a node by its name.
+
+    Raises:
+        RunDirectoryError: no peer has a snapshot, or the node does not get level.
+        TransactionFailedError: the Council refuses.
+
+    """
+    edge, validator = SigningKey.generate(Scheme.ML_DSA_44), SigningKey.generate(Scheme.ML_DSA_65)
+    key = f"0x{edge.public_key.hex()}"
+    admit = Admit(role="edge-server", scheme=int(Scheme.ML_DSA_44), key=key)
+    await asyncio.to_thread(decide, homes, "Admit one more edge server", admit)
+    member = await asyncio.to_thread(_member_of, homes[0], edge)
+    tell(f"edge server {member} is admitted")
+    home = add_node(layout, member, await _trusted(homes), edge, validator)
+    name = home.path.name
+    await start(name)
+    await _level(home, homes[0], clock)
+    tell(f"{name} has started from a snapshot and is level")
+    seat = AddValidator(member=member, key=f"0x{validator.public_key.hex()}")
+    servers = [_edge(one) for one in (*homes, home)]
+    await asyncio.to_thread(decide, homes, f"Let edge server {member} validate", seat, *_edge_set(homes[0], servers))
+    tell(f"edge server {member} validates")
+    return name
+
+
+async def leave(
+    homes: Sequence[NodeHome], leaving: NodeHome, end: Callable[[str], Awaitable[object]], tell: Callable[[str], None]
+) -> None:
+    """Take an edge server out of the validators and of the edge sets of open jobs, then end its node.
+
+    Raises:
+        TransactionFailedError: the Council refuses.
+
+    """
+    staying = [home for home in homes if home.path != leaving.path]
+    out = RemoveValidator(member=_edge(leaving))
+    servers = [_edge(home) for home in staying]
+    text = f"Edge server {_edge(leaving)} leaves"
+    await asyncio.to_thread(decide, staying, text, out, *_edge_set(staying[0], servers))
+    tell(f"edge server {_edge(leaving)} validates no more")
+    await end(leaving.path.name)
+
+
+def _edge_set(home: NodeHome, servers: Sequence[int]) -> list[Asked]:
+    """Return what makes these edge servers the next edge set, and that of every job that is not closed."""
+    w3 = connect(home.read().rpc_url)
+    number = Registry(w3, addresses.REGISTRY).edge_set_count() + 1
+    ledger = Ledger(w3, addresses.LEDGER)
+    jobs = [job for job in range(1, ledger.job_count() + 1) if ledger.job(job).status is not JobStatus.CLOSED]
+    return [DefineEdgeSet(members=tuple(servers)), *(UseEdgeSet(job=job, number=number) for job in jobs)]
+
+
+def _suffices(home: NodeHome, number: int) -> bool:
+    standing = next(one for one in standings(home.read().rpc_url) if one.number == number)
+    return 3 * standing.approvals > 2 * standing.electorate
+
+
+def _member_of(home: NodeHome, key: SigningKey) -> int:
+    return Registry(connect(home.read().rpc_url), addresses.REGISTRY).member_of(key.address)
+
+
+def _edge(home: NodeHome) -> int:
+    edge = home.read().edge
+    if edge is None:
+        message = f"{home.path.name} has no edge server"
+        raise RunDirectoryError(message)
+    return edge.member
+
+
+async def _trusted(homes: Sequence[NodeHome]) -> SyncFile:
+    """Return the newest header of the first node as the new node's trust root."""
+    servers = tuple(f"127.0.0.1:{home.read().comet}" for home in (*homes, *homes))[:2]
+    rpc = CometRpc(f"http://{servers[0]}")
+    try:
+        height = (await rpc.status()).height
+        trusted = header_hash(await rpc.header(height))
+    finally:
+        await rpc.close()
+    return SyncFile(servers=servers, height=height, hash=trusted.hex())
+
+
+async def _level(home: NodeHome, other: NodeHome, clock: Clock) -> None:
+    """Wait until a node has every block that another one has now."""
+    goal = await asyncio.to_thread(_block, other)
+    limit = clock.monotonic() + SYNC_S
+    while (await asyncio.to_thread(_block, home)) < goal:
+        if clock.monotonic() > limit:
+            message = f"{home.path.name} is not level after {SYNC_S:.0f} s; see `merit testnet logs {home.path.name}`"
+            raise RunDirectoryError(message)
+        await clock.sleep(_POLL_S)
+
+
+def _block(home: NodeHome) -> int:
+    try:
+        return connect(home.read().rpc_url).eth.block_number
+    except LedgerUnreachableError:
+        return -1
