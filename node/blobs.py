@@ -37,7 +37,7 @@ class BlobStore:
             name = Path(path).name
             if name.endswith(_PARTIAL):
                 self._files.rm_file(path)
-            elif (digest := _digest_of_name(name)) is not None:
+            elif (digest := digest_of_name(name)) is not None:
                 self._sizes[digest] = int(info["size"])
         self.used_bytes = sum(self._sizes.values())
 
@@ -151,7 +151,8 @@ class BlobStore:
         self.used_bytes += size
 
 
-def _digest_of_name(name: str) -> bytes | None:
+def digest_of_name(name: str) -> bytes | None:
+    """Return the digest that a file's name stands for, None for a name that is none."""
     try:
         digest = bytes.fromhex(name)
     except ValueError:

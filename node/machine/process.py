@@ -5,7 +5,8 @@
 Two threads, each with an event loop. The ledger lives in the main thread, where CometBFT's requests are answered; the
 edge server in the other, so that scoring a round holds up no block; it reaches the ledger through web3.py as anybody.
 
-It ends with SIGTERM or SIGINT (code 0), or when an invariant of the ledger breaks (code 1, the reason in the log).
+It ends with SIGTERM or SIGINT (code 0), or when an invariant of the ledger breaks (code 1, the reason in the log), or
+with code 3 when no restart helps (`endings.py`).
 """
 
 import asyncio
@@ -40,6 +41,8 @@ from node.edge.peers import BackgroundPeers, HttpPeer
 from node.edge.server import EdgeServer
 from node.errors import BlobQuotaError
 from node.machine import logs, snapshots
+from node.machine.checks import require_complete
+from node.machine.endings import exit_code
 from node.machine.home import EdgeFile, NodeFile, NodeHome, host_and_port
 from node.sender import MLDSASigner, Sender
 
@@ -267,13 +270,13 @@ def main(arguments: list[str]) -> int:
     logs.to_standard_error()
     try:
         file = Path(arguments[1]).absolute() if arguments[1:] else None
-        home.read(file)
+        require_complete(home, home.read(file))
         os.chdir(home.path)  # so that the socket's name is short wherever the home lies
         with home.locked():
             asyncio.run(_main(home, file))
     except MeritError as error:
         _log.critical("%s", error)
-        return 1
+        return exit_code(error)
     return 0
 
 
