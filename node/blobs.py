@@ -45,6 +45,10 @@ class BlobStore:
         """Tell whether a blob of this name is stored (its bytes are verified only when read)."""
         return digest in self._sizes
 
+    def __len__(self) -> int:
+        """Return how many blobs are stored."""
+        return len(self._sizes)
+
     def __iter__(self) -> Iterator[bytes]:
         """Iterate over the digests, in no particular order."""
         return iter(tuple(self._sizes))

@@ -217,6 +217,11 @@ class EdgeServer:
             return self._refuse("invalid", faults[0])
         return Answer("stored")
 
+    @property
+    def block(self) -> int:
+        """The block up to which this server has read."""
+        return self._follower.height
+
     def status(self) -> dict[str, object]:
         """Who this server is and what it knows, for the intake API."""
         return {

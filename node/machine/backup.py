@@ -125,7 +125,7 @@ def _copy_blobs(source: Path, to: BlobStore) -> tuple[int, int, int]:
         except FileNotFoundError:  # pruned meanwhile
             continue
         damaged += not to.put_expected(digest, data)
-    return len(tuple(to)), to.used_bytes, damaged
+    return len(to), to.used_bytes, damaged
 
 
 def _blobs(root: Path) -> Iterator[tuple[bytes, Path]]:

@@ -9,6 +9,7 @@ import msgspec
 from chain.crypto.keystore import require_private
 from chain.genesis import decode_genesis, load_genesis
 from node.errors import HomeError
+from node.machine.endings import VOTES_LOST
 from node.machine.home import NodeFile, NodeHome
 
 
@@ -27,6 +28,9 @@ def require_complete(home: NodeHome, file: NodeFile) -> None:
         if not needed.is_file():
             message = f"{needed} is missing: {home.path} is no whole node home"
             raise HomeError(message)
+    if not (votes := home.comet / "data" / "priv_validator_state.json").is_file():
+        message = f"{votes} is missing, which remembers what the validator signed: {VOTES_LOST}"
+        raise HomeError(message)
     try:
         state = msgspec.json.decode((config / "genesis.json").read_bytes(), type=_CometGenesis).app_state
         comet = decode_genesis(bytes(state)).digest()

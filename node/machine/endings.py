@@ -43,6 +43,7 @@ FINAL: Final = (
 _LINE_CHARACTERS: Final = 300
 _TAIL_BYTES: Final = 1 << 16
 
+VOTES_LOST: Final = "never take it from a copy; chain/README.md, Backup and restore, says how the validator comes back"
 _MOVE_LEDGER: Final = (
     "move HOME/ledger away, so that both learn the chain again from the other members, and let the validator vote only "
     "with the priv_validator_state.json that it had (chain/README.md, Backup and restore)"
@@ -70,10 +71,7 @@ _COMET: Final = (
     ),
     (
         re.compile(r"Error reading PrivValidator state from"),
-        (
-            "comet/data/priv_validator_state.json is missing or damaged, which remembers what the validator signed: "
-            "never take it from a copy; see chain/README.md, Backup and restore, for how the validator comes back"
-        ),
+        f"comet/data/priv_validator_state.json is damaged, which remembers what the validator signed: {VOTES_LOST}",
     ),
     (
         re.compile(r"Error reading PrivValidator key from"),

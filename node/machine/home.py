@@ -93,7 +93,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`node.toml`: every port is on the loopback interface; between machines a tunnel carries them (docs: deployment).
 
     `p2p`, `comet`, `rpc`, `handover`: ports of CometBFT's peers, CometBFT's own RPC, Ethereum's JSON-RPC, and of
-    transactions from other nodes.
+    transactions from other nodes. `least_disk_mib`: with less free disk the node says that it is not ready.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern="^[A-Za-z0-9_.-]+$")]
@@ -106,6 +106,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timing: TimingFile = TimingFile()
     sync: SyncFile | None = None
     snapshots: SnapshotsFile = SnapshotsFile()
+    least_disk_mib: Annotated[int, msgspec.Meta(ge=0)] = 1_024
 
     @property
     def ports(self) -> dict[str, int]:

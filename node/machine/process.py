@@ -20,8 +20,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from web3.exceptions import Web3Exception
-
 from chain.application import Application
 from chain.crypto import keystore
 from chain.engines.cometbft.engine import CometEngine
@@ -39,11 +37,13 @@ from node.blobs import BlobStore
 from node.edge.intake import Intake
 from node.edge.peers import BackgroundPeers, HttpPeer
 from node.edge.server import EdgeServer
-from node.errors import BlobQuotaError
 from node.machine import logs, snapshots
 from node.machine.checks import require_complete
 from node.machine.endings import exit_code
+from node.machine.health import Health
 from node.machine.home import EdgeFile, NodeFile, NodeHome, host_and_port
+from node.machine.metrics import MetricsPage, NodeFigures
+from node.machine.watch import EdgeWatch
 from node.sender import MLDSASigner, Sender
 
 _log = logging.getLogger(__name__)
@@ -110,15 +110,19 @@ class NodeProcess:
                 return
             dispatcher = self._dispatcher = Dispatcher(application, engine, self._clock)
             dispatcher.announce(_intakes(self._file))
-            http = RpcServer(dispatcher, port=self._file.rpc)
-            await http.start()
-            stack.push_async_callback(http.stop)
             waiting = [asyncio.create_task(self._stop.wait()), asyncio.create_task(engine.failed())]
             if self._file.edge is not None:
                 edge = self._edge = EdgeThread(self._home, self._file.edge, self._file, dispatcher, self._clock)
                 edge.start()
                 stack.push_async_callback(edge.stop)
                 waiting.append(asyncio.create_task(edge.ended()))
+            watch = None if self._edge is None else self._edge.watch
+            health = Health(self._home, self._file, engine, watch, self._clock)
+            metrics = MetricsPage(NodeFigures(self._home, application, engine, watch, self._clock))
+            pages = {"/livez": health.live, "/readyz": health.ready, "/metrics": metrics.answer}
+            http = RpcServer(dispatcher, port=self._file.rpc, pages=pages)
+            await http.start()
+            stack.push_async_callback(http.stop)
             _log.info("ready at height %d, JSON-RPC %s", engine.height, http.url)
             done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in rest:
@@ -189,6 +193,7 @@ class EdgeThread:
             genesis_hash=genesis_hash,
             clock=clock,
         )
+        self.watch = EdgeWatch(self._server, clock)
         self._thread = threading.Thread(target=self._run, name="edge server", daemon=True)
 
     def start(self) -> None:
@@ -231,13 +236,9 @@ class EdgeThread:
         await http.start()
         try:
             while not self._ending.is_set():
-                try:
+                with self.watch.step():
                     self._peers.deliver(self._server.blobs)
                     self._server.step()
-                except BlobQuotaError as error:
-                    _log.error("%s", error)
-                except Web3Exception as error:  # the main thread was busy for too long; the next step asks again
-                    _log.warning("the edge server's step is cut short: %s", error)
                 await self._clock.sleep(STEP_S)
         finally:
             await http.stop()

@@ -37,6 +37,7 @@ async def ask(file: NodeFile) -> Standing:
         try:
             request = {"jsonrpc": "2.0", "id": 1, "method": "merit_status"}
             said = (await http.post(file.rpc_url, json=request)).json()["result"]
+            problems += (await http.get(f"{file.rpc_url}/readyz")).json()["problems"]
         except (httpx.HTTPError, ValueError, KeyError) as error:
             problems.append(f"the node does not answer at {file.rpc_url} ({type(error).__name__})")
     comet = CometRpc(file.comet_url)
@@ -44,7 +45,8 @@ async def ask(file: NodeFile) -> Standing:
         status = await comet.status()
     except CometUnreachableError as error:
         status = None
-        problems.append(str(error))
+        if not said:  # else the node has said so itself
+            problems.append(str(error))
     finally:
         await comet.close()
     return Standing(

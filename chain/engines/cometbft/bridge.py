@@ -7,6 +7,7 @@ stands and repeats what is missing. The application keeps the rest of the promis
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -45,12 +46,18 @@ class Bridge:
         pool: where this node keeps transactions that wait.
         decided: called after each commit with the height and its proposer's address.
 
+    Since the start, `refused` counts what this node did not take, `dropped` what it took and a later block made void,
+    by code; `time` is that of the newest height, None before the first.
+
     """
 
     def __init__(
         self, application: Application, genesis: Genesis, pool: Pool, decided: Callable[[Height, bytes], None]
     ) -> None:
         """Start with an empty pool."""
+        self.refused: Counter[Code] = Counter()
+        self.dropped: Counter[Code] = Counter()
+        self.time: Timestamp | None = None
         self._application, self._genesis, self._pool, self._decided = application, genesis, pool, decided
         self._calls = Calls()
         self._waiting: dict[bytes, bytes] = {}  # hash -> transaction in the pool
@@ -61,13 +68,18 @@ class Bridge:
         """Check a transaction and keep it in the pool if it may run; raises PoolFullError."""
         verdict = self._pool.known(raw)
         if verdict is None:
-            self._pool.require_room(raw)
+            try:
+                self._pool.require_room(raw)
+            except PoolFullError:
+                self.refused[Code.POOL_FULL] += 1
+                raise
             verdict = self._application.check_tx(raw)
             if verdict.accepted:
                 self._pool.add(raw, b"", verdict)
                 self._waiting[verdict.hash] = raw
             else:
                 self._calls.answer(verdict.hash)
+                self.refused[verdict.code] += 1
         return verdict
 
     def waits(self, name: bytes) -> bool:
@@ -176,6 +188,7 @@ class Bridge:
             request.height, time, request.txs, [_misbehavior(item) for item in request.misbehavior]
         )
         self._finalized, self._proposer = finalized, request.proposer_address
+        self.time = time
         return pb.ResponseFinalizeBlock(
             tx_results=[
                 pb.ExecTxResult(code=result.code, log=result.reason, gas_used=result.gas_used, codespace=CODESPACE)
@@ -195,6 +208,7 @@ class Bridge:
             if not verdict.accepted:
                 _LOGGER.info("transaction %s is dropped: %s", verdict.hash.hex(), verdict.reason)
                 self._drop(verdict.hash)
+                self.dropped[verdict.code] += 1
         self._decided(Height(self._application.height), self._proposer)
         return pb.ResponseCommit()
 

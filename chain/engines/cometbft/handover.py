@@ -52,6 +52,11 @@ class HandOver:
         self._turns: OrderedDict[bytes, None] = OrderedDict.fromkeys(self._lines)
         self._server: asyncio.Server | None = None
 
+    @property
+    def connected(self) -> tuple[int, int]:
+        """How many nodes can be reached now, of how many."""
+        return sum(line.open for line in self._lines.values()), len(self._lines)
+
     def know(self, peers: Mapping[bytes, tuple[str, int]]) -> None:
         """Hand over to these too from now on; those that are known already stay as they are."""
         for address, place in peers.items():
@@ -126,6 +131,11 @@ class _Line:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the other side is there."""
+        return self._writer is not None and not self._writer.is_closing()
 
     def send(self, raw: bytes) -> bool:
         """Queue a transaction; False if the peer cannot be reached or takes too slowly."""

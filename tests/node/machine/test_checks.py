@@ -69,6 +69,7 @@ def test_a_home_of_a_newer_program_asks_for_that_program(home: NodeHome) -> None
 def test_a_port_in_use_is_named_with_its_key(home: NodeHome, name: str) -> None:
     file = home.read()
     with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what used it before may just have ended
         holder.bind(("127.0.0.1", file.ports[name]))
         holder.listen()
         with pytest.raises(HomeError, match=f"port {file.ports[name]} cannot be used .* change {name} in "):
