@@ -170,7 +170,7 @@ class _NetworkAudit:
             self._findings.remark("neither --edge nor a node names edge servers: rounds are checked by signatures only")
         self._findings.tallies[BLOBS].add("edge servers", len(edges))
         most = max(_BLOB_BYTES_LEAST, MODEL_HEADER_BYTES + MODEL_ITEM_BYTES * self._all.dimension())
-        return FetchedBlobs(edges, self._fetcher, directory, most, self._findings)
+        return FetchedBlobs(edges, self._fetcher, directory, most, self._findings, coming=self._all.named_blobs())
 
     def _compare(self, certificates: Certificates) -> None:
         """Compare the chains, and what each node calls its validators with who they are."""

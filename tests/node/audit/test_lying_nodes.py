@@ -325,6 +325,6 @@ def test_an_edge_server_without_end_holds_nobody_up(served: Served, answer: Call
 
 def test_upper_case_and_odd_digits_are_no_data() -> None:
     for text in ("0xAB", "0xabc", "abcd", "0x a"):
-        record = {"header": text, "commit": "0x", "transactions": "0x", "appHash": "0x"}
+        record = {"header": text, "commit": "0x", "transactions": "0x", "evidence": "0x", "appHash": "0x"}
         with pytest.raises(FaultError, match="two digits per byte"):
-            read_heights(json.dumps({"heights": [record]}).encode(), 1)
+            read_heights(json.dumps({"heights": [record]}).encode(), 1, 1)
