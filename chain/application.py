@@ -188,7 +188,7 @@ class Application:
         self._store.discard()
         header = stage_genesis_state(self._store, genesis)
         block = Block(header, header.hash, (), ())
-        stage_block(self._store, block, ())
+        stage_block(self._store, block, (), ())
         self._store.stage(Space.META, GENESIS_DOCUMENT, genesis.encode())
         stage_commit(self._store, Commit(0, block.number, block.hash))
         self._store.commit()

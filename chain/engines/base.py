@@ -6,6 +6,7 @@ committed state only.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from chain.light import TxResult, results_hash
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from chain import application
     from chain.genesis import Genesis
     from chain.light import Commit, Header, Height, ValidatorSet
+
+
+class EngineName(StrEnum):
+    """An engine, as a node names it to whoever verifies its chain: engines treat validator updates differently."""
+
+    EMBEDDED = "embedded"
+    """Validators are genesis's for ever; updates are not applied (chain/engines/README.md)."""
+    COMETBFT = "cometbft"
+    """What executing height h says of validators holds from height h + 2 on."""
 
 
 class ReplicatedApplication(Protocol):
@@ -58,6 +68,11 @@ class Engine(Protocol):
     @property
     def chain_id(self) -> str:
         """The chain's name, which headers and votes carry."""
+        ...
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
         ...
 
     @property
@@ -108,6 +123,13 @@ class History(Protocol):
         """Return the transactions of a decided height, as decided; raises UnknownHeightError."""
         ...
 
+    async def evidence(self, height: Height) -> tuple[bytes, ...]:
+        """Return what a decided height holds against validators, each an encoded `light.Evidence`.
+
+        Raises UnknownHeightError.
+        """
+        ...
+
 
 class _Stored(Protocol):
     """Answers about decided heights at once."""
@@ -122,7 +144,10 @@ class _Stored(Protocol):
 
 
 class StoredHistory:
-    """A `History` that an engine of this process has in its own store: its coroutines never wait."""
+    """A `History` that an engine of this process has in its own store: its coroutines never wait.
+
+    Such an engine reports no misbehavior, so its blocks hold no evidence.
+    """
 
     def __init__(self, source: _Stored) -> None:
         """Ask `source`."""
@@ -139,6 +164,11 @@ class StoredHistory:
     async def transactions(self, height: Height) -> tuple[bytes, ...]:
         """Return the transactions of a decided height; raises UnknownHeightError."""
         return self._source.transactions(height)
+
+    async def evidence(self, height: Height) -> tuple[bytes, ...]:
+        """Return nothing for a decided height; raises UnknownHeightError."""
+        self._source.header(height)
+        return ()
 
 
 def last_results_hash(results: Sequence[application.TxResult]) -> bytes:

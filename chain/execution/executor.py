@@ -117,6 +117,7 @@ class Executor:
         if not included and not misbehavior and not always:
             return Executed(tuple(results), None)
         state.persist()
+        encoded = [receipt.encode() for receipt in receipts]
         blooms = (int.from_bytes(receipt.bloom, "big") for receipt in receipts)
         bloom = 0
         for bits in blooms:
@@ -125,12 +126,13 @@ class Executor:
             draft,
             state_root=bytes(state.state_root),
             transactions_root=ordered_root(included),
-            receipts_root=ordered_root([receipt.encode() for receipt in receipts]),
+            receipts_root=ordered_root(encoded),
             bloom=bloom.to_bytes(len(draft.bloom), "big"),
             gas_used=gas_used,
         )
         block = Block(header, header.hash, tuple(included), tuple(receipts), tuple(misbehavior))
-        stage_block(self._store, block, [result.hash for result in results if result.code <= Code.REVERTED])
+        hashes = [result.hash for result in results if result.code <= Code.REVERTED]
+        stage_block(self._store, block, hashes, encoded)
         named = expelled + validators_named(log for result in results for log in result.logs)
         updates: tuple[ValidatorUpdate, ...] = ()
         if named:

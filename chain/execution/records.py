@@ -8,7 +8,7 @@ revert undoes it.
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 from eth.abc import ComputationAPI
@@ -67,6 +67,9 @@ def _place(contract: str, variable: str) -> int:
 @cache
 def _member(contract: str, struct: str, name: str) -> int:
     return members(contract, struct).index(name)
+
+
+_mapped = lru_cache(maxsize=65_536)(mapped)  # a hash each; the same members and clients come back in every batch
 
 
 @dataclass(slots=True)
@@ -177,7 +180,7 @@ def _take(computation: ComputationAPI, job: _Job, entry: bytes | None, standings
     standing = standings.get(signer)
     if standing is None:
         standing = standings[signer] = _standing(state, signer)
-    mark_place = mapped(job.marks, record.client)
+    mark_place = _mapped(job.marks, record.client)
     reason = _refusal(state, job, record, standing, scheme=scheme, mark_place=mark_place)
     if reason == RECORDED and not _signature_holds(state, entry, scheme, signer):
         reason = BAD_SIGNATURE
@@ -247,9 +250,9 @@ def remember_batch(state: "MeritState", data: bytes) -> None:
 
 
 def _read_job(state: "MeritState", number: int) -> _Job:
-    place = mapped(_place("Ledger", "_jobs"), number)
-    terms = mapped(_place("Ledger", "_terms"), number)
-    accounts = mapped(_place("Ledger", "_accounts"), number)
+    place = _mapped(_place("Ledger", "_jobs"), number)
+    terms = _mapped(_place("Ledger", "_terms"), number)
+    accounts = _mapped(_place("Ledger", "_accounts"), number)
 
     def job(name: str) -> int:
         value: int = state.get_storage(_LEDGER, place + _member("Ledger", "Job", name))
@@ -263,7 +266,7 @@ def _read_job(state: "MeritState", number: int) -> _Job:
     return _Job(
         number=number,
         place=place,
-        marks=mapped(_place("Ledger", "_marks"), number),
+        marks=_mapped(_place("Ledger", "_marks"), number),
         next_sequence=job("next_sequence"),
         head=job("head").to_bytes(WORD, "big"),
         version=job("version"),
@@ -281,13 +284,13 @@ def _write_job(state: "MeritState", job: _Job) -> None:
 
 def _standing(state: "MeritState", account: Address) -> _Standing:
     number = int.from_bytes(account, "big")
-    key = mapped(_place("Registry", "_keys"), number)
+    key = _mapped(_place("Registry", "_keys"), number)
     valid_from = state.get_storage(_REGISTRY, key + _member("Registry", "Key", "valid_from"))
     valid_to = state.get_storage(_REGISTRY, key + _member("Registry", "Key", "valid_to"))
     if not valid_from <= state.block_number < valid_to:
         return _NOBODY
-    member = state.get_storage(_REGISTRY, mapped(_place("Registry", "_member_of"), number))
-    place = mapped(_place("Registry", "_members"), member)
+    member = state.get_storage(_REGISTRY, _mapped(_place("Registry", "_member_of"), number))
+    place = _mapped(_place("Registry", "_members"), member)
     return _Standing(
         member=member,
         role=state.get_storage(_REGISTRY, place + _member("Registry", "Member", "role")),

@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from chain.engines.errors import UnknownHeightError
-from chain.light import Height, encode_commit, encode_header, encode_txs, header_hash
+from chain.light import (
+    Height,
+    encode_commit,
+    encode_evidence_list,
+    encode_header,
+    encode_txs,
+    evidence_hash,
+    header_hash,
+)
 from chain.rpc.errors import NotFoundError
 from chain.rpc.limits import HEIGHTS_BYTES, HEIGHTS_PER_PAGE
 from chain.rpc.parameters import BlockSelector, Tag
@@ -16,6 +24,8 @@ from chain.rpc.shapes import Json, data, number
 if TYPE_CHECKING:
     from chain.application import Application
     from chain.engines.base import Engine
+
+_NO_EVIDENCE: Final = evidence_hash(())
 
 
 class LedgerMethods:
@@ -49,6 +59,7 @@ class LedgerMethods:
             "name": genesis.name,
             "chainId": number(genesis.chain_id),
             "genesisHash": data(self._genesis_hash),
+            "engine": self._engine.name,
             "height": number(self._engine.height),
             "blockNumber": number(head.number),
             "blockHash": data(head.hash),
@@ -101,12 +112,14 @@ class LedgerMethods:
         try:
             header, commit = await self._history.signed_header(height)
             txs = await self._history.transactions(height)
+            evidence = () if header.evidence_hash == _NO_EVIDENCE else await self._history.evidence(height)
         except UnknownHeightError as error:  # an engine may keep the newest heights only
             raise NotFoundError(str(error)) from None
         return {
             "header": encode_header(header),
             "commit": encode_commit(commit),
             "transactions": encode_txs(txs),
+            "evidence": encode_evidence_list(evidence),
             "appHash": self._reader.block_at_height(height).hash,
         }
 

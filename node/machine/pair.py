@@ -271,9 +271,10 @@ async def _drained(process: asyncio.subprocess.Process) -> None:
 
 
 def _send(process: asyncio.subprocess.Process | None, number: signal.Signals) -> None:
+    """Send a signal to a process that runs; not by its own method, which would reap a dead one before asyncio does."""
     if process is not None and process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+            os.kill(process.pid, number)
 
 
 def _die_with_parent() -> None:

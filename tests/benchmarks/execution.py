@@ -1,13 +1,14 @@
-"""Records per second and core through the real application, in batches of 1 and 64, and where the time goes."""
+"""Records per second and core, in batches of 1 and 64, beside py-evm as it comes, and where the time goes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial, wraps
 from itertools import count
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from time import process_time  # noqa: TID251 - no clock tells what a core does
 from typing import Any
 from unittest.mock import patch
 
@@ -28,6 +29,7 @@ from contracts.records import Record, SignedRecord
 from merit.clock import Clock, SystemClock
 from tests.benchmarks._timing import took_us
 from tests.chain.ledger import BASE_REWARD, EDGES, SPONSOR, TERMS, Replica, edge, genesis, key
+from tests.chain.stock import stock_execution
 
 ROUNDS = 11
 RECORDS = 64  # of each height, in one transaction or in 64; each of another client
@@ -49,6 +51,15 @@ STEPS: "dict[str, list[tuple[Any, str]]]" = {
 """Which functions make up a step: each counts the time in it that is not in one of the others."""
 
 PATHS = ("new", "checked", "all")
+_Times = dict[tuple[int, str], list[float]]
+
+
+class _CoreClock(SystemClock):
+    """Counts what this process has had of its cores, so that what else the machine does makes no difference."""
+
+    def monotonic(self) -> float:
+        """Seconds of processor time."""
+        return process_time()
 
 
 @dataclass
@@ -99,7 +110,8 @@ class _Stopwatch:
 class Bench:
     """One replica on a store on disk, with a job, an edge server and 64 clients."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, executing: Callable[[], AbstractContextManager[None]]) -> None:
+        self._executing = executing
         # not synced: what a core does is measured, and waiting for a disk is not a core's work
         self.replica = Replica(store=Store.open(folder, sync=False), document=_genesis())
         self.replica.open_job(budget=BUDGET)
@@ -126,15 +138,17 @@ class Bench:
 
     def check(self, raws: Sequence[bytes]) -> None:
         """Take them into the pool."""
-        if not all(self.replica.app.check_tx(raw).accepted for raw in raws):
-            message = "the pool refuses a transaction of the benchmark"
-            raise RuntimeError(message)
+        with self._executing():
+            if not all(self.replica.app.check_tx(raw).accepted for raw in raws):
+                message = "the pool refuses a transaction of the benchmark"
+                raise RuntimeError(message)
 
     def decide(self, raws: Sequence[bytes]) -> None:
         """Execute and commit them as the next height."""
         app = self.replica.app
-        finalized = app.finalize_block(app.info().height + 1, Timestamp(self.replica.time), raws)
-        app.commit()
+        with self._executing():
+            finalized = app.finalize_block(app.info().height + 1, Timestamp(self.replica.time), raws)
+            app.commit()
         recorded = sum(len(result.logs) for result in finalized.results if result.code is Code.OK)
         longest = max((len(log.data) for result in finalized.results for log in result.logs), default=0)
         if recorded != RECORDS or longest == 32:  # a refusal's event holds one word
@@ -144,41 +158,54 @@ class Bench:
 
 
 def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
-    """Take turns between batch sizes and paths; a column is a batch size and a path.
+    """Take turns between batch sizes, paths, and ours and py-evm's; a column is a batch size and a path.
 
     A height holds 64 records of 64 clients, signed with ML-DSA-44. *new*: `finalize_block` and `commit` of signatures
     that nobody has seen; *checked*: the same after `check_tx`, which left its verdicts; *all*: `check_tx` included.
-    Rows are medians of microseconds per record, and the steps' shares of the time in percent. The shares come from
-    heights with timers around the steps, the rest from other heights in the same turns.
+    Rows are medians of microseconds per record, how many times longer `tests.chain.stock` takes for the same (py-evm's
+    own accounts, tries and interpreter; decoding, signatures, rules and the store are ours in both), and the steps'
+    shares of our time in percent. The shares come from heights with timers around the steps, the rest from other
+    heights in the same turns.
     """
-    clock = SystemClock()
+    clock = _CoreClock()
     cases = [(batch, path) for batch in BATCHES for path in PATHS]
-    taken: dict[tuple[int, str], list[float]] = {case: [] for case in cases}
+    ours_us: _Times = {case: [] for case in cases}
+    stock_us: _Times = {case: [] for case in cases}
     shares = {case: _Stopwatch(clock) for case in cases}
     with TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+        ours, stock = Bench(Path(folder, "ours"), nullcontext), Bench(Path(folder, "stock"), stock_execution)
         for batch in BATCHES:  # warms caches up
-            bench.decide(bench.transactions(batch))
+            for bench in (ours, stock):
+                bench.decide(bench.transactions(batch))
         for _ in range(rounds):
             for batch in BATCHES:
-                new, checked, whole = ((batch, path) for path in PATHS)
-                raws = bench.transactions(batch)
-                taken[new].append(took_us(clock, partial(bench.decide, raws)))
-                raws = bench.transactions(batch)
-                check_us = took_us(clock, partial(bench.check, raws))
-                taken[checked].append(took_us(clock, partial(bench.decide, raws)))
-                taken[whole].append(check_us + taken[checked][-1])
-                _share(bench, batch, shares[new], shares[checked], shares[whole])
-        bench.replica.store.close()
-    us_per_record = {case: median(times) / RECORDS for case, times in taken.items()}
+                _time(ours, batch, clock, ours_us)
+                _time(stock, batch, clock, stock_us)
+                _share(ours, batch, *(shares[batch, path] for path in PATHS))
+        for bench in (ours, stock):
+            bench.replica.store.close()
+    us = {case: median(times) / RECORDS for case, times in ours_us.items()}
+    plain_us = {case: median(times) / RECORDS for case, times in stock_us.items()}
     rows: list[dict[str, object]] = [
-        _row("records per second", {case: round(1e6 / us) for case, us in us_per_record.items()}),
-        _row("microseconds per record", {case: round(us, 1) for case, us in us_per_record.items()}),
+        _row("records per second", {case: round(1e6 / value) for case, value in us.items()}),
+        _row("records per second, py-evm", {case: round(1e6 / value) for case, value in plain_us.items()}),
+        _row("times as fast", {case: round(plain_us[case] / value, 2) for case, value in us.items()}),
+        _row("microseconds per record", {case: round(value, 1) for case, value in us.items()}),
     ]
     for step in (*STEPS, REST):
         percent = {case: 100 * watch.taken[step] / sum(watch.taken.values()) for case, watch in shares.items()}
         rows.append(_row(f"% {step}", {case: round(share, 1) for case, share in percent.items()}))
     return rows
+
+
+def _time(bench: Bench, batch: int, clock: Clock, taken: _Times) -> None:
+    new, checked, whole = ((batch, path) for path in PATHS)
+    raws = bench.transactions(batch)
+    taken[new].append(took_us(clock, partial(bench.decide, raws)))
+    raws = bench.transactions(batch)
+    check_us = took_us(clock, partial(bench.check, raws))
+    taken[checked].append(took_us(clock, partial(bench.decide, raws)))
+    taken[whole].append(check_us + taken[checked][-1])
 
 
 def _share(bench: Bench, batch: int, new: _Stopwatch, checked: _Stopwatch, whole: _Stopwatch) -> None:

@@ -14,6 +14,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from chain.engines.base import EngineName
 from chain.engines.cometbft.bridge import Bridge
 from chain.engines.cometbft.server import AbciServer
 from chain.engines.cometbft.wakeup import call_for
@@ -88,6 +89,11 @@ class CometEngine:
         self._to_call = asyncio.Event()
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
+        return EngineName.COMETBFT
 
     @property
     def chain_id(self) -> str:

@@ -81,6 +81,11 @@ class CometRpc:
         block = (await self._at("/block", height))["block"]
         return self._read(lambda: tuple(base64.b64decode(tx, validate=True) for tx in block["data"]["txs"] or ()))
 
+    async def evidence(self, height: Height) -> tuple[bytes, ...]:
+        """Return what a decided height holds against validators, encoded; raises UnknownHeightError."""
+        block = (await self._at("/block", height))["block"]
+        return self._read(lambda: tuple(light.encode_evidence(_evidence(one)) for one in _evidence_of(block)))
+
     async def validators(self, height: Height) -> light.ValidatorSet:
         """Return the validators of a height, the next one's included; raises UnknownHeightError."""
         found: list[light.Validator] = []
@@ -179,11 +184,71 @@ def _block_id(fields: dict[str, Any]) -> light.BlockId:
 
 
 def _validator(fields: dict[str, Any]) -> light.Validator:
-    key = fields["pub_key"]
-    if key["type"] != _ML_DSA_65:
-        message = f"a validator key of type {key['type']}"
+    return light.Validator(_public_key(fields["pub_key"]), int(fields["voting_power"]))
+
+
+def _public_key(fields: dict[str, Any]) -> bytes:
+    if fields["type"] != _ML_DSA_65:
+        message = f"a validator key of type {fields['type']}"
         raise ValueError(message)
-    return light.Validator(base64.b64decode(key["value"], validate=True), int(fields["voting_power"]))
+    return base64.b64decode(fields["value"], validate=True)
+
+
+def _evidence_of(block: dict[str, Any]) -> list[dict[str, Any]]:
+    return block["evidence"]["evidence"] or []
+
+
+def _evidence(fields: dict[str, Any]) -> light.Evidence:
+    """Read evidence as CometBFT's JSON has it (types/evidence.go); some fields have Go's names there."""
+    value = fields["value"]
+    match fields["type"]:
+        case "tendermint/DuplicateVoteEvidence":
+            return light.DuplicateVote(
+                _vote(value["vote_a"]),
+                _vote(value["vote_b"]),
+                int(value["TotalVotingPower"]),
+                int(value["ValidatorPower"]),
+                _time(value["Timestamp"]),
+            )
+        case "tendermint/LightClientAttackEvidence":
+            block = value["ConflictingBlock"]
+            return light.LightClientAttack(
+                header=_header(block["signed_header"]["header"]),
+                commit=_commit(block["signed_header"]["commit"]),
+                validators=tuple(map(_ranked, block["validator_set"]["validators"])),
+                proposer=_ranked(block["validator_set"]["proposer"]),
+                common_height=Height(int(value["CommonHeight"])),
+                byzantine=tuple(map(_ranked, value["ByzantineValidators"] or ())),
+                total_power=int(value["TotalVotingPower"]),
+                timestamp=_time(value["Timestamp"]),
+            )
+        case other:
+            message = f"evidence of type {other}"
+            raise ValueError(message)
+
+
+def _vote(fields: dict[str, Any]) -> light.Vote:
+    return light.Vote(
+        kind=int(fields["type"]),
+        height=Height(int(fields["height"])),
+        round=int(fields["round"]),
+        block_id=_block_id(fields["block_id"]),
+        timestamp=_time(fields["timestamp"]),
+        validator_address=bytes.fromhex(fields["validator_address"]),
+        validator_index=int(fields["validator_index"]),
+        signature=base64.b64decode(fields["signature"], validate=True),
+        extension=base64.b64decode(fields["extension"] or "", validate=True),
+        extension_signature=base64.b64decode(fields["extension_signature"] or "", validate=True),
+    )
+
+
+def _ranked(fields: dict[str, Any]) -> light.RankedValidator:
+    return light.RankedValidator(
+        bytes.fromhex(fields["address"]),
+        _public_key(fields["pub_key"]),
+        int(fields["voting_power"]),
+        int(fields["proposer_priority"]),
+    )
 
 
 def _time(text: str) -> light.Timestamp:

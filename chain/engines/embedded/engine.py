@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from chain import light
 from chain.engines import errors
-from chain.engines.base import StoredHistory
+from chain.engines.base import EngineName, StoredHistory
 from chain.engines.embedded.member import Member
 from chain.engines.embedded.replica import Replica
 from chain.engines.heights import Heights
@@ -93,6 +93,11 @@ class EmbeddedEngine:
         self._work_since: float | None = None
 
     # What the rest of Merit sees
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
+        return EngineName.EMBEDDED
 
     @property
     def chain_id(self) -> str:

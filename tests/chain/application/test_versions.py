@@ -26,6 +26,7 @@ from contracts.layout import slot
 from contracts.upgrades import UpgradeKind
 from tests.chain.application.test_governance import decide, governed, named, report, validator
 from tests.chain.ledger import BASE_REWARD, CLIENTS, EDGES, SPONSOR, STRANGER, Replica, client, edge
+from tests.chain.stock import stock_execution, stored
 
 MESSAGE = b"I agree"
 
@@ -266,6 +267,9 @@ def test_a_history_of_rotation_rules_upgrades_and_misbehavior_replays_from_genes
         (validator(2), 0), (validator(9), 1), (validator(3), 0),
     ]  # fmt: skip
     assert {seat.member for seat in twin.reader.validators()} == set(range(1, EDGES + 1)) - {3}
+    with stock_execution():
+        stock = replica.twin()
+    assert stored(stock) == stored(replica)  # to py-evm all of it is the same, too
 
 
 def replica_info(replica: Replica) -> tuple[int, bytes, tuple[int, int, int]]:
