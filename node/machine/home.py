@@ -6,6 +6,7 @@
     HOME/comet/             CometBFT's home: its keys, its blocks, its votes
     HOME/ledger/            the ledger's store
     HOME/blobs/             updates and models
+    HOME/payloads           payload digests of pruned updates
     HOME/snapshots/         of the ledger, one directory for each height at which one was taken
     HOME/logs/              node.jsonl, comet.log
     HOME/abci.sock          where CometBFT finds the node while both run
@@ -89,6 +90,15 @@ class SnapshotsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     keep: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
 
 
+class BlobsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the edge server keeps blobs: updates of the newest `retain_rounds` rounds of each job, 0 for all.
+
+    At least one member of a network keeps all, or nobody can compute old rounds again, and no edge server can join.
+    """
+
+    retain_rounds: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+
+
 class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`node.toml`: every port is on the loopback interface; between machines a tunnel carries them (docs: deployment).
 
@@ -106,6 +116,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timing: TimingFile = TimingFile()
     sync: SyncFile | None = None
     snapshots: SnapshotsFile = SnapshotsFile()
+    blobs: BlobsFile = BlobsFile()
     least_disk_mib: Annotated[int, msgspec.Meta(ge=0)] = 1_024
 
     @property
@@ -148,6 +159,7 @@ class NodeHome:
         self.comet = path / "comet"
         self.ledger = path / "ledger"
         self.blobs = path / "blobs"
+        self.payloads = path / "payloads"
         self.snapshots = path / "snapshots"
         self.logs = path / "logs"
         self.socket = path / SOCKET

@@ -36,6 +36,7 @@ from merit.errors import MeritError
 from node.blobs import BlobStore
 from node.edge.intake import Intake
 from node.edge.peers import BackgroundPeers, HttpPeer
+from node.edge.retention import PayloadBook, Retention
 from node.edge.server import EdgeServer
 from node.machine import logs, snapshots
 from node.machine.checks import require_complete
@@ -192,6 +193,7 @@ class EdgeThread:
             peers=[self._peers],
             genesis_hash=genesis_hash,
             clock=clock,
+            retention=Retention(rounds, PayloadBook(home.payloads)) if (rounds := file.blobs.retain_rounds) else None,
         )
         self.watch = EdgeWatch(self._server, clock)
         self._thread = threading.Thread(target=self._run, name="edge server", daemon=True)
