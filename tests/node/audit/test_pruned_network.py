@@ -1,4 +1,4 @@
-"""The audit of a network whose edge servers have pruned old rounds: named where nobody keeps all, never a divergence."""
+"""The audit of a network whose edge servers prune: named where nobody keeps all, never a divergence."""
 
 import shutil
 from collections.abc import Iterator
