@@ -9,14 +9,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from chain.light import TxResult, results_hash
+from chain.light import Height, TxResult, results_hash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from chain import application
     from chain.genesis import Genesis
-    from chain.light import Commit, Header, Height, ValidatorSet
+    from chain.light import Commit, Header, ValidatorSet
 
 
 class EngineName(StrEnum):
@@ -111,6 +111,10 @@ class Engine(Protocol):
 class History(Protocol):
     """What an engine decided, for whoever verifies it; some engines ask another process for it."""
 
+    async def first(self) -> Height:
+        """Return the earliest height that is here: 1 unless this node started from a snapshot."""
+        ...
+
     async def validators(self, height: Height) -> ValidatorSet:
         """Return the validators of a height, from 1 on; raises UnknownHeightError."""
         ...
@@ -152,6 +156,10 @@ class StoredHistory:
     def __init__(self, source: _Stored) -> None:
         """Ask `source`."""
         self._source = source
+
+    async def first(self) -> Height:
+        """Return 1: such a store begins with genesis."""
+        return Height(1)
 
     async def validators(self, height: Height) -> ValidatorSet:
         """Return the validators of a height."""

@@ -51,7 +51,7 @@ class LedgerMethods:
         """Return the hash of block 0."""
         return data(self._genesis_hash)
 
-    def status(self) -> Json:
+    async def status(self) -> Json:
         """Return where this node stands."""
         head = self._reader.header()
         genesis = self._genesis
@@ -61,6 +61,7 @@ class LedgerMethods:
             "genesisHash": data(self._genesis_hash),
             "engine": self._engine.name,
             "height": number(self._engine.height),
+            "firstHeight": number(await self._history.first()),
             "blockNumber": number(head.number),
             "blockHash": data(head.hash),
             "validators": number(len(self._reader.validators())),

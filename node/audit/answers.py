@@ -60,15 +60,17 @@ class _EdgeServer(msgspec.Struct):
 
 class _Status(msgspec.Struct):
     height: str
+    firstHeight: str  # noqa: N815 - the answer's own name
     engine: EngineName
     edgeServers: list[_EdgeServer] = []  # noqa: N815 - the answer's own name
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a node says that it stands, by which engine, and the URLs of edge servers that it knows."""
+    """Where a node says that it stands and begins, by which engine, and the URLs of edge servers that it knows."""
 
     height: int
+    first: int
     engine: EngineName
     edges: tuple[str, ...]
 
@@ -95,7 +97,8 @@ def result(name: str, method: str, reply: Reply) -> bytes:
 def status(raw: bytes) -> Status:
     """Read what a node says of itself."""
     found = _decoded("merit_status", raw, _Status)
-    return Status(_quantity("merit_status", found.height), found.engine, tuple(edge.url for edge in found.edgeServers))
+    height, first = (_quantity("merit_status", text) for text in (found.height, found.firstHeight))
+    return Status(height, first, found.engine, tuple(edge.url for edge in found.edgeServers))
 
 
 def heights(raw: bytes, most: int, first: int) -> list[HeightRecords]:

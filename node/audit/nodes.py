@@ -51,6 +51,7 @@ class Node:
         self._waiting: deque[HeightRecords] = deque()
         self._page: tuple[int, Future[Reply]] | None = None
         self.decided = 0
+        self.first = 1
         self.engine = EngineName.COMETBFT
         self.edges: tuple[str, ...] = ()
 
@@ -61,7 +62,7 @@ class Node:
     def read_status(self, asked: Future[Reply]) -> None:
         """Take note of the height at which it stands, and of the engine and the edge servers that it names."""
         status = answers.status(self._result("merit_status", asked))
-        self.decided, self.engine, edges = status.height, status.engine, status.edges
+        self.decided, self.first, self.engine, edges = status.height, status.first, status.engine, status.edges
         if len(edges) > _EDGES_MOST:
             raise FaultError(Part.ANSWER, f"merit_status: at most {_EDGES_MOST} edge servers", f"{len(edges)}")
         try:

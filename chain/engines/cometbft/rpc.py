@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import calendar
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -45,6 +46,7 @@ class CometRpc:
     def __init__(self, url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """Ask at `url`; `transport` replaces the network."""
         self.url = url
+        self._first = Height(1)
         self._http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, transport=transport, trust_env=False)
 
     async def close(self) -> None:
@@ -62,6 +64,13 @@ class CometRpc:
         return self._read(
             lambda: Status(Height(int(sync["latest_block_height"])), bool(sync["catching_up"]), int(peers))
         )
+
+    async def first(self) -> Height:
+        """Return the earliest height that it has; what it said last when it does not answer."""
+        with contextlib.suppress(CometUnreachableError):
+            sync = (await self._get("/status"))["sync_info"]
+            self._first = self._read(lambda: Height(max(int(sync["earliest_block_height"]), 1)))
+        return self._first
 
     async def header(self, height: Height) -> light.Header:
         """Return the header of a decided height; raises UnknownHeightError."""

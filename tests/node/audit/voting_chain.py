@@ -196,6 +196,10 @@ class VotingChain:
     async def signed_header(self, height: int) -> tuple[light.Header, light.Commit]:
         return self.headers[height], self.commits[height]
 
+    @staticmethod
+    async def first() -> int:
+        return 1
+
     async def transactions(self, height: int) -> tuple[bytes, ...]:
         return self.bodies[height]
 
