@@ -89,7 +89,7 @@ def parts() -> list[Part]:
             "cometbft",
             _program("cometbft", "version"),
             "validators run in one process, by the embedded engine",
-            "go install github.com/cometbft/cometbft/cmd/cometbft@v0.40.0",
+            "merit testnet install",
         ),
         Part(
             "chromium",

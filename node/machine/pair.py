@@ -29,7 +29,8 @@ _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 20.0
 """A process that was asked to end and has not done so after so long is killed."""
-SOCKET_WAIT_S: Final = 60.0
+SOCKET_WAIT_S: Final = 300.0
+"""A node process without its socket after so long hangs; on a starved machine imports alone take a minute."""
 PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Before each restart in a row; living for `LONG_S` begins the row again."""
 LONG_S: Final = 30.0

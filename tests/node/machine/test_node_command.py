@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,6 +165,21 @@ def test_a_home_that_cannot_be_used_is_refused_in_one_line(home: NodeHome, tmp_p
     assert "no such file" in refused("restore", tmp_path, home.path)
     (home.path / "node.toml").write_text('nam = "x"\n', encoding="utf-8")
     assert "unknown key nam; the nearest valid one is name" in refused("node", "start", home.path)
+
+
+@pytest.mark.usefixtures("program")
+def test_a_port_in_use_and_an_open_key_are_refused_before_anything_starts(home: NodeHome) -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", home.read().handover))
+        holder.listen()
+        line = refused("node", "start", home.path)
+    assert f"port {home.read().handover} cannot be used" in line
+    assert "change handover in" in line
+    secret = home.comet / "config" / "priv_validator_key.json"
+    secret.chmod(0o644)
+    assert f"run `chmod 600 {secret}`" in refused("node", "start", home.path)
+    assert not home.logs.exists()
 
 
 def test_a_backup_of_another_chain_is_refused(home: NodeHome, tmp_path: Path) -> None:
