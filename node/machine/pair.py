@@ -29,7 +29,8 @@ _log = logging.getLogger(__name__)
 
 GRACE_S: Final = 20.0
 """A process that was asked to end and has not done so after so long is killed."""
-SOCKET_WAIT_S: Final = 60.0
+SOCKET_WAIT_S: Final = 300.0
+"""For the node process to begin; a busy machine needs longer than an idle one, and one that fails ends by itself."""
 PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Before each restart in a row; living for `LONG_S` begins the row again."""
 LONG_S: Final = 30.0

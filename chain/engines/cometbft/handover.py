@@ -111,6 +111,8 @@ class HandOver:
                 self._take(raw)
         except (asyncio.IncompleteReadError, OSError):
             pass  # the other side has ended
+        except asyncio.CancelledError:
+            pass  # this side has
         except AbciError as error:
             _LOGGER.warning("a peer hands over what is no transaction: %s", error)
         finally:
