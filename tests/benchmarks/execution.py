@@ -20,7 +20,7 @@ from chain.execution import executor, records, transactions
 from chain.execution.evm import MeritComputation, MeritState
 from chain.execution.executor import Executor
 from chain.execution.transactions import Opener
-from chain.genesis import Genesis, Hex, MemberEntry
+from chain.genesis import Genesis, Hex, MemberEntry, Quotas
 from chain.storage import Store
 from contracts.addresses import LEDGER, VERIFIER
 from contracts.bindings import Role
@@ -99,9 +99,9 @@ class _Stopwatch:
 class Bench:
     """One replica on a store on disk, with a job, an edge server and 64 clients."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, quotas: bool = True) -> None:
         # not synced: what a core does is measured, and waiting for a disk is not a core's work
-        self.replica = Replica(store=Store.open(folder, sync=False), document=_genesis())
+        self.replica = Replica(store=Store.open(folder, sync=False), document=_genesis(quotas=quotas))
         self.replica.open_job(budget=BUDGET)
         self._counters = count()
         self._clients = [private_key_of(Scheme.ML_DSA_44, _client(number).seed) for number in range(RECORDS)]
@@ -131,8 +131,9 @@ class Bench:
             raise RuntimeError(message)
 
     def decide(self, raws: Sequence[bytes]) -> None:
-        """Execute and commit them as the next height."""
+        """Execute and commit them as the next height, a second after the one before."""
         app = self.replica.app
+        self.replica.time += 1
         finalized = app.finalize_block(app.info().height + 1, Timestamp(self.replica.time), raws)
         app.commit()
         recorded = sum(len(result.logs) for result in finalized.results if result.code is Code.OK)
@@ -149,32 +150,40 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
     A height holds 64 records of 64 clients, signed with ML-DSA-44. *new*: `finalize_block` and `commit` of signatures
     that nobody has seen; *checked*: the same after `check_tx`, which left its verdicts; *all*: `check_tx` included.
     Rows are medians of microseconds per record, and the steps' shares of the time in percent. The shares come from
-    heights with timers around the steps, the rest from other heights in the same turns.
+    heights with timers around the steps, the rest from other heights in the same turns. A second replica, whose
+    genesis names no quotas, takes turns with the first.
     """
     clock = SystemClock()
     cases = [(batch, path) for batch in BATCHES for path in PATHS]
     taken: dict[tuple[int, str], list[float]] = {case: [] for case in cases}
+    free: dict[tuple[int, str], list[float]] = {case: [] for case in cases}  # the same without quotas
     shares = {case: _Stopwatch(clock) for case in cases}
     with TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+        bench, unbounded = Bench(Path(folder, "quotas")), Bench(Path(folder, "none"), quotas=False)
         for batch in BATCHES:  # warms caches up
-            bench.decide(bench.transactions(batch))
-        for _ in range(rounds):
+            for each in (bench, unbounded):
+                each.decide(each.transactions(batch))
+        for turn in range(rounds):
             for batch in BATCHES:
                 new, checked, whole = ((batch, path) for path in PATHS)
-                raws = bench.transactions(batch)
-                taken[new].append(took_us(clock, partial(bench.decide, raws)))
-                raws = bench.transactions(batch)
-                check_us = took_us(clock, partial(bench.check, raws))
-                taken[checked].append(took_us(clock, partial(bench.decide, raws)))
-                taken[whole].append(check_us + taken[checked][-1])
+                order = [(bench, taken), (unbounded, free)]
+                for each, times in order if turn % 2 else order[::-1]:
+                    raws = each.transactions(batch)
+                    times[new].append(took_us(clock, partial(each.decide, raws)))
+                    raws = each.transactions(batch)
+                    check_us = took_us(clock, partial(each.check, raws))
+                    times[checked].append(took_us(clock, partial(each.decide, raws)))
+                    times[whole].append(check_us + times[checked][-1])
                 _share(bench, batch, shares[new], shares[checked], shares[whole])
         bench.replica.store.close()
+        unbounded.replica.store.close()
     us_per_record = {case: median(times) / RECORDS for case, times in taken.items()}
     rows: list[dict[str, object]] = [
         _row("records per second", {case: round(1e6 / us) for case, us in us_per_record.items()}),
         _row("microseconds per record", {case: round(us, 1) for case, us in us_per_record.items()}),
     ]
+    slower = {case: 100 * (median(taken[case]) / median(free[case]) - 1) for case in cases}
+    rows.append(_row("% slower than without quotas", {case: round(percent, 1) for case, percent in slower.items()}))
     for step in (*STEPS, REST):
         percent = {case: 100 * watch.taken[step] / sum(watch.taken.values()) for case, watch in shares.items()}
         rows.append(_row(f"% {step}", {case: round(share, 1) for case, share in percent.items()}))
@@ -203,8 +212,9 @@ def _client(number: int) -> Any:
     return key(f"benchmark client {number}", Scheme.ML_DSA_44)
 
 
-def _genesis() -> Genesis:
+def _genesis(*, quotas: bool) -> Genesis:
     servers = (MemberEntry(role=Role.EDGE_SERVER, scheme=65, key=Hex(edge(n + 1).public_key)) for n in range(EDGES))
     clients = (MemberEntry(role=Role.CLIENT, scheme=44, key=Hex(_client(n).public_key)) for n in range(RECORDS))
     sponsor = MemberEntry(role=Role.SPONSOR, scheme=65, key=Hex(SPONSOR.public_key))
-    return genesis(members=(*servers, *clients, sponsor))
+    limits = {"quotas": Quotas()} if quotas else {}
+    return genesis(members=(*servers, *clients, sponsor), **limits)
