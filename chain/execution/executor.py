@@ -31,7 +31,7 @@ from chain.execution.governance import ValidatorUpdate, validator_updates, valid
 from chain.execution.index import ancestor_hashes, stage_block
 from chain.execution.keys import find_key, keep_key
 from chain.execution.nodes import StagedNodes
-from chain.execution.quotas import Meter, read_policy
+from chain.execution.quotas import Meter, window_seconds
 from chain.execution.reverts import revert_reason
 from chain.execution.transactions import Candidate, Opener, judge
 from chain.execution.trie import ordered_root
@@ -102,10 +102,10 @@ class Executor:
         ancestors = ancestor_hashes(self._store, parent, parent_hash)
         state = open_state(StagedNodes(self._store), draft, parent.state_root, ancestors, self._environment)
         meter = None
-        if (policy := read_policy(state.get_storage)) is not None:
+        if window_seconds(state.get_storage):
             before = open_state(StagedNodes(self._store), draft, parent.state_root, (), self._environment)
             deployers = self._environment.deployers
-            meter = Meter(before.get_storage, policy, number=number, time=draft.timestamp, deployers=deployers)
+            meter = Meter(before.get_storage, number=number, time=draft.timestamp, deployers=deployers)
         expelled = begin_block(state, misbehavior)
         results: list[TxResult] = []
         included: list[bytes] = []

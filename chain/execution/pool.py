@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from chain.crypto.addresses import Address
 from chain.execution.evm import Environment, MeritState
 from chain.execution.keys import PublicKey, find_key
-from chain.execution.quotas import Meter, read_policy
+from chain.execution.quotas import Meter, window_seconds
 from chain.execution.records import remember_batch
 from chain.execution.transactions import Candidate, Opener, greatest_cost, judge
 from chain.execution.verdicts import Code, Refusal
@@ -46,10 +46,9 @@ class Queue:
 
         `gas` bounds the sum of gas limits (a block's), None does not.
         """
-        policy = read_policy(state.get_storage)
         self.meter = None  # what senders have used; None without quotas
-        if policy is not None:
-            self.meter = Meter(state.get_storage, policy, number=number, time=time, deployers=environment.deployers)
+        if window_seconds(state.get_storage):
+            self.meter = Meter(state.get_storage, number=number, time=time, deployers=environment.deployers)
         self._state = state
         self._opener = opener
         self._environment = environment

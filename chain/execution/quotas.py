@@ -45,6 +45,8 @@ _WINDOW, _RECORDS, _LIMITS = 0, 1, 2
 _MEMBERS, _COUNCIL, _ADDRESSES, _STRANGERS, _JOBS = 16, 17, 18, 19, 20
 _CLASSES: Final = ("edge_server", "council", "member", "stranger", "strangers")
 
+_EDGE_SERVER, _COUNCIL_RESERVE, _MEMBER, _STRANGER, _ALL_STRANGERS = range(len(_CLASSES))
+
 _STOP: Final = b"\x00"  # code, so that an account without coins is never taken for an empty one and removed (EIP-161)
 
 RECORD: Final = keccak256(b"record(uint256,uint256,uint64,uint32,bytes32,uint64,uint64)")[:4]
@@ -71,19 +73,6 @@ class Amounts(NamedTuple):
     def plus(self, other: "Amounts") -> "Amounts":
         """Add each."""
         return Amounts(self.transactions + other.transactions, self.bytes + other.bytes, self.gas + other.gas)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The limits that hold."""
-
-    window_s: int
-    records_per_job: int
-    edge_server: Amounts
-    council: Amounts
-    member: Amounts
-    stranger: Amounts
-    strangers: Amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +106,9 @@ class Sender:
     reserve: Account | None = None
 
 
-def read_policy(storage: GetStorage) -> Policy | None:
-    """Return the limits in a state, None where there are none."""
-    window_s = storage(_QUOTAS, _WINDOW)
-    if not window_s:
-        return None
-    limits = (Amounts.unpack(storage(_QUOTAS, _LIMITS + index)) for index in range(len(_CLASSES)))
-    return Policy(window_s, storage(_QUOTAS, _RECORDS), *limits)
+def window_seconds(storage: GetStorage) -> int:
+    """Return how long a window is in a state; 0 where there are no quotas."""
+    return storage(_QUOTAS, _WINDOW)
 
 
 def install_quotas(state: "MeritState", quotas: Quotas | None = None) -> None:
@@ -193,40 +178,53 @@ def _decode(data: bytes) -> Quotas | None:
 class Meter:
     """Counts what is to stand in one block, or in the pool, on top of a committed state."""
 
-    def __init__(
-        self, storage: GetStorage, policy: Policy, *, number: int, time: int, deployers: AbstractSet[Address]
-    ) -> None:
-        """Count for block `number` at block time `time` (seconds), by storage and policy of the state before it."""
+    def __init__(self, storage: GetStorage, *, number: int, time: int, deployers: AbstractSet[Address]) -> None:
+        """Count for block `number` at block time `time` (seconds); `storage` reads the state before it, with quotas."""
         self._storage = storage
-        self.policy = policy
         self._number, self._deployers = number, deployers
-        self.window = time // policy.window_s
+        self.window_s = window_seconds(storage)
+        self.window = time // self.window_s
+        self._limits: dict[int, Amounts] = {}
         self._senders: dict[Address, Sender] = {}
         self._used: dict[int, Amounts] = {}  # by place: what the state says and what was counted since
         self._records: dict[int, int] = {}  # by job, likewise
         self._counted: dict[int, None] = {}  # places in the order in which they were first counted
         self._jobs_counted: dict[int, None] = {}
+        self._passed: tuple[Candidate, tuple[Account, ...], int, int] | None = None  # the last one, job and records
 
     @property
     def next_window(self) -> int:
         """The block time (seconds) at which the next window begins."""
-        return (self.window + 1) * self.policy.window_s
+        return (self.window + 1) * self.window_s
+
+    @property
+    def records_per_job(self) -> int:
+        """How many records a job takes in a window."""
+        return self._storage(_QUOTAS, _RECORDS)
 
     def refusal(self, candidate: "Candidate") -> Refusal | None:
         """Say which quota a transaction would exceed; None if it is within all of them."""
-        found = self._accounts(candidate)
-        return found if isinstance(found, Refusal) else self._job_refusal(candidate)
+        accounts = self._accounts(candidate)
+        if isinstance(accounts, Refusal):
+            return accounts
+        job, records = self._records_of(candidate)
+        if records:
+            used, limit = self.records(job), self.records_per_job
+            if used + records > limit:
+                return self._over(f"job {job}", "records", used, records, limit)
+        self._passed = candidate, accounts, job, records
+        return None
 
     def count(self, candidate: "Candidate") -> None:
-        """Count a transaction that `refusal` lets pass."""
-        found = self._accounts(candidate)
-        if isinstance(found, Refusal):
-            message = "a transaction over quota was to be counted"
-            raise RuntimeError(message)  # noqa: TRY004 - not a type that is wrong but the order of calls
-        for account in found:
+        """Count the transaction that `refusal` has let pass last."""
+        if self._passed is None or self._passed[0] is not candidate:
+            message = "a transaction is counted that was not judged just before"
+            raise RuntimeError(message)
+        _, accounts, job, records = self._passed
+        self._passed = None
+        for account in accounts:
             self._used[account.place] = self.used(account).plus(_amounts(candidate))
             self._counted[account.place] = None
-        job, records = self._records_of(candidate)
         if records:
             self._records[job] = self.records(job) + records
             self._jobs_counted[job] = None
@@ -263,8 +261,13 @@ class Meter:
         word = self._storage(_QUOTAS, place)
         return Amounts.unpack(word) if word >> _WINDOW_SHIFT == self.window else Amounts()
 
+    def _limit(self, index: int) -> Amounts:
+        known = self._limits.get(index)
+        if known is None:
+            known = self._limits[index] = Amounts.unpack(self._storage(_QUOTAS, _LIMITS + index))
+        return known
+
     def _sender(self, address: Address) -> Sender:
-        policy = self.policy
         standing = standing_of(self._storage, address, self._number)
         member, role = standing.member, standing.role
         name = f"0x{address.hex()}"
@@ -273,16 +276,20 @@ class Meter:
         if member and not standing.suspended:
             place = mapped(_MEMBERS, member)
             if role == Role.EDGE_SERVER:
-                own = Account(f"edge server {member}", place, policy.edge_server)
-                reserve = Account(f"edge server {member}, Council", mapped(_COUNCIL, member), policy.council)
+                own = Account(f"edge server {member}", place, self._limit(_EDGE_SERVER))
+                reserve = Account(
+                    f"edge server {member}, Council", mapped(_COUNCIL, member), self._limit(_COUNCIL_RESERVE)
+                )
                 return Sender(Kind.EDGE_SERVER, member, role, (own,), reserve)
-            return Sender(Kind.MEMBER, member, role, (Account(f"member {member}", place, policy.member),))
+            return Sender(Kind.MEMBER, member, role, (Account(f"member {member}", place, self._limit(_MEMBER)),))
         own_place = mapped(_MEMBERS, member) if member else mapped(_ADDRESSES, int.from_bytes(address, "big"))
         if not member and address in self._deployers:
-            return Sender(Kind.DEPLOYER, accounts=(Account(f"deployer {name}", own_place, policy.member),))
+            return Sender(Kind.DEPLOYER, accounts=(Account(f"deployer {name}", own_place, self._limit(_MEMBER)),))
         kind = Kind.SUSPENDED if member else Kind.STRANGER
-        own = Account(f"{kind} {member or name}", own_place, policy.stranger)
-        return Sender(kind, member, role, (own, Account("all strangers together", _STRANGERS, policy.strangers)))
+        own = Account(f"{kind} {member or name}", own_place, self._limit(_STRANGER))
+        return Sender(
+            kind, member, role, (own, Account("all strangers together", _STRANGERS, self._limit(_ALL_STRANGERS)))
+        )
 
     def _accounts(self, candidate: "Candidate") -> tuple[Account, ...] | Refusal:
         """Return what a transaction counts against, or which of it it would exceed."""
@@ -299,13 +306,6 @@ class Meter:
             one for one in zip(Amounts._fields, used, amounts, exceeded.limit, strict=True) if one[1] + one[2] > one[3]
         )
         return self._over(exceeded.who, what, before, more, limit)
-
-    def _job_refusal(self, candidate: "Candidate") -> Refusal | None:
-        job, records = self._records_of(candidate)
-        if not records:
-            return None
-        used, limit = self.records(job), self.policy.records_per_job
-        return self._over(f"job {job}", "records", used, records, limit) if used + records > limit else None
 
     def _records_of(self, candidate: "Candidate") -> tuple[int, int]:
         """Return a job and how many records a transaction offers to it; only of those whose records the Ledger takes.
@@ -333,7 +333,7 @@ class Meter:
             return Refusal(Code.QUOTA, f"quota of {who}: {more} {what} are more than the {limit} of a whole window")
         return Refusal(
             Code.QUOTA,
-            f"quota of {who}: {used} of {limit} {what} of this window of {self.policy.window_s} s are used,"
+            f"quota of {who}: {used} of {limit} {what} of this window of {self.window_s} s are used,"
             f" this asks for {more}; the next window begins at block time {self.next_window}",
         )
 

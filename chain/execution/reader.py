@@ -47,7 +47,7 @@ from chain.execution.index import (
 )
 from chain.execution.keys import PublicKey, find_key
 from chain.execution.nodes import CommittedNodes
-from chain.execution.quotas import Meter, read_policy
+from chain.execution.quotas import Meter, window_seconds
 from chain.execution.reverts import revert_reason
 from chain.execution.transactions import (
     Candidate,
@@ -374,11 +374,10 @@ class Reader:
         """
         header = self.header()
         storage = self.state().get_storage
-        policy = read_policy(storage)
-        if policy is None:
+        if not window_seconds(storage):
             return None
         deployers = self._environment.deployers
-        return Meter(storage, policy, number=header.number + 1, time=max(time, header.timestamp), deployers=deployers)
+        return Meter(storage, number=header.number + 1, time=max(time, header.timestamp), deployers=deployers)
 
     def proof(self, address: Address, slots: Sequence[int], number: int | None = None) -> Proof:
         """Return an account, storage slots and the trie nodes that prove them against the block's state root."""

@@ -75,11 +75,11 @@ class LedgerMethods:
         return {
             "kind": sender.kind,
             "member": number(sender.member),
-            "windowSeconds": number(meter.policy.window_s),
+            "windowSeconds": number(meter.window_s),
             "nextWindow": number(meter.next_window),
             "quotas": [_quota(meter, account) for account in sender.accounts],
             "reserve": None if sender.reserve is None else _quota(meter, sender.reserve),
-            "recordsPerJob": number(meter.policy.records_per_job),
+            "recordsPerJob": number(meter.records_per_job),
         }
 
     async def commit(self, selector: BlockSelector) -> Json:

@@ -326,7 +326,8 @@ def test_nobody_else_changes_quotas_and_no_delegate_does() -> None:
     assert codes(replica.height(raw)) == [Code.REVERTED]
     asked = replica.reader.call(Question(to=Address(QUOTAS), sender=SPONSOR.address, data=encode_set_quotas(SMALL)))
     assert not asked.succeeded
-    assert meter(replica).policy.member == Amounts(3, 60_000, 10**9)
+    found = meter(replica)
+    assert found.sender(SPONSOR.address).accounts[0].limit == Amounts(3, 60_000, 10**9)
 
 
 def test_a_ledger_without_quotas_gets_them_by_vote() -> None:
