@@ -43,12 +43,14 @@ class ReplicatedApplication(Protocol):
         """Judge a transaction for the pool; `recheck` after a height, for what still waits."""
         ...
 
-    def prepare_proposal(self, transactions: Sequence[bytes], max_bytes: int) -> list[bytes]:
-        """Choose and order transactions for a block."""
+    def prepare_proposal(
+        self, transactions: Sequence[bytes], max_bytes: int, time: application.Timestamp
+    ) -> list[bytes]:
+        """Choose and order transactions for a block of this time."""
         ...
 
-    def process_proposal(self, transactions: Sequence[bytes]) -> bool:
-        """Tell whether `finalize_block` can execute these transactions."""
+    def process_proposal(self, transactions: Sequence[bytes], time: application.Timestamp) -> bool:
+        """Tell whether `finalize_block` can execute these transactions at this time."""
         ...
 
     def finalize_block(

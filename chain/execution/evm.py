@@ -3,8 +3,8 @@
 - no system contracts and no system calls in a block (EIP-2935, EIP-4788, EIP-7002, EIP-7251 are off);
 - base fee constant 0, no block reward, coinbase zero;
 - contracts are created only in transactions of accounts that genesis names, at any depth;
-- precompiles 0x01, 0x02, 0x04 and our own two, from execution version 2 on three; see ADR-precompiles.md beside this
-  file for the others;
+- precompiles 0x01, 0x02, 0x04 and our own two, from execution version 2 on three, from 3 on four; see
+  ADR-precompiles.md beside this file for the others;
 - transactions are judged by `chain.execution.transactions` before they get here.
 """
 
@@ -31,12 +31,13 @@ from chain.execution.blocks import Header
 from chain.execution.interpreter import interpret
 from chain.execution.keys import keep_key_precompile
 from chain.execution.lookup import NodeCache
+from chain.execution.quotas import quotas_precompile
 from chain.execution.records import record_batch_precompile
 from chain.execution.signature_precompile import signature_precompile
 from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
 from chain.execution.versions import Schedules
-from contracts.addresses import COUNCIL, KEYS, SIGNATURES, VERIFIER
+from contracts.addresses import COUNCIL, KEYS, QUOTAS, SIGNATURES, VERIFIER
 from contracts.upgrades import UpgradeKind
 
 _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
@@ -118,7 +119,17 @@ class MeritComputationV2(MeritComputation):
     _precompiles = MeritComputation.get_precompiles() | {Address(SIGNATURES): signature_precompile}
 
 
-COMPUTATIONS: Final[dict[int, type[MeritComputation]]] = {1: MeritComputation, 2: MeritComputationV2}
+class MeritComputationV3(MeritComputationV2):
+    """Runs one message of execution version 3: the governor can change quotas."""
+
+    _precompiles = MeritComputationV2.get_precompiles() | {Address(QUOTAS): quotas_precompile}
+
+
+COMPUTATIONS: Final[dict[int, type[MeritComputation]]] = {
+    1: MeritComputation,
+    2: MeritComputationV2,
+    3: MeritComputationV3,
+}
 """What runs messages under each of `chain.execution.versions.EXECUTION_VERSIONS`."""
 
 

@@ -23,7 +23,9 @@ from chain.rpc.shapes import Json, data, number
 
 if TYPE_CHECKING:
     from chain.application import Application
+    from chain.crypto.addresses import Address
     from chain.engines.base import Engine
+    from chain.execution.quotas import Account, Meter
 
 _NO_EVIDENCE: Final = evidence_hash(())
 
@@ -33,6 +35,7 @@ class LedgerMethods:
 
     def __init__(self, application: "Application", engine: "Engine") -> None:
         """Read the ledger from `application`, headers and commits from the engine's history."""
+        self._application = application
         self._genesis = application.genesis
         self._genesis_hash = application.genesis_hash
         self._reader = application.reader()
@@ -69,6 +72,26 @@ class LedgerMethods:
             "edgeServers": [{"member": number(member), "url": url} for member, url in self._edge_servers.items()],
             "versions": self._reader.versions()._asdict(),
             "version": version("merit-ledger"),
+        }
+
+    def quota(self, address: "Address") -> Json | None:
+        """Return what an account may send in this window of block time and what it has; None without quotas.
+
+        `quotas`: each of them bounds the account; empty for the governor, whom none does. `reserve`: for an edge
+        server's calls to the Council when its own quota is used up. What waits in the pool is not in `used`.
+        """
+        meter = self._reader.meter(self._application.time)
+        if meter is None:
+            return None
+        sender = meter.sender(address)
+        return {
+            "kind": sender.kind,
+            "member": number(sender.member),
+            "windowSeconds": number(meter.window_s),
+            "nextWindow": number(meter.next_window),
+            "quotas": [_quota(meter, account) for account in sender.accounts],
+            "reserve": None if sender.reserve is None else _quota(meter, sender.reserve),
+            "recordsPerJob": number(meter.records_per_job),
         }
 
     async def commit(self, selector: BlockSelector) -> Json:
@@ -144,3 +167,11 @@ class LedgerMethods:
                 return Height(selector)
             case _:
                 return self._engine.height
+
+
+def _quota(meter: "Meter", account: "Account") -> Json:
+    return {
+        "of": account.who,
+        "limit": {name: number(value) for name, value in account.limit._asdict().items()},
+        "used": {name: number(value) for name, value in meter.used(account)._asdict().items()},
+    }

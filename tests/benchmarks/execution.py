@@ -21,7 +21,7 @@ from chain.execution import executor, records, transactions
 from chain.execution.evm import MeritComputation, MeritState
 from chain.execution.executor import Executor
 from chain.execution.transactions import Opener
-from chain.genesis import Genesis, Hex, MemberEntry
+from chain.genesis import Genesis, Hex, MemberEntry, Quotas
 from chain.storage import Store
 from contracts.addresses import LEDGER, VERIFIER
 from contracts.bindings import Role
@@ -110,10 +110,12 @@ class _Stopwatch:
 class Bench:
     """One replica on a store on disk, with a job, an edge server and 64 clients."""
 
-    def __init__(self, folder: Path, executing: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, folder: Path, executing: Callable[[], AbstractContextManager[None]] = nullcontext, *, quotas: bool = True
+    ) -> None:
         self._executing = executing
         # not synced: what a core does is measured, and waiting for a disk is not a core's work
-        self.replica = Replica(store=Store.open(folder, sync=False), document=_genesis())
+        self.replica = Replica(store=Store.open(folder, sync=False), document=_genesis(quotas=quotas))
         self.replica.open_job(budget=BUDGET)
         self._counters = count()
         self._clients = [private_key_of(Scheme.ML_DSA_44, _client(number).seed) for number in range(RECORDS)]
@@ -144,8 +146,9 @@ class Bench:
                 raise RuntimeError(message)
 
     def decide(self, raws: Sequence[bytes]) -> None:
-        """Execute and commit them as the next height."""
+        """Execute and commit them as the next height, a second after the one before."""
         app = self.replica.app
+        self.replica.time += 1
         with self._executing():
             finalized = app.finalize_block(app.info().height + 1, Timestamp(self.replica.time), raws)
             app.commit()
@@ -166,23 +169,27 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
     own accounts, tries and interpreter; decoding, signatures, rules and the store are ours in both), and the steps'
     shares of our time in percent. The shares come from heights with timers around the steps, the rest from other
     heights in the same turns.
+    A third replica, whose genesis names no quotas, takes turns with the first.
     """
     clock = _CoreClock()
     cases = [(batch, path) for batch in BATCHES for path in PATHS]
     ours_us: _Times = {case: [] for case in cases}
     stock_us: _Times = {case: [] for case in cases}
+    free_us: _Times = {case: [] for case in cases}  # without quotas
     shares = {case: _Stopwatch(clock) for case in cases}
     with TemporaryDirectory() as folder:
-        ours, stock = Bench(Path(folder, "ours"), nullcontext), Bench(Path(folder, "stock"), stock_execution)
+        ours, stock = Bench(Path(folder, "ours")), Bench(Path(folder, "stock"), stock_execution)
+        free = Bench(Path(folder, "free"), quotas=False)
         for batch in BATCHES:  # warms caches up
-            for bench in (ours, stock):
+            for bench in (ours, stock, free):
                 bench.decide(bench.transactions(batch))
         for _ in range(rounds):
             for batch in BATCHES:
                 _time(ours, batch, clock, ours_us)
+                _time(free, batch, clock, free_us)
                 _time(stock, batch, clock, stock_us)
                 _share(ours, batch, *(shares[batch, path] for path in PATHS))
-        for bench in (ours, stock):
+        for bench in (ours, stock, free):
             bench.replica.store.close()
     us = {case: median(times) / RECORDS for case, times in ours_us.items()}
     plain_us = {case: median(times) / RECORDS for case, times in stock_us.items()}
@@ -192,6 +199,8 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
         _row("times as fast", {case: round(plain_us[case] / value, 2) for case, value in us.items()}),
         _row("microseconds per record", {case: round(value, 1) for case, value in us.items()}),
     ]
+    slower = {case: 100 * (min(ours_us[case]) / min(free_us[case]) - 1) for case in cases}
+    rows.append(_row("% slower than without quotas", {case: round(percent, 1) for case, percent in slower.items()}))
     for step in (*STEPS, REST):
         percent = {case: 100 * watch.taken[step] / sum(watch.taken.values()) for case, watch in shares.items()}
         rows.append(_row(f"% {step}", {case: round(share, 1) for case, share in percent.items()}))
@@ -230,8 +239,9 @@ def _client(number: int) -> Any:
     return key(f"benchmark client {number}", Scheme.ML_DSA_44)
 
 
-def _genesis() -> Genesis:
+def _genesis(*, quotas: bool) -> Genesis:
     servers = (MemberEntry(role=Role.EDGE_SERVER, scheme=65, key=Hex(edge(n + 1).public_key)) for n in range(EDGES))
     clients = (MemberEntry(role=Role.CLIENT, scheme=44, key=Hex(_client(n).public_key)) for n in range(RECORDS))
     sponsor = MemberEntry(role=Role.SPONSOR, scheme=65, key=Hex(SPONSOR.public_key))
-    return genesis(members=(*servers, *clients, sponsor))
+    limits = {"quotas": Quotas()} if quotas else {}
+    return genesis(members=(*servers, *clients, sponsor), **limits)

@@ -41,7 +41,13 @@ class StockComputationV2(StockComputation):
     _precompiles = evm.MeritComputationV2.get_precompiles()
 
 
-COMPUTATIONS = {1: StockComputation, 2: StockComputationV2}
+class StockComputationV3(StockComputation):
+    """The same with the precompiles of execution version 3."""
+
+    _precompiles = evm.MeritComputationV3.get_precompiles()
+
+
+COMPUTATIONS = {1: StockComputation, 2: StockComputationV2, 3: StockComputationV3}
 
 
 class StockExecutor(PragueTransactionExecutor):

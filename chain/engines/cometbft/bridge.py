@@ -173,10 +173,11 @@ class Bridge:
 
     def _prepare(self, request: pb.RequestPrepareProposal) -> pb.ResponsePrepareProposal:
         waiting = self._pool.transactions()
-        return pb.ResponsePrepareProposal(txs=self._application.prepare_proposal(waiting, request.max_tx_bytes))
+        time = Timestamp(request.time.seconds, request.time.nanos)
+        return pb.ResponsePrepareProposal(txs=self._application.prepare_proposal(waiting, request.max_tx_bytes, time))
 
     def _process(self, request: pb.RequestProcessProposal) -> pb.ResponseProcessProposal:
-        accepted = self._application.process_proposal(request.txs)
+        accepted = self._application.process_proposal(request.txs, Timestamp(request.time.seconds, request.time.nanos))
         if not accepted:
             _LOGGER.warning("height %d: a proposal is refused, it could not be executed", request.height)
         status = pb.ResponseProcessProposal.ACCEPT if accepted else pb.ResponseProcessProposal.REJECT

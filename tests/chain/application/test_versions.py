@@ -187,11 +187,12 @@ def test_a_program_that_lacks_the_version_stops_before_the_block_in_one_line(
     decide(replica, schedule(kind, 7, number))
     tick_to(replica, number - 1)
     before = replica.app.info()
+    here = ", ".join(map(str, EXECUTION_VERSIONS if kind is UpgradeKind.EXECUTION else CONTRACT_VERSIONS))
     for transactions in ((), (replica.sign(STRANGER, LEDGER, Ledger.encode_tick()),)):
         with pytest.raises(VersionError) as caught:
             replica.finalize(*transactions)
         assert str(caught.value) == (
-            f"from block {number} on the ledger uses {kind.name.lower()} version 7, this program has 1, 2;"
+            f"from block {number} on the ledger uses {kind.name.lower()} version 7, this program has {here};"
             " install a newer merit-ledger"
         )
     assert replica.app.info() == before
