@@ -21,8 +21,9 @@ _OK: Final = 200
 _PART: Final = "blobs"
 _AHEAD: Final = 16
 """Blobs that are on their way at once."""
-_AHEAD_BYTES: Final = 1 << 26
-"""What they may have together, if they are as long as blobs may be; one is always asked for."""
+_AHEAD_BYTES: Final = 1 << 24
+"""What they may have together, if they are as long as blobs may be: they share the link, and each has 30 s. One is
+always asked for."""
 
 
 class FetchedBlobs(Blobs):

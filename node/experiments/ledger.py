@@ -53,7 +53,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Kind = Literal["kill", "pause", "restart", "disconnect", "join", "leave", "rotate"]
 
 SAMPLE_S = 1.0
-FIRST_HEIGHT_S = 120.0
+FIRST_HEIGHT_S = 300.0
 OPENING_S = 120.0
 CLOSING_GRACE_S = 120.0
 LEVEL_S = 60.0
