@@ -53,12 +53,14 @@ if TYPE_CHECKING:
     from chain.snapshots.keeping import Keeper
 
 __all__ = [
+    "Again",
     "Application",
     "Applied",
     "ApplyResult",
     "Block",
     "CheckResult",
     "Code",
+    "Decided",
     "Finalized",
     "Info",
     "Misbehavior",

@@ -13,6 +13,7 @@ from typing import Final
 
 from eth_hash.auto import keccak
 
+from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
 from contracts.artifacts import Artifact, load
 from contracts.errors import UnknownVariableError
 
@@ -23,6 +24,7 @@ _DYNARRAY: Final = re.compile(r"DynArray\[(\w+), (\d+)\]")
 _BYTES: Final = re.compile(r"Bytes\[(\d+)\]")
 _NUMBERS: Final = 1 << 64  # ids, counters and heights are smaller
 _ADDRESSES: Final = 1 << 160
+_PREDEPLOYED: Final = {int.from_bytes(address, "big") for address in (REGISTRY, TOKEN, LEDGER, COUNCIL)}
 
 
 def slot(contract: str, variable: str, *path: int | bytes | str) -> int:
@@ -89,7 +91,7 @@ def _places(contract: str, name: str, kind: str, place: int, keys: Sequence[int]
 def _key(kind: str, key: int) -> str | None:
     """Write a key as its type is written; None for one that the type cannot have or hardly has."""
     if kind == "address":
-        return f"0x{key:040x}" if _NUMBERS <= key < _ADDRESSES else None
+        return f"0x{key:040x}" if _NUMBERS <= key < _ADDRESSES or key in _PREDEPLOYED else None
     if kind == "bytes32":
         return f"0x{key:064x}" if key >= _ADDRESSES else None
     return str(key) if key < _NUMBERS else None

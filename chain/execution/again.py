@@ -13,7 +13,7 @@ from chain.execution.difference import States
 from chain.execution.evm import Environment, MeritState
 from chain.execution.executor import Executor, TxResult
 from chain.execution.index import read_header
-from chain.execution.transactions import Opener
+from chain.execution.transactions import Opener, describe
 from chain.storage import Store
 
 
@@ -31,14 +31,15 @@ class Decided:
 class Again:
     """What a height gave this time.
 
-    `used`: the accounts that it read or wrote and the slots of each, in the order of first use. `states` reads the
-    ledger's states and this one's.
+    `used`: the accounts that it read or wrote and the slots of each, in the order of first use. `inputs`: the call data
+    of the block's transactions. `states` reads the ledger's states and this one's.
     """
 
     results: tuple[TxResult, ...]
     block: Block | None
     state_root: bytes
     used: Mapping[Address, tuple[int, ...]]
+    inputs: tuple[bytes, ...]
     states: States
 
 
@@ -60,5 +61,7 @@ def execute_again(store: Store, environment: Environment, parent: int, decided: 
         always=always,
         watch=watch,
     )
-    root = header.state_root if executed.block is None else executed.block.header.state_root
-    return Again(executed.results, executed.block, root, used, States(view))
+    block = executed.block
+    root = header.state_root if block is None else block.header.state_root
+    inputs = () if block is None else tuple(describe(raw).data for raw in block.transactions)
+    return Again(executed.results, block, root, used, inputs, States(view))
