@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.crypto.hashing import keccak256
 from chain.errors import EngineError, StoreChainError, StoreCorruptError, StoreMissingError
+from chain.execution.again import Again, Decided, execute_again
 from chain.execution.blocks import Block, EngineHeight, Header, Misbehavior
 from chain.execution.evm import open_state
 from chain.execution.executor import Executor, TxResult
@@ -52,12 +53,14 @@ if TYPE_CHECKING:
     from chain.snapshots.keeping import Keeper
 
 __all__ = [
+    "Again",
     "Application",
     "Applied",
     "ApplyResult",
     "Block",
     "CheckResult",
     "Code",
+    "Decided",
     "Finalized",
     "Info",
     "Misbehavior",
@@ -311,6 +314,12 @@ class Application:
         """Read committed blocks and state; always the newest commit, also after later ones."""
         ledger = self._must_exist()
         return Reader(self._store, ledger.environment)
+
+    def again(self, parent: int, decided: Decided) -> Again:
+        """Execute a height on top of the committed block `parent` once more; the ledger stays as it is."""
+        ledger = self._must_exist()
+        always = ledger.genesis.block_every_height
+        return execute_again(self._store, ledger.environment, parent, decided, always=always)
 
     def _open(self) -> _Ledger | None:
         commit = read_commit(self._store)

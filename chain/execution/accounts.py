@@ -65,12 +65,14 @@ def _hashed(key: bytes) -> bytes:
     return keccak256(key)
 
 
-def _encode_word(value: int) -> bytes:
+def encode_word(value: int) -> bytes:
+    """Return a word as the storage trie holds it."""
     return rlp.encode_bytes(rlp.integer(value)) if value else b""  # a word of 0 is not in the trie
 
 
 @lru_cache(maxsize=65_536)
-def _decode_word(encoded: bytes) -> int:
+def decode_word(encoded: bytes) -> int:
+    """Read what `encode_word` wrote, unless that is empty."""
     return rlp.to_integer(rlp.decode(encoded), HASH_BYTES)
 
 
@@ -225,6 +227,13 @@ class Accounts(AccountDatabaseAPI):
         self._wipe(address)
         self._set(address, None)
 
+    def used(self) -> dict[bytes, tuple[int, ...]]:
+        """Return the accounts read or written since `_root`, each with its slots, in the order of first use."""
+        return {
+            address: tuple(self._storages[address].values) if address in self._storages else ()
+            for address in self._accounts
+        }
+
     # Code
 
     def get_code_hash(self, address: "Address") -> Hash32:
@@ -274,7 +283,7 @@ class Accounts(AccountDatabaseAPI):
             encoded = self._nodes.find(self._database, storage.root, key)
         except KeyError as missing:
             raise _lacking_storage(missing, storage, key, address) from missing
-        value = _decode_word(encoded) if encoded else 0
+        value = decode_word(encoded) if encoded else 0
         storage.values[slot] = storage.was[slot] = value
         return value
 
@@ -389,7 +398,7 @@ class Accounts(AccountDatabaseAPI):
     def _storage_root(self, address: bytes, storage: _Storage) -> bytes:
         values, was = storage.values, storage.was
         changes = {
-            _hashed(slot.to_bytes(HASH_BYTES, "big")): _encode_word(values[slot])
+            _hashed(slot.to_bytes(HASH_BYTES, "big")): encode_word(values[slot])
             for slot in storage.changed
             if values[slot] != was[slot]
         }

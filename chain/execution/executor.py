@@ -5,7 +5,7 @@ way on every replica, and reported with its code; what runs and reverts is in th
 a broken invariant and stops the node.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -83,10 +83,12 @@ class Executor:
         height: EngineHeight,
         time: int,
         always: bool,
+        watch: Callable[[MeritState], None] | None = None,
     ) -> Executed:
         """Execute a height; stage its block and state if it has a transaction that runs, misbehavior, or `always`.
 
         `time`: the engine's block time in whole seconds since the epoch; the block's is never below its parent's.
+        `watch` sees the state once all has run, before its accounts are handed to the store and forgotten.
         """
         number = BlockNumber(parent.number + 1)
         parent_hash = parent.hash
@@ -120,6 +122,8 @@ class Executor:
             included.append(raw)
             succeeded = result.code is Code.OK
             receipts.append(Receipt(kind, succeeded, gas_used, bloom_of(result.logs), result.logs))
+        if watch is not None:
+            watch(state)
         if not included and not misbehavior and not always:
             return Executed(tuple(results), None)
         if meter is not None:

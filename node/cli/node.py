@@ -96,3 +96,36 @@ def status(home: Home, *, json: Json = False) -> None:
             typer.echo(line)
     if now.problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    home: Home,
+    *,
+    rpc: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A node to compare with; repeatable. [default: the peers of node.toml]"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find the first write in which a node's ledger differs from another node's; the home's node need not run.
+
+    Exit code 0: no difference; 1: there is one.
+    """
+    from node.machine import compare as comparing  # noqa: PLC0415 - loads the EVM
+    from node.machine.home import NodeHome  # noqa: PLC0415 - as above
+
+    def progress(url: str) -> None:
+        if not json:
+            typer.echo(f"comparing with {url} ...", err=True)
+
+    found = comparing.compare(NodeHome(home.absolute()), rpc or [], progress)
+    if json:
+        from msgspec import to_builtins  # noqa: PLC0415 - as above
+
+        print_json({"differs": found.differs, **to_builtins(found)})
+    else:
+        for line in comparing.lines(found):
+            typer.echo(line)
+    if found.differs:
+        raise typer.Exit(1)

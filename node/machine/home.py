@@ -44,7 +44,8 @@ class PeerFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Another member's node, as this one reaches it.
 
     `validator`: its validator address in hexadecimal, empty for a node that only follows. `p2p`: ID@HOST:PORT of its
-    CometBFT. `handover`: HOST:PORT for transactions. `intake`: URL of its edge server, empty if it has none.
+    CometBFT. `handover`: HOST:PORT for transactions. `intake`: URL of its edge server, empty if it has none. `rpc`: URL
+    of its JSON-RPC, which `merit node compare` asks; the node itself does not need it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class PeerFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     p2p: str = ""
     handover: str = ""
     intake: str = ""
+    rpc: str = ""
 
 
 class TimingFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

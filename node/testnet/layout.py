@@ -255,6 +255,7 @@ def _as_peer(home: NodeHome, file: NodeFile) -> PeerFile:
         p2p=f"{NodeKey(node_key[:32]).id}@127.0.0.1:{file.p2p}",
         handover=f"127.0.0.1:{file.handover}",
         intake=file.intake_url,
+        rpc=file.rpc_url,
     )
 
 
@@ -267,6 +268,7 @@ def _peer(file: TestnetFile, number: int, member: int, validator: SigningKey, no
         p2p=f"{node_key.id}@127.0.0.1:{ports['p2p']}",
         handover=f"127.0.0.1:{ports['handover']}",
         intake=f"http://127.0.0.1:{ports['edge']}",
+        rpc=f"http://127.0.0.1:{ports['rpc']}",
     )
 
 
