@@ -200,7 +200,7 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
         _row("microseconds per record", {case: round(value, 1) for case, value in us.items()}),
     ]
     slower = {case: 100 * (min(ours_us[case]) / min(free_us[case]) - 1) for case in cases}
-    rows.append(_row("% slower than without quotas", {case: round(percent, 1) for case, percent in slower.items()}))
+    rows.append(_row("slower than without quotas, %", {case: round(percent, 1) for case, percent in slower.items()}))
     for step in (*STEPS, REST):
         percent = {case: 100 * watch.taken[step] / sum(watch.taken.values()) for case, watch in shares.items()}
         rows.append(_row(f"% {step}", {case: round(share, 1) for case, share in percent.items()}))
