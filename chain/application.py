@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.crypto.hashing import keccak256
 from chain.errors import EngineError, StoreChainError, StoreCorruptError, StoreMissingError
+from chain.execution.again import Again, Decided, execute_again
 from chain.execution.blocks import Block, EngineHeight, Header, Misbehavior
 from chain.execution.evm import open_state
 from chain.execution.executor import Executor, TxResult
@@ -52,12 +53,14 @@ if TYPE_CHECKING:
     from chain.snapshots.keeping import Keeper
 
 __all__ = [
+    "Again",
     "Application",
     "Applied",
     "ApplyResult",
     "Block",
     "CheckResult",
     "Code",
+    "Decided",
     "Finalized",
     "Info",
     "Misbehavior",
@@ -135,6 +138,7 @@ class _Ledger:
     height: int
     head: Header
     head_hash: bytes
+    time: int  # seconds; of the last height, also one without a block, or of the newest block after a start
     pool: Queue
 
 
@@ -152,6 +156,7 @@ class Application:
         self._joining = Joining(store, None if genesis is None else genesis.digest())
         self._ledger = self._open()
         self._finalized: Finalized | None = None
+        self._finalized_time = 0
 
     @property
     def genesis(self) -> Genesis:
@@ -162,6 +167,11 @@ class Application:
     def height(self) -> int:
         """The last durable height; 0 before the first."""
         return 0 if self._ledger is None else self._ledger.height
+
+    @property
+    def time(self) -> int:
+        """The time of the last committed height in seconds; after a start that of the newest block."""
+        return self._must_exist().time
 
     @property
     def genesis_hash(self) -> bytes:
@@ -188,7 +198,7 @@ class Application:
         self._store.discard()
         header = stage_genesis_state(self._store, genesis)
         block = Block(header, header.hash, (), ())
-        stage_block(self._store, block, ())
+        stage_block(self._store, block, (), ())
         self._store.stage(Space.META, GENESIS_DOCUMENT, genesis.encode())
         stage_commit(self._store, Commit(0, block.number, block.hash))
         self._store.commit()
@@ -209,25 +219,23 @@ class Application:
             ledger.pool.prepare(result)
         return CheckResult(Code.OK, "", result.hash, result.sender, result.nonce, result.gas)
 
-    def prepare_proposal(self, transactions: "Sequence[bytes]", max_bytes: int) -> list[bytes]:
-        """Choose and order transactions for a block: by sender and nonce, within `max_bytes` and a block's gas.
+    def prepare_proposal(
+        self, transactions: "Sequence[bytes]", max_bytes: int, time: Timestamp | None = None
+    ) -> list[bytes]:
+        """Choose and order transactions for a block: senders take turns, within `max_bytes`, a block's gas and quotas.
 
-        What does not fit, or could not run where it would stand, is left for a later block.
+        What does not fit, or could not run where it would stand, is left for a later block. `time`: the block's, or an
+        earlier one (what a window has room for, a later one has); None: that of the last committed height.
         """
-        queue = self._queue(gas=self._must_exist().environment.gas_limit)
-        chosen: list[bytes] = []
-        size = 0
-        for candidate in queue.ordered(transactions):
-            needed = len(candidate.raw) + _TRANSACTION_OVERHEAD
-            if size + needed > max_bytes or isinstance(queue.add(candidate.raw), Refusal):
-                continue
-            size += needed
-            chosen.append(candidate.raw)
-        return chosen
+        queue = self._queue(gas=self._must_exist().environment.gas_limit, time=time)
+        return queue.choose(transactions, most_bytes=max_bytes, overhead=_TRANSACTION_OVERHEAD)
 
-    def process_proposal(self, transactions: "Sequence[bytes]") -> bool:
-        """Tell whether every transaction of a proposal could run where it stands, within a block's gas."""
-        queue = self._queue(gas=self._must_exist().environment.gas_limit)
+    def process_proposal(self, transactions: "Sequence[bytes]", time: Timestamp | None = None) -> bool:
+        """Tell whether every transaction of a proposal could run where it stands, within a block's gas and quotas.
+
+        `time`: the proposed block's; None: that of the last committed height.
+        """
+        queue = self._queue(gas=self._must_exist().environment.gas_limit, time=time)
         return not any(isinstance(queue.add(raw), Refusal) for raw in transactions)
 
     def finalize_block(
@@ -257,6 +265,7 @@ class Application:
         )
         app_hash = ledger.head_hash if executed.block is None else executed.block.hash
         self._finalized = Finalized(height, app_hash, executed.results, executed.block, executed.validator_updates)
+        self._finalized_time = max(time.seconds, ledger.time)
         return self._finalized
 
     def commit(self) -> None:
@@ -272,7 +281,8 @@ class Application:
         self._store.commit()
         self._finalized = None
         ledger.height, ledger.head, ledger.head_hash = finalized.height, head, finalized.app_hash
-        ledger.pool = self._queue(gas=None)
+        ledger.time = self._finalized_time
+        ledger.pool = self._queue(gas=None, time=None)
         if self._keeper is not None:
             self._keeper.committed(self._store, commit)
 
@@ -305,6 +315,12 @@ class Application:
         ledger = self._must_exist()
         return Reader(self._store, ledger.environment)
 
+    def again(self, parent: int, decided: Decided) -> Again:
+        """Execute a height on top of the committed block `parent` once more; the ledger stays as it is."""
+        ledger = self._must_exist()
+        always = ledger.genesis.block_every_height
+        return execute_again(self._store, ledger.environment, parent, decided, always=always)
+
     def _open(self) -> _Ledger | None:
         commit = read_commit(self._store)
         document = self._store.read(Space.META, GENESIS_DOCUMENT)
@@ -326,17 +342,21 @@ class Application:
             commit.height,
             head,
             commit.app_hash,
-            self._pool_on(head, opener, environment, gas=None),
+            head.timestamp,
+            self._pool_on(head, opener, environment, gas=None, time=head.timestamp),
         )
 
-    def _queue(self, *, gas: int | None) -> Queue:
+    def _queue(self, *, gas: int | None, time: Timestamp | None) -> Queue:
         ledger = self._must_exist()
-        return self._pool_on(ledger.head, ledger.opener, ledger.environment, gas=gas)
+        seconds = ledger.time if time is None else max(time.seconds, ledger.head.timestamp)
+        return self._pool_on(ledger.head, ledger.opener, ledger.environment, gas=gas, time=seconds)
 
-    def _pool_on(self, head: Header, opener: Opener, environment: "Environment", *, gas: int | None) -> Queue:
+    def _pool_on(
+        self, head: Header, opener: Opener, environment: "Environment", *, gas: int | None, time: int
+    ) -> Queue:
         ancestors = ancestor_hashes(self._store, head, head.hash)
         state = open_state(CommittedNodes(self._store), head, head.state_root, ancestors, environment)
-        return Queue(state, opener, environment, gas=gas)
+        return Queue(state, opener, environment, number=head.number + 1, time=time, gas=gas)
 
     def _must_exist(self) -> _Ledger:
         if self._ledger is None:

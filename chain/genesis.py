@@ -16,9 +16,11 @@ from chain.crypto.addresses import ADDRESS_BYTES, Address, address_of
 from chain.crypto.schemes import PUBLIC_KEY_BYTES, Scheme
 from chain.errors import GenesisError, VersionError
 from chain.execution.versions import CONTRACT_VERSIONS, EXECUTION_VERSIONS
-from chain.limits import GAS_LIMIT_LEAST, GAS_LIMIT_MOST
+from chain.limits import COUNCIL_QUOTA_LEAST, GAS_LIMIT_LEAST, GAS_LIMIT_MOST, RECORDS_PER_BATCH
 
 DEV_CHAIN_ID: Final = 0x4D45  # "ME"
+
+_MIB: Final = 1024 * 1024
 
 EDGE_SERVER: Final = 1  # the Registry's number of the role
 
@@ -75,6 +77,30 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rules: int = 1
 
 
+class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be sent in one window of block time; `gas` counts limits, whatever is used of them."""
+
+    transactions: Annotated[int, msgspec.Meta(ge=1, lt=2**32)]
+    bytes: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+    gas: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+
+
+class Quotas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of the ledger one sender may use; chain/execution/ADR-quotas.md says why these numbers.
+
+    `council`: what an edge server may send to the Council when its own quota is used up. `strangers`: all who are no
+    members in good standing together, because anybody can make as many keys as he likes.
+    """
+
+    window_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 10
+    records_per_job: Annotated[int, msgspec.Meta(ge=RECORDS_PER_BATCH, lt=2**53)] = 80_000
+    edge_server: Quota = Quota(transactions=4_096, bytes=96 * _MIB, gas=32_000_000_000)
+    council: Quota = Quota(transactions=32, bytes=_MIB, gas=1_000_000_000)
+    member: Quota = Quota(transactions=512, bytes=4 * _MIB, gas=2_000_000_000)
+    stranger: Quota = Quota(transactions=16, bytes=_MIB // 16, gas=64_000_000)
+    strangers: Quota = Quota(transactions=128, bytes=_MIB // 2, gas=256_000_000)
+
+
 class Genesis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The document; see the fields' comments. `check()` says what is wrong with one."""
 
@@ -92,6 +118,7 @@ class Genesis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     balances: dict[str, str] = {}  # 0x-address -> wei in decimal: the native coin, which only tools need
     tokens: dict[str, str] = {}  # 0x-address -> wei in decimal of the reward Token
     versions: Versions = Versions()
+    quotas: Quotas | msgspec.UnsetType = msgspec.UNSET  # without the table there are none, as in older documents
 
     def encode(self) -> bytes:
         """Return the canonical JSON."""
@@ -163,6 +190,15 @@ def balance_table(amounts: dict[str, str], field: str) -> dict[Address, int]:
     return table
 
 
+def votes_fit(quotas: Quotas) -> bool:
+    """Tell whether edge servers could still vote on other quotas when theirs are used up."""
+    council = quotas.council
+    return all(
+        given >= least
+        for given, least in zip((council.transactions, council.bytes, council.gas), COUNCIL_QUOTA_LEAST, strict=True)
+    )
+
+
 def _check(genesis: Genesis) -> None:
     def require(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence below
         if not holds:
@@ -205,6 +241,8 @@ def _check(genesis: Genesis) -> None:
     require(len(set(running)) == len(running), "validators: a member runs one validator")
     balance_table(genesis.balances, "balances")
     balance_table(genesis.tokens, "tokens")
+    if isinstance(genesis.quotas, Quotas):
+        require(votes_fit(genesis.quotas), f"quotas: council: less than {COUNCIL_QUOTA_LEAST} would lock votes out")
     if genesis.versions.execution not in EXECUTION_VERSIONS:
         raise VersionError("execution", genesis.versions.execution, EXECUTION_VERSIONS)  # noqa: EM101 - a field
     if genesis.versions.contracts not in CONTRACT_VERSIONS:

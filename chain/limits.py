@@ -15,6 +15,8 @@ TRANSACTION_BYTES: Final = (
 BLOCK_BYTES: Final = 4 * 1024 * 1024  # CometBFT's default block.max_bytes; the engine passes the bound that it has
 GAS_LIMIT_LEAST: Final = 300_000_000  # a batch of 128 records with EIP-7623's floor for calldata needs 17 million
 GAS_LIMIT_MOST: Final = 2**63 - 1  # EIP-1985
+# A proposal of 16 of the longest calls, a vote and its execution: transactions, bytes, gas. Quotas never go below.
+COUNCIL_QUOTA_LEAST: Final = (4, 256 * 1024, 100_000_000)
 CALL_GAS: Final = 50_000_000  # what a read-only call may burn unless its caller says otherwise
 PENDING_PER_SENDER: Final = 4096  # transactions of one sender that may wait in the pool
 LOGS_PER_QUERY: Final = 100_000  # a log query that would return more is refused, not cut

@@ -148,6 +148,10 @@ class Store:
         else:
             self._backing = new
 
+    def view(self) -> "Store":
+        """Return another overlay over what is committed here, to try something out: it can stage but not commit."""
+        return Store(self._backing, self.path, readonly=True)
+
     def close(self) -> None:
         """Release the directory; what is staged is lost."""
         self._backing.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from chain.crypto.schemes import SIGNATURE_BYTES, Scheme
-from chain.light import ConsensusParams, Timestamp, Validator, ValidatorSet
+from chain.light import ConsensusParams, EvidenceAge, Timestamp, Validator, ValidatorSet
 from chain.limits import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 CONSENSUS_PARAMS: Final = ConsensusParams(block_max_bytes=BLOCK_BYTES)
 """Bounds of every block; gas is the application's business."""
+
+EVIDENCE_AGE: Final = EvidenceAge(heights=100_000, nanoseconds=48 * 3600 * 10**9)
+"""How long a fault of a validator can be reported: CometBFT's defaults."""
 
 _BLOCK_OVERHEAD_BYTES: Final = 11 + 626
 """CometBFT's bounds for the fields around a block's content and for its header (types/block.go)."""

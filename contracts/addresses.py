@@ -25,6 +25,9 @@ KEYS: Final = (0x4D11).to_bytes(ADDRESS_BYTES, "big")
 SIGNATURES: Final = (0x4D12).to_bytes(ADDRESS_BYTES, "big")
 """Verifies an ML-DSA signature for any contract, from execution version 2 on."""
 
+QUOTAS: Final = (0x4D13).to_bytes(ADDRESS_BYTES, "big")
+"""Keeps what each sender may send and has sent, and lets the governor change it; from execution version 3 on."""
+
 PROBE: Final = b"merit/probe"
 """What the Ledger's constructor asks a verifier (whole call data, no selector)."""
 

@@ -7,11 +7,13 @@ elements from the next one on.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final
 
 from eth_hash.auto import keccak
 
+from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
 from contracts.artifacts import Artifact, load
 from contracts.errors import UnknownVariableError
 
@@ -19,6 +21,10 @@ WORD: Final = 32
 
 _HASHMAP: Final = re.compile(r"HashMap\[(\w+), (.+)\]")
 _DYNARRAY: Final = re.compile(r"DynArray\[(\w+), (\d+)\]")
+_BYTES: Final = re.compile(r"Bytes\[(\d+)\]")
+_NUMBERS: Final = 1 << 64  # ids, counters and heights are smaller
+_ADDRESSES: Final = 1 << 160
+_PREDEPLOYED: Final = {int.from_bytes(address, "big") for address in (REGISTRY, TOKEN, LEDGER, COUNCIL)}
 
 
 def slot(contract: str, variable: str, *path: int | bytes | str) -> int:
@@ -52,6 +58,43 @@ def members(contract: str, struct: str) -> tuple[str, ...]:
     if struct not in artifact.structs:
         raise UnknownVariableError(contract, struct, struct)
     return tuple(name for name, _ in artifact.structs[struct])
+
+
+def places(contract: str, keys: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Yield slots of a contract with their names, such as `balanceOf[0x...]` or `_jobs[1].version`.
+
+    The key of a HashMap cannot be told from the slot of its value, so `keys` are those to try, as numbers; each is
+    tried where its size fits the type. With n keys there are n^3 places in a HashMap of three levels.
+    """
+    for variable, entry in load(contract).layout.items():
+        yield from _places(contract, variable, str(entry["type"]), int(entry["slot"]), keys)
+
+
+def _places(contract: str, name: str, kind: str, place: int, keys: Sequence[int]) -> Iterator[tuple[int, str]]:
+    if mapping := _HASHMAP.fullmatch(kind):
+        for key in keys:
+            if (text := _key(mapping[1], key)) is not None:
+                yield from _places(contract, f"{name}[{text}]", mapping[2], mapped(place, key), keys)
+    elif kind in load(contract).structs:
+        for at, member in enumerate(members(contract, kind)):
+            yield place + at, f"{name}.{member}"
+    elif array := _DYNARRAY.fullmatch(kind):
+        yield place, f"length of {name}"
+        yield from ((place + 1 + at, f"{name}[{at}]") for at in range(int(array[2])))
+    elif content := _BYTES.fullmatch(kind):
+        yield place, f"length of {name}"
+        yield from ((place + 1 + at, f"word {at} of {name}") for at in range(-(-int(content[1]) // WORD)))
+    else:
+        yield place, name
+
+
+def _key(kind: str, key: int) -> str | None:
+    """Write a key as its type is written; None for one that the type cannot have or hardly has."""
+    if kind == "address":
+        return f"0x{key:040x}" if _NUMBERS <= key < _ADDRESSES or key in _PREDEPLOYED else None
+    if kind == "bytes32":
+        return f"0x{key:064x}" if key >= _ADDRESSES else None
+    return str(key) if key < _NUMBERS else None
 
 
 @cache

@@ -37,13 +37,17 @@ class BlobStore:
             name = Path(path).name
             if name.endswith(_PARTIAL):
                 self._files.rm_file(path)
-            elif (digest := _digest_of_name(name)) is not None:
+            elif (digest := digest_of_name(name)) is not None:
                 self._sizes[digest] = int(info["size"])
         self.used_bytes = sum(self._sizes.values())
 
     def __contains__(self, digest: bytes) -> bool:
         """Tell whether a blob of this name is stored (its bytes are verified only when read)."""
         return digest in self._sizes
+
+    def __len__(self) -> int:
+        """Return how many blobs are stored."""
+        return len(self._sizes)
 
     def __iter__(self) -> Iterator[bytes]:
         """Iterate over the digests, in no particular order."""
@@ -151,7 +155,8 @@ class BlobStore:
         self.used_bytes += size
 
 
-def _digest_of_name(name: str) -> bytes | None:
+def digest_of_name(name: str) -> bytes | None:
+    """Return the digest that a file's name stands for, None for a name that is none."""
     try:
         digest = bytes.fromhex(name)
     except ValueError:

@@ -191,15 +191,22 @@ class SetValidatorPower(_Asked, frozen=True, kw_only=True, tag="set-validator-po
 
 
 class Upgrade(_Asked, frozen=True, kw_only=True, tag="upgrade"):
-    """Have a version of execution, contracts or rules hold from a block on."""
+    """Have a version of execution, contracts or rules hold from block `height` on, or from `blocks` after today's."""
 
     kind: Kind
     version: Positive
-    height: Positive
+    height: Annotated[int, msgspec.Meta(ge=0)] = 0
+    blocks: Annotated[int, msgspec.Meta(ge=0)] = 0
 
-    def call(self, council: Council) -> Call:  # noqa: ARG002, D102
+    def call(self, council: Council) -> Call:  # noqa: D102
+        if bool(self.height) == bool(self.blocks):
+            message = (
+                "an upgrade names either the block from which it holds (height) or how many blocks from now (blocks)"
+            )
+            raise ConfigError(message)
+        height = self.height or council.w3.eth.block_number + self.blocks
         kind = UpgradeKind[self.kind.upper()]
-        return Call(addresses.COUNCIL, Council.encode_schedule_upgrade(kind, self.version, self.height))
+        return Call(addresses.COUNCIL, Council.encode_schedule_upgrade(kind, self.version, height))
 
 
 class CancelUpgrade(_Asked, frozen=True, kw_only=True, tag="cancel-upgrade"):

@@ -10,6 +10,7 @@ NodeError
 +-- LedgerUnreachableError      the ledger does not answer, or is another one
 +-- ServersUnreachableError     no edge server answers a client
 +-- RunDirectoryError           a run directory is in use, half made or of another run
++-- HomeError                   a node's home lacks a part, or its parts do not belong together
 """
 
 from pathlib import Path
@@ -88,3 +89,7 @@ class ServersUnreachableError(NodeError):
 
 class RunDirectoryError(NodeError):
     """A run directory is in use, half made or of another run."""
+
+
+class HomeError(NodeError):
+    """A node's home lacks a part, its parts do not belong together, or what it needs of the machine is taken."""

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from chain.crypto.schemes import Scheme, SigningKey
-from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, ValidatorEntry
+from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, Quotas, ValidatorEntry
 from contracts.addresses import COUNCIL
 from node.errors import RunDirectoryError
 
@@ -93,6 +93,7 @@ class Founding:
                 for number, member in enumerate(members, 1)
             ),
             edge_sets=edge_sets,
+            quotas=Quotas(),
             balances={hexadecimal(address): str(wei) for address, wei in (self.balances or {}).items()}
             | {account.address: str(ACCOUNT_WEI) for account in accounts},
             tokens={

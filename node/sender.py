@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.exceptions import TransactionNotFound, Web3Exception
+from web3.exceptions import TransactionNotFound, Web3Exception, Web3RPCError
 
 from chain.crypto.schemes import SigningKey
 from chain.transaction import Fields, sign_transaction
@@ -25,8 +25,13 @@ RESEND_AFTER_S = 15.0
 """A transaction without a receipt for so long is taken for lost; its purpose becomes free and the nonce is read
 again."""
 
+WAIT_S = 1.0
+"""A transaction that the ledger refuses for a quota is offered again after so long; windows are some seconds."""
+
 FORGET_AFTER_S = 600.0
 """What became of a transaction that nobody has asked about for so long is forgotten."""
+
+_LIMIT_EXCEEDED = -32005  # EIP-1474; for our ledger a quota that is used up, elsewhere too many requests
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +123,7 @@ class Sender:
         self._clock = clock
         self._nonce: int | None = None
         self._sent: dict[str, _Sent] = {}
+        self._held: dict[str, float] = {}  # purposes that a quota holds up: when they are offered again
 
     @property
     def address(self) -> bytes:
@@ -147,11 +153,14 @@ class Sender:
     def send(self, purpose: str, *, to: bytes, data: bytes, gas: int) -> bytes | None:
         """Send a call unless one for this purpose is on its way; return its transaction's hash if it was sent now.
 
-        A refusal by the ledger is logged with its reason, and the purpose stays free.
+        A refusal by the ledger is logged with its reason, and the purpose stays free. One for a quota is logged once,
+        and the purpose waits a moment before each further attempt.
         """
         if self.busy(purpose):
             return None
         now = self._clock.monotonic()
+        if now < self._held.get(purpose, now):
+            return None
         self._sent = {name: sent for name, sent in self._sent.items() if now - sent.at < FORGET_AFTER_S}
         if self._nonce is None:
             self._nonce = self._w3.eth.get_transaction_count(Web3.to_checksum_address(self.address), "pending")
@@ -159,9 +168,15 @@ class Sender:
         try:
             transaction = self._w3.eth.send_raw_transaction(raw)
         except Web3Exception as error:
-            _log.warning("transaction for %s refused: %s", purpose, error)
             self._nonce = None
+            if _is_over_quota(error):
+                if purpose not in self._held:
+                    _log.warning("transaction for %s waits: %s", purpose, error)
+                self._held[purpose] = now + WAIT_S
+            else:
+                _log.warning("transaction for %s refused: %s", purpose, error)
             return None
+        self._held.pop(purpose, None)
         self._nonce += 1
         self._sent[purpose] = _Sent(transaction, now)
         return bytes(transaction)
@@ -181,3 +196,8 @@ class Sender:
         except Web3Exception as error:
             return str(error)
         return "it depends on an earlier transaction of its block"
+
+
+def _is_over_quota(error: Web3Exception) -> bool:
+    answer = error.rpc_response if isinstance(error, Web3RPCError) else None
+    return answer is not None and answer.get("error", {}).get("code") == _LIMIT_EXCEEDED

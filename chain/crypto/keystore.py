@@ -60,12 +60,20 @@ def save(path: Path, key: SigningKey, password: bytes) -> None:
         os.close(directory)
 
 
-def load(path: Path, password: bytes) -> SigningKey:
-    """Read a key file; one error of `chain.errors.KeyFileError` for each thing that can be wrong with it."""
+def require_private(path: Path) -> None:
+    """Raise `KeyFileOpenError` when other users of the machine may read or write a file with a secret."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & _OTHERS:
-            raise KeyFileOpenError(path, mode)
+    except FileNotFoundError:
+        raise KeyFileMissingError(path) from None
+    if mode & _OTHERS:
+        raise KeyFileOpenError(path, mode)
+
+
+def load(path: Path, password: bytes) -> SigningKey:
+    """Read a key file; one error of `chain.errors.KeyFileError` for each thing that can be wrong with it."""
+    require_private(path)
+    try:
         pem = path.read_bytes()
     except FileNotFoundError:
         raise KeyFileMissingError(path) from None

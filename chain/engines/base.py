@@ -6,16 +6,26 @@ committed state only.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from chain.light import TxResult, results_hash
+from chain.light import Height, TxResult, results_hash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from chain import application
     from chain.genesis import Genesis
-    from chain.light import Commit, Header, Height, ValidatorSet
+    from chain.light import Commit, Header, ValidatorSet
+
+
+class EngineName(StrEnum):
+    """An engine, as a node names it to whoever verifies its chain: engines treat validator updates differently."""
+
+    EMBEDDED = "embedded"
+    """Validators are genesis's for ever; updates are not applied (chain/engines/README.md)."""
+    COMETBFT = "cometbft"
+    """What executing height h says of validators holds from height h + 2 on."""
 
 
 class ReplicatedApplication(Protocol):
@@ -33,12 +43,14 @@ class ReplicatedApplication(Protocol):
         """Judge a transaction for the pool; `recheck` after a height, for what still waits."""
         ...
 
-    def prepare_proposal(self, transactions: Sequence[bytes], max_bytes: int) -> list[bytes]:
-        """Choose and order transactions for a block."""
+    def prepare_proposal(
+        self, transactions: Sequence[bytes], max_bytes: int, time: application.Timestamp
+    ) -> list[bytes]:
+        """Choose and order transactions for a block of this time."""
         ...
 
-    def process_proposal(self, transactions: Sequence[bytes]) -> bool:
-        """Tell whether `finalize_block` can execute these transactions."""
+    def process_proposal(self, transactions: Sequence[bytes], time: application.Timestamp) -> bool:
+        """Tell whether `finalize_block` can execute these transactions at this time."""
         ...
 
     def finalize_block(
@@ -58,6 +70,11 @@ class Engine(Protocol):
     @property
     def chain_id(self) -> str:
         """The chain's name, which headers and votes carry."""
+        ...
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
         ...
 
     @property
@@ -96,6 +113,10 @@ class Engine(Protocol):
 class History(Protocol):
     """What an engine decided, for whoever verifies it; some engines ask another process for it."""
 
+    async def first(self) -> Height:
+        """Return the earliest height that is here: 1 unless this node started from a snapshot."""
+        ...
+
     async def validators(self, height: Height) -> ValidatorSet:
         """Return the validators of a height, from 1 on; raises UnknownHeightError."""
         ...
@@ -106,6 +127,13 @@ class History(Protocol):
 
     async def transactions(self, height: Height) -> tuple[bytes, ...]:
         """Return the transactions of a decided height, as decided; raises UnknownHeightError."""
+        ...
+
+    async def evidence(self, height: Height) -> tuple[bytes, ...]:
+        """Return what a decided height holds against validators, each an encoded `light.Evidence`.
+
+        Raises UnknownHeightError.
+        """
         ...
 
 
@@ -122,11 +150,18 @@ class _Stored(Protocol):
 
 
 class StoredHistory:
-    """A `History` that an engine of this process has in its own store: its coroutines never wait."""
+    """A `History` that an engine of this process has in its own store: its coroutines never wait.
+
+    Such an engine reports no misbehavior, so its blocks hold no evidence.
+    """
 
     def __init__(self, source: _Stored) -> None:
         """Ask `source`."""
         self._source = source
+
+    async def first(self) -> Height:
+        """Return 1: such a store begins with genesis."""
+        return Height(1)
 
     async def validators(self, height: Height) -> ValidatorSet:
         """Return the validators of a height."""
@@ -139,6 +174,11 @@ class StoredHistory:
     async def transactions(self, height: Height) -> tuple[bytes, ...]:
         """Return the transactions of a decided height; raises UnknownHeightError."""
         return self._source.transactions(height)
+
+    async def evidence(self, height: Height) -> tuple[bytes, ...]:
+        """Return nothing for a decided height; raises UnknownHeightError."""
+        self._source.header(height)
+        return ()
 
 
 def last_results_hash(results: Sequence[application.TxResult]) -> bytes:

@@ -28,6 +28,11 @@ class Pool:
         """Return the number of waiting transactions."""
         return len(self._waiting)
 
+    @property
+    def size(self) -> int:
+        """The bytes of all that wait."""
+        return self._bytes
+
     def known(self, raw: bytes) -> CheckResult | None:
         """Return the verdict on a transaction that waits already: sending again is harmless."""
         entry = self._waiting.get(raw)

@@ -30,6 +30,7 @@ EMPTY_UNCLES: Final = keccak256(b"\xc0")
 NO_REQUESTS: Final = hashlib.sha256().digest()  # EIP-7685: the hash of no requests
 BLOOM_BYTES: Final = 256
 MISBEHAVIOR_REQUEST: Final = 0x4D
+_TOPIC_PREFIX: Final = b"\xa0"  # RLP of a string of 32 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,11 @@ class Log:
     topics: tuple[bytes, ...]
     data: bytes
 
+    def encode(self) -> bytes:
+        """Return the canonical RLP, as it stands in a receipt."""
+        topics = rlp.encode_list(b"".join([_TOPIC_PREFIX + topic for topic in self.topics]))
+        return rlp.encode_list(rlp.encode_bytes(self.address) + topics + rlp.encode_bytes(self.data))
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -104,13 +110,15 @@ class Receipt:
 
     def encode(self) -> bytes:
         """Return the consensus encoding: type byte (none for type 0) and RLP (EIP-2718, EIP-658)."""
-        body = rlp.encode(
-            [
-                b"\x01" if self.succeeded else b"",
-                rlp.integer(self.cumulative_gas),
-                self.bloom,
-                [[log.address, list(log.topics), log.data] for log in self.logs],
-            ]
+        body = rlp.encode_list(
+            b"".join(
+                (
+                    rlp.encode_bytes(b"\x01" if self.succeeded else b""),
+                    rlp.encode_bytes(rlp.integer(self.cumulative_gas)),
+                    rlp.encode_bytes(self.bloom),
+                    rlp.encode_list(b"".join([log.encode() for log in self.logs])),
+                )
+            )
         )
         return bytes((self.type,)) + body if self.type else body
 

@@ -3,8 +3,8 @@
 - no system contracts and no system calls in a block (EIP-2935, EIP-4788, EIP-7002, EIP-7251 are off);
 - base fee constant 0, no block reward, coinbase zero;
 - contracts are created only in transactions of accounts that genesis names, at any depth;
-- precompiles 0x01, 0x02, 0x04 and our own two, from execution version 2 on three; see ADR-precompiles.md beside this
-  file for the others;
+- precompiles 0x01, 0x02, 0x04 and our own two, from execution version 2 on three, from 3 on four; see
+  ADR-precompiles.md beside this file for the others;
 - transactions are judged by `chain.execution.transactions` before they get here.
 """
 
@@ -16,23 +16,28 @@ from eth._utils.address import generate_contract_address
 from eth.abc import ComputationAPI, MessageAPI, SignedTransactionAPI, StateAPI, TransactionContextAPI
 from eth.db.backends.base import BaseAtomicDB
 from eth.exceptions import VMError
+from eth.typing import JournalDBCheckpoint
 from eth.vm.execution_context import ExecutionContext
 from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.forks.prague.state import PragueState, PragueTransactionExecutor
 from eth.vm.message import Message
+from eth_typing import Address as EthAddress
 from eth_typing import Hash32
 
 from chain.crypto.addresses import Address
 from chain.errors import VersionError
+from chain.execution.accounts import Accounts
 from chain.execution.blocks import Header
+from chain.execution.interpreter import interpret
 from chain.execution.keys import keep_key_precompile
-from chain.execution.lookup import Accounts, NodeCache
+from chain.execution.lookup import NodeCache
+from chain.execution.quotas import quotas_precompile
 from chain.execution.records import record_batch_precompile
 from chain.execution.signature_precompile import signature_precompile
 from chain.execution.signatures import VerdictCache
 from chain.execution.transactions import Candidate
 from chain.execution.versions import Schedules
-from contracts.addresses import COUNCIL, KEYS, SIGNATURES, VERIFIER
+from contracts.addresses import COUNCIL, KEYS, QUOTAS, SIGNATURES, VERIFIER
 from contracts.upgrades import UpgradeKind
 
 _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
@@ -67,6 +72,31 @@ class MeritComputation(PragueComputation):
     } | {Address(VERIFIER): record_batch_precompile, Address(KEYS): keep_key_precompile}
 
     @classmethod
+    def apply_computation(
+        cls,
+        state: StateAPI,
+        message: MessageAPI,
+        transaction_context: TransactionContextAPI,
+        parent_computation: ComputationAPI | None = None,
+    ) -> ComputationAPI:
+        """Run one message: what py-evm's does, with our loop in it."""
+        with cls(state, message, transaction_context) as computation:
+            if computation.is_origin_computation:
+                computation.contracts_created = []
+                if message.is_create:
+                    cls.consume_initcode_gas_cost(computation)
+            if parent_computation is not None:
+                computation.contracts_created = parent_computation.contracts_created
+            if message.is_create:
+                computation.contracts_created.append(message.storage_address)
+            precompile = cls._precompiles.get(message.code_address)
+            if precompile is None:
+                interpret(cast("MeritComputation", computation), cls.opcodes)
+            elif not message.is_delegation:
+                precompile(computation)
+        return computation
+
+    @classmethod
     def apply_create_message(
         cls,
         state: StateAPI,
@@ -89,7 +119,17 @@ class MeritComputationV2(MeritComputation):
     _precompiles = MeritComputation.get_precompiles() | {Address(SIGNATURES): signature_precompile}
 
 
-COMPUTATIONS: Final[dict[int, type[MeritComputation]]] = {1: MeritComputation, 2: MeritComputationV2}
+class MeritComputationV3(MeritComputationV2):
+    """Runs one message of execution version 3: the governor can change quotas."""
+
+    _precompiles = MeritComputationV2.get_precompiles() | {Address(QUOTAS): quotas_precompile}
+
+
+COMPUTATIONS: Final[dict[int, type[MeritComputation]]] = {
+    1: MeritComputation,
+    2: MeritComputationV2,
+    3: MeritComputationV3,
+}
 """What runs messages under each of `chain.execution.versions.EXECUTION_VERSIONS`."""
 
 
@@ -117,6 +157,12 @@ class MeritExecutor(PragueTransactionExecutor):
             create_address=created,  # type: ignore[arg-type] # None for a call, as in py-evm itself
         )
 
+    @staticmethod
+    def calc_data_floor_gas(transaction: SignedTransactionAPI, gas_used: int, gas_refund: int) -> int:
+        """Return what is missing to the floor for calldata (EIP-7623); py-evm would count all bytes again."""
+        floor: int = cast("Candidate", transaction).floor_gas
+        return max(floor - (gas_used - gas_refund), 0)
+
     def gas_used(self, transaction: Candidate, computation: ComputationAPI) -> int:
         """Gas after refunds, at least the floor for calldata (EIP-3529, EIP-7623)."""
         used: int = transaction.gas - computation.get_gas_remaining()
@@ -138,15 +184,42 @@ class MeritState(PragueState):
         Runs code under the execution version that this state has scheduled for the context's block; `VersionError` if
         this program lacks it.
         """
+        # not py-evm's own initialization, which makes accounts only to throw them away
         self.environment = environment
-        super().__init__(database, context, Hash32(state_root))
-        self._account_db = Accounts(database, Hash32(state_root), environment.nodes)
-        root = self._account_db._get_storage_root(Address(COUNCIL))  # noqa: SLF001 - py-evm has no other way
+        self._db = database
+        self.execution_context = context
+        self._account_db = self.accounts = Accounts(database, state_root, environment.nodes)
+        root = self.accounts.storage_root(Address(COUNCIL))
         self.schedule = environment.schedules.of(root, self.get_storage)
         version = self.schedule.version(UpgradeKind.EXECUTION, context.block_number)
         if version not in COMPUTATIONS:
             raise VersionError("execution", version, tuple(COMPUTATIONS), block=context.block_number)  # noqa: EM101 - a field
         self.computation_class = COMPUTATIONS[version]
+
+    # py-evm has a journal of its own for transient storage; here one log undoes everything
+
+    def snapshot(self) -> tuple[Hash32, JournalDBCheckpoint]:
+        """Return where `revert` comes back to."""
+        return self.accounts.state_root, self.accounts.record()
+
+    def revert(self, snapshot: tuple[Hash32, JournalDBCheckpoint]) -> None:
+        """Undo everything since `snapshot`."""
+        self.accounts.discard(snapshot[1])
+
+    def commit(self, snapshot: tuple[Hash32, JournalDBCheckpoint]) -> None:
+        """Keep everything since `snapshot`."""
+
+    def get_transient_storage(self, address: EthAddress, slot: int) -> bytes:
+        """Return a word of EIP-1153's storage."""
+        return self.accounts.get_transient(address, slot)
+
+    def set_transient_storage(self, address: EthAddress, slot: int, value: bytes) -> None:
+        """Set a word of EIP-1153's storage."""
+        self.accounts.set_transient(address, slot, value)
+
+    def clear_transient_storage(self) -> None:
+        """Forget EIP-1153's storage at the end of a transaction."""
+        self.accounts.clear_transient()
 
     def set_system_contracts(self) -> None:
         """Set none."""

@@ -5,7 +5,7 @@ way on every replica, and reported with its code; what runs and reverts is in th
 a broken invariant and stops the node.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -31,6 +31,7 @@ from chain.execution.governance import ValidatorUpdate, validator_updates, valid
 from chain.execution.index import ancestor_hashes, stage_block
 from chain.execution.keys import find_key, keep_key
 from chain.execution.nodes import StagedNodes
+from chain.execution.quotas import Meter, window_seconds
 from chain.execution.reverts import revert_reason
 from chain.execution.transactions import Candidate, Opener, judge
 from chain.execution.trie import ordered_root
@@ -82,10 +83,12 @@ class Executor:
         height: EngineHeight,
         time: int,
         always: bool,
+        watch: Callable[[MeritState], None] | None = None,
     ) -> Executed:
         """Execute a height; stage its block and state if it has a transaction that runs, misbehavior, or `always`.
 
         `time`: the engine's block time in whole seconds since the epoch; the block's is never below its parent's.
+        `watch` sees the state once all has run, before its accounts are handed to the store and forgotten.
         """
         number = BlockNumber(parent.number + 1)
         parent_hash = parent.hash
@@ -100,13 +103,18 @@ class Executor:
         )
         ancestors = ancestor_hashes(self._store, parent, parent_hash)
         state = open_state(StagedNodes(self._store), draft, parent.state_root, ancestors, self._environment)
+        meter = None
+        if window_seconds(state.get_storage):
+            before = open_state(StagedNodes(self._store), draft, parent.state_root, (), self._environment)
+            deployers = self._environment.deployers
+            meter = Meter(before.get_storage, number=number, time=draft.timestamp, deployers=deployers)
         expelled = begin_block(state, misbehavior)
         results: list[TxResult] = []
         included: list[bytes] = []
         receipts: list[Receipt] = []
         gas_used = 0
         for raw in transactions:
-            result, kind = self._run(state, raw, draft.gas_limit - gas_used)
+            result, kind = self._run(state, meter, raw, draft.gas_limit - gas_used)
             results.append(result)
             if kind is None:
                 continue
@@ -114,9 +122,14 @@ class Executor:
             included.append(raw)
             succeeded = result.code is Code.OK
             receipts.append(Receipt(kind, succeeded, gas_used, bloom_of(result.logs), result.logs))
+        if watch is not None:
+            watch(state)
         if not included and not misbehavior and not always:
             return Executed(tuple(results), None)
+        if meter is not None:
+            meter.write(state)
         state.persist()
+        encoded = [receipt.encode() for receipt in receipts]
         blooms = (int.from_bytes(receipt.bloom, "big") for receipt in receipts)
         bloom = 0
         for bits in blooms:
@@ -125,12 +138,13 @@ class Executor:
             draft,
             state_root=bytes(state.state_root),
             transactions_root=ordered_root(included),
-            receipts_root=ordered_root([receipt.encode() for receipt in receipts]),
+            receipts_root=ordered_root(encoded),
             bloom=bloom.to_bytes(len(draft.bloom), "big"),
             gas_used=gas_used,
         )
         block = Block(header, header.hash, tuple(included), tuple(receipts), tuple(misbehavior))
-        stage_block(self._store, block, [result.hash for result in results if result.code <= Code.REVERTED])
+        hashes = [result.hash for result in results if result.code <= Code.REVERTED]
+        stage_block(self._store, block, hashes, encoded)
         named = expelled + validators_named(log for result in results for log in result.logs)
         updates: tuple[ValidatorUpdate, ...] = ()
         if named:
@@ -138,7 +152,7 @@ class Executor:
             updates = validator_updates(before, state, named)
         return Executed(tuple(results), block, updates)
 
-    def _run(self, state: MeritState, raw: bytes, gas_left: int) -> tuple[TxResult, int | None]:
+    def _run(self, state: MeritState, meter: Meter | None, raw: bytes, gas_left: int) -> tuple[TxResult, int | None]:
         """Run one transaction; the second value is its type, or None when it is left out of the block."""
         opened = self._opener.open(raw, lambda address: find_key(state, address))
         if isinstance(opened, Refusal):
@@ -151,6 +165,8 @@ class Executor:
             base_fee=state.execution_context.base_fee_per_gas or 0,
             environment=self._environment,
         )
+        if refusal is None and meter is not None:
+            refusal = meter.refusal(opened)
         if refusal is not None:
             return _left_out(refusal, opened.hash), None
         state.lock_changes()
@@ -158,12 +174,15 @@ class Executor:
         try:
             if opened.new_key is not None:
                 keep_key(state, opened.sender, opened.new_key)
-            return run_candidate(state, opened)[0], opened.type_id
+            result = run_candidate(state, opened)[0]
         except (ValidationError, VMError) as error:
             # py-evm refuses before the first opcode what `judge` has let pass: a bug of ours, but the same on all
             # replicas, so leaving the transaction out keeps the ledger in one piece and alive
             state.revert(snapshot)
             return _left_out(Refusal(Code.MALFORMED, f"the EVM refuses it: {error}"), opened.hash), None
+        if meter is not None:
+            meter.count(opened)
+        return result, opened.type_id
 
 
 def run_candidate(state: MeritState, candidate: Candidate) -> "tuple[TxResult, ComputationAPI]":

@@ -14,6 +14,7 @@ from eth.vm.message import Message
 
 from chain.crypto.addresses import ADDRESS_BYTES, Address
 from chain.execution.blocks import Log, Misbehavior
+from chain.execution.versions import GetStorage
 from contracts.addresses import COUNCIL, REGISTRY
 from contracts.bindings import Council, Registry
 from contracts.events import event_topic
@@ -51,6 +52,11 @@ def govern(state: "MeritState", governor: Address, to: bytes, data: bytes) -> Co
     return computation
 
 
+def governor_of(storage: GetStorage) -> Address:
+    """Return the one account that may call what is privileged, as the Registry knows it."""
+    return Address(storage(_REGISTRY, _place("Registry", "_governor")).to_bytes(ADDRESS_BYTES, "big"))
+
+
 def punish(state: "MeritState", misbehavior: Iterable[Misbehavior]) -> tuple[bytes, ...]:
     """Expel the validators that were reported and suspend their members; return those that left by their addresses.
 
@@ -59,7 +65,7 @@ def punish(state: "MeritState", misbehavior: Iterable[Misbehavior]) -> tuple[byt
     member is not suspended either: such a case is for the members, and they need their votes. For the same reason the
     last edge server in good standing is never suspended.
     """
-    governor = Address(state.get_storage(_REGISTRY, _place("Registry", "_governor")).to_bytes(ADDRESS_BYTES, "big"))
+    governor = governor_of(state.get_storage)
     expelled: list[bytes] = []
     for report in misbehavior:
         member = _word(state, "_validators", report.validator, "member")

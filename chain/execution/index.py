@@ -46,9 +46,8 @@ class Body(NamedTuple):
     misbehavior: Sequence[bytes]
 
 
-def stage_block(store: Store, block: Block, hashes: Sequence[bytes]) -> None:
-    """Stage a block and its index; `hashes` are those of its transactions."""
-    receipts = [receipt.encode() for receipt in block.receipts]
+def stage_block(store: Store, block: Block, hashes: Sequence[bytes], receipts: Sequence[bytes]) -> None:
+    """Stage a block and its index; `hashes` are those of its transactions, `receipts` theirs, encoded."""
     misbehavior = [item.encode() for item in block.misbehavior]
     stage_header(store, block.number, block.header.encode(), block.hash)
     stage_body(store, block.number, Body(block.transactions, receipts, misbehavior), hashes)

@@ -6,6 +6,7 @@ A key never changes and is never removed: its address is its hash.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from eth.abc import ComputationAPI, StateAPI
@@ -23,6 +24,7 @@ DEPOSIT_GAS: Final = 200  # per byte, as for contract code (Yellow Paper, G_code
 ACCOUNT_GAS: Final = 32_000  # as for CREATE
 
 
+@lru_cache(maxsize=4_096)  # by content
 def decode_key(code: bytes) -> PublicKey | None:
     """Read a key account's code; None for the empty code of a key that nobody has brought yet."""
     if not code:

@@ -19,10 +19,11 @@ from chain.execution.blocks import EMPTY_ROOT, HASH_BYTES, BlockNumber, Header
 from chain.execution.evm import Environment, MeritState, open_state
 from chain.execution.governance import govern
 from chain.execution.nodes import StagedNodes
+from chain.execution.quotas import install_quotas
 from chain.execution.reverts import revert_reason
 from chain.execution.upgrades import install_contracts
 from chain.execution.versions import FIRST
-from chain.genesis import Genesis, balance_table
+from chain.genesis import Genesis, Quotas, balance_table
 from contracts.addresses import COUNCIL, KEYS, LEDGER, REGISTRY, TOKEN, VERIFIER
 from contracts.artifacts import initcode
 from contracts.bindings import Council, Registry, Role, Token
@@ -86,6 +87,8 @@ def stage_genesis_state(store: "Store", genesis: Genesis) -> Header:
         _call(state, governor, REGISTRY, Registry.encode_set_edge_set(edge_set), f"edge_sets: set {number}")
     for address, amount in balance_table(genesis.tokens, "tokens").items():
         _call(state, governor, TOKEN, Token.encode_mint(address, amount), f"tokens: 0x{address.hex()}")
+    if isinstance(genesis.quotas, Quotas):
+        install_quotas(state, genesis.quotas)
     state.persist()
     return replace(draft, state_root=bytes(state.state_root))
 

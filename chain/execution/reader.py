@@ -47,6 +47,7 @@ from chain.execution.index import (
 )
 from chain.execution.keys import PublicKey, find_key
 from chain.execution.nodes import CommittedNodes
+from chain.execution.quotas import Meter, window_seconds
 from chain.execution.reverts import revert_reason
 from chain.execution.transactions import (
     Candidate,
@@ -365,6 +366,18 @@ class Reader:
         """Return the versions of execution, contracts and rules that hold in a block."""
         header = self.header(number)
         return self.state(header.number).schedule.held(header.number)
+
+    def meter(self, time: int) -> Meter | None:
+        """Tell what senders have used of the window that block time `time` (seconds) lies in; None without quotas.
+
+        As it counts for the next block, so what waits in a pool is not in it.
+        """
+        header = self.header()
+        storage = self.state().get_storage
+        if not window_seconds(storage):
+            return None
+        deployers = self._environment.deployers
+        return Meter(storage, number=header.number + 1, time=max(time, header.timestamp), deployers=deployers)
 
     def proof(self, address: Address, slots: Sequence[int], number: int | None = None) -> Proof:
         """Return an account, storage slots and the trie nodes that prove them against the block's state root."""

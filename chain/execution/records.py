@@ -8,7 +8,7 @@ revert undoes it.
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 from eth.abc import ComputationAPI
@@ -19,6 +19,7 @@ from chain.crypto.contexts import record_context
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, verify
 from chain.execution.keys import find_key
+from chain.execution.versions import GetStorage
 from contracts.addresses import LEDGER, PROBE, PROBE_ANSWER_PREIMAGE, REGISTRY, VERIFIER
 from contracts.layout import mapped, members, slot
 from contracts.records import (
@@ -69,6 +70,9 @@ def _member(contract: str, struct: str, name: str) -> int:
     return members(contract, struct).index(name)
 
 
+_mapped = lru_cache(maxsize=65_536)(mapped)  # a hash each; the same members and clients come back in every batch
+
+
 @dataclass(slots=True)
 class _Job:
     """The words of a job that the rules read, and the three that a batch changes; read once per batch."""
@@ -86,8 +90,8 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
-    """For whom an account speaks in this block (Registry.vy, `standing`); all zero when its key is not in force."""
+class Standing:
+    """For whom an account speaks in a block (Registry.vy, `standing`); all zero when its key is not in force."""
 
     member: int
     role: int
@@ -95,7 +99,7 @@ class _Standing:
     scheme: int
 
 
-_NOBODY: Final = _Standing(0, 0, suspended=False, scheme=0)
+_NOBODY: Final = Standing(0, 0, suspended=False, scheme=0)
 
 
 def record_batch_precompile(computation: ComputationAPI) -> ComputationAPI:
@@ -119,7 +123,7 @@ def record_batch_precompile(computation: ComputationAPI) -> ComputationAPI:
     number, batch = call_data(data)
     job = _read_job(state, number)
     reasons = bytearray()
-    standings: dict[bytes, _Standing] = {}
+    standings: dict[bytes, Standing] = {}
     for entry in entries_of(batch, number):
         reasons.append(_take(computation, job, entry, standings))
     _write_job(state, job)
@@ -164,7 +168,7 @@ def entries_of(batch: bytes, job: int) -> "list[bytes | None]":
     return entries
 
 
-def _take(computation: ComputationAPI, job: _Job, entry: bytes | None, standings: dict[bytes, _Standing]) -> int:
+def _take(computation: ComputationAPI, job: _Job, entry: bytes | None, standings: dict[bytes, Standing]) -> int:
     """Judge one entry, record it or leave it out, emit its event; return the reason."""
     computation.consume_gas(ENTRY_GAS, reason="record")
     if entry is None:
@@ -176,8 +180,8 @@ def _take(computation: ComputationAPI, job: _Job, entry: bytes | None, standings
     state = cast("MeritState", computation.state)
     standing = standings.get(signer)
     if standing is None:
-        standing = standings[signer] = _standing(state, signer)
-    mark_place = mapped(job.marks, record.client)
+        standing = standings[signer] = standing_of(state.get_storage, signer, state.block_number)
+    mark_place = _mapped(job.marks, record.client)
     reason = _refusal(state, job, record, standing, scheme=scheme, mark_place=mark_place)
     if reason == RECORDED and not _signature_holds(state, entry, scheme, signer):
         reason = BAD_SIGNATURE
@@ -193,7 +197,7 @@ def _take(computation: ComputationAPI, job: _Job, entry: bytes | None, standings
 
 
 def _refusal(
-    state: "MeritState", job: _Job, record: Record, standing: _Standing, *, scheme: int, mark_place: int
+    state: "MeritState", job: _Job, record: Record, standing: Standing, *, scheme: int, mark_place: int
 ) -> int:
     """Say everything about a record but its signature (contracts/Ledger.vy, `_refusal`; same order)."""
     if standing.member == 0 or standing.member != record.client or standing.scheme != scheme:
@@ -247,9 +251,9 @@ def remember_batch(state: "MeritState", data: bytes) -> None:
 
 
 def _read_job(state: "MeritState", number: int) -> _Job:
-    place = mapped(_place("Ledger", "_jobs"), number)
-    terms = mapped(_place("Ledger", "_terms"), number)
-    accounts = mapped(_place("Ledger", "_accounts"), number)
+    place = _mapped(_place("Ledger", "_jobs"), number)
+    terms = _mapped(_place("Ledger", "_terms"), number)
+    accounts = _mapped(_place("Ledger", "_accounts"), number)
 
     def job(name: str) -> int:
         value: int = state.get_storage(_LEDGER, place + _member("Ledger", "Job", name))
@@ -263,7 +267,7 @@ def _read_job(state: "MeritState", number: int) -> _Job:
     return _Job(
         number=number,
         place=place,
-        marks=mapped(_place("Ledger", "_marks"), number),
+        marks=_mapped(_place("Ledger", "_marks"), number),
         next_sequence=job("next_sequence"),
         head=job("head").to_bytes(WORD, "big"),
         version=job("version"),
@@ -279,20 +283,21 @@ def _write_job(state: "MeritState", job: _Job) -> None:
     state.set_storage(_LEDGER, job.place + _member("Ledger", "Job", "head"), int.from_bytes(job.head, "big"))
 
 
-def _standing(state: "MeritState", account: Address) -> _Standing:
-    number = int.from_bytes(account, "big")
-    key = mapped(_place("Registry", "_keys"), number)
-    valid_from = state.get_storage(_REGISTRY, key + _member("Registry", "Key", "valid_from"))
-    valid_to = state.get_storage(_REGISTRY, key + _member("Registry", "Key", "valid_to"))
-    if not valid_from <= state.block_number < valid_to:
+def standing_of(storage: GetStorage, account: Address, number: int) -> Standing:
+    """Tell for whom an account speaks in block `number` (Registry.vy, `standing`)."""
+    name = int.from_bytes(account, "big")
+    key = _mapped(_place("Registry", "_keys"), name)
+    valid_from = storage(_REGISTRY, key + _member("Registry", "Key", "valid_from"))
+    valid_to = storage(_REGISTRY, key + _member("Registry", "Key", "valid_to"))
+    if not valid_from <= number < valid_to:
         return _NOBODY
-    member = state.get_storage(_REGISTRY, mapped(_place("Registry", "_member_of"), number))
-    place = mapped(_place("Registry", "_members"), member)
-    return _Standing(
+    member = storage(_REGISTRY, _mapped(_place("Registry", "_member_of"), name))
+    place = _mapped(_place("Registry", "_members"), member)
+    return Standing(
         member=member,
-        role=state.get_storage(_REGISTRY, place + _member("Registry", "Member", "role")),
-        suspended=bool(state.get_storage(_REGISTRY, place + _member("Registry", "Member", "suspended"))),
-        scheme=state.get_storage(_REGISTRY, key + _member("Registry", "Key", "scheme")),
+        role=storage(_REGISTRY, place + _member("Registry", "Member", "role")),
+        suspended=bool(storage(_REGISTRY, place + _member("Registry", "Member", "suspended"))),
+        scheme=storage(_REGISTRY, key + _member("Registry", "Key", "scheme")),
     )
 
 

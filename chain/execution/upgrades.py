@@ -7,7 +7,8 @@ from chain.crypto.addresses import Address
 from chain.errors import ContractUpgradeError, VersionError
 from chain.execution.blocks import Misbehavior
 from chain.execution.governance import punish
-from chain.execution.versions import CONTRACT_VERSIONS
+from chain.execution.quotas import install_quotas
+from chain.execution.versions import CONTRACT_VERSIONS, QUOTAS_FROM
 from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
 from contracts.artifacts import VERSIONS, load
 from contracts.upgrades import UpgradeKind
@@ -30,6 +31,8 @@ def begin_block(state: "MeritState", misbehavior: Sequence[Misbehavior]) -> tupl
         raise VersionError("contracts", now, CONTRACT_VERSIONS, block=number)  # noqa: EM101 - a field
     if before != now:
         install_contracts(state, before, now)
+    if state.schedule.version(UpgradeKind.EXECUTION, number) >= QUOTAS_FROM:
+        install_quotas(state)
     return punish(state, misbehavior) if misbehavior else ()
 
 

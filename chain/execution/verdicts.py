@@ -21,6 +21,7 @@ class Code(IntEnum):
     FEE = 19  # offers less than the base fee
     NOT_DEPLOYER = 20  # creates a contract without being named in genesis
     POOL_FULL = 21  # this node holds too many transactions of the sender already
+    QUOTA = 22  # the sender's or the job's share of this window of block time is used up
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,11 @@ from contracts.addresses import COUNCIL
 from contracts.layout import slot
 from contracts.upgrades import Upgrade, UpgradeKind
 
-EXECUTION_VERSIONS: Final = (1, 2)
+EXECUTION_VERSIONS: Final = (1, 2, 3)
 """The versions of execution that this program has; `chain.execution.evm` names what runs each."""
+
+QUOTAS_FROM: Final = 3
+"""The first version of execution in which the governor can change quotas."""
 
 CONTRACT_VERSIONS: Final = tuple(artifacts.VERSIONS)
 """The versions of the contracts that this program has; `chain.execution.upgrades` installs them."""

@@ -24,13 +24,18 @@ from chain.light.types import (
     CanonicalVote,
     Commit,
     CommitSig,
+    DuplicateVote,
+    Evidence,
     Header,
     Height,
+    LightClientAttack,
     PartSetHeader,
+    RankedValidator,
     Timestamp,
     TxResult,
     Validator,
     ValidatorSet,
+    Vote,
 )
 from chain.proto import comet_pb2 as pb
 
@@ -121,6 +126,52 @@ def encode_result(result: TxResult) -> bytes:
     ).SerializeToString()
 
 
+def encode_evidence(evidence: Evidence) -> bytes:
+    """Encode as CometBFT's `Evidence`."""
+    match evidence:
+        case DuplicateVote():
+            double = pb.DuplicateVoteEvidence(
+                vote_a=_vote_message(evidence.vote_a),
+                vote_b=_vote_message(evidence.vote_b),
+                total_voting_power=evidence.total_power,
+                validator_power=evidence.validator_power,
+                timestamp=_timestamp_message(evidence.timestamp),
+            )
+            return pb.Evidence(duplicate_vote_evidence=double.SerializeToString()).SerializeToString()
+        case LightClientAttack():
+            attack = pb.LightClientAttackEvidence(
+                conflicting_block=pb.LightBlock(
+                    signed_header=pb.SignedHeader(
+                        header=_header_message(evidence.header), commit=_commit_message(evidence.commit)
+                    ),
+                    validator_set=pb.ValidatorSet(
+                        validators=map(_ranked_message, evidence.validators),
+                        proposer=_ranked_message(evidence.proposer),
+                    ),
+                ),
+                common_height=evidence.common_height,
+                byzantine_validators=map(_ranked_message, evidence.byzantine),
+                total_voting_power=evidence.total_power,
+                timestamp=_timestamp_message(evidence.timestamp),
+            )
+            return pb.Evidence(light_client_attack_evidence=attack.SerializeToString()).SerializeToString()
+
+
+def decode_evidence(raw: bytes) -> Evidence:
+    """Decode CometBFT's `Evidence`; raises MalformedRecordError. Whether it proves anything: see `verify_evidence`."""
+    return _strictly(Record.EVIDENCE, raw, pb.Evidence, _evidence, encode_evidence)
+
+
+def encode_evidence_list(evidence: Sequence[bytes]) -> bytes:
+    """Encode what `encode_evidence` made as CometBFT's `EvidenceList`: what a block holds."""
+    return pb.EvidenceList(evidence=evidence).SerializeToString()
+
+
+def decode_evidence_list(raw: bytes) -> tuple[bytes, ...]:
+    """Decode CometBFT's `EvidenceList` into encoded `Evidence`; raises MalformedRecordError."""
+    return _strictly(Record.EVIDENCE, raw, pb.EvidenceList, lambda found: tuple(found.evidence), encode_evidence_list)
+
+
 def unwrap_evidence(raw: bytes) -> bytes:
     """Return the message inside an encoded `Evidence`; raises MalformedRecordError."""
     message = pb.Evidence()
@@ -171,6 +222,11 @@ def encode_timestamp(timestamp: Timestamp) -> bytes:
 def encode_block_id(block_id: BlockId) -> bytes:
     """Encode as CometBFT's `BlockID`."""
     return _block_id_message(block_id).SerializeToString()
+
+
+def encode_part_set_header(parts: PartSetHeader) -> bytes:
+    """Encode as CometBFT's `PartSetHeader`."""
+    return pb.PartSetHeader(total=parts.total, hash=parts.hash).SerializeToString()
 
 
 def encode_commit_sig(slot: CommitSig) -> bytes:
@@ -227,6 +283,30 @@ def _block_id_message(block_id: BlockId) -> pb.BlockID:
     return pb.BlockID(hash=block_id.hash, part_set_header=pb.PartSetHeader(total=parts.total, hash=parts.hash))
 
 
+def _vote_message(vote: Vote) -> pb.Vote:
+    return pb.Vote(
+        type=pb.SignedMsgType.ValueType(vote.kind),
+        height=vote.height,
+        round=vote.round,
+        block_id=_block_id_message(vote.block_id),
+        timestamp=_timestamp_message(vote.timestamp),
+        validator_address=vote.validator_address,
+        validator_index=vote.validator_index,
+        signature=vote.signature,
+        extension=vote.extension,
+        extension_signature=vote.extension_signature,
+    )
+
+
+def _ranked_message(validator: RankedValidator) -> pb.Validator:
+    return pb.Validator(
+        address=validator.address,
+        pub_key=pb.PublicKey(mldsa65=validator.public_key),
+        voting_power=validator.power,
+        proposer_priority=validator.priority,
+    )
+
+
 def _timestamp_message(timestamp: Timestamp) -> TimestampMessage:
     return TimestampMessage(seconds=timestamp.seconds, nanos=timestamp.nanos)
 
@@ -234,15 +314,19 @@ def _timestamp_message(timestamp: Timestamp) -> TimestampMessage:
 def _strictly(
     record: Record, raw: bytes, kind: type[_M], read: Callable[[_M], _T], encode: Callable[[_T], bytes]
 ) -> _T:
+    value = read(_parsed(record, raw, kind))
+    if encode(value) != raw:
+        raise MalformedRecordError(record, "it does not re-encode to itself")
+    return value
+
+
+def _parsed(record: Record, raw: bytes, kind: type[_M]) -> _M:
     message = kind()
     try:
         message.ParseFromString(raw)
     except DecodeError as error:
         raise MalformedRecordError(record, "it is not protobuf") from error
-    value = read(message)
-    if encode(value) != raw:
-        raise MalformedRecordError(record, "it does not re-encode to itself")
-    return value
+    return message
 
 
 def _header(message: pb.Header) -> Header:
@@ -329,6 +413,54 @@ def _validators(message: pb.ValidatorSet) -> ValidatorSet:
         )
     except InvalidValidatorSetError as error:
         raise MalformedRecordError(Record.VALIDATORS, error.fault) from error
+
+
+def _evidence(message: pb.Evidence) -> Evidence:
+    match message.WhichOneof("sum"):
+        case "duplicate_vote_evidence":
+            double = _parsed(Record.EVIDENCE, message.duplicate_vote_evidence, pb.DuplicateVoteEvidence)
+            return DuplicateVote(
+                _vote(double.vote_a),
+                _vote(double.vote_b),
+                double.total_voting_power,
+                double.validator_power,
+                _timestamp(Record.EVIDENCE, double.timestamp),
+            )
+        case "light_client_attack_evidence":
+            attack = _parsed(Record.EVIDENCE, message.light_client_attack_evidence, pb.LightClientAttackEvidence)
+            block = attack.conflicting_block
+            return LightClientAttack(
+                header=_header(block.signed_header.header),
+                commit=_decided_commit(block.signed_header.commit),
+                validators=tuple(map(_ranked, block.validator_set.validators)),
+                proposer=_ranked(block.validator_set.proposer),
+                common_height=Height(attack.common_height),
+                byzantine=tuple(map(_ranked, attack.byzantine_validators)),
+                total_power=attack.total_voting_power,
+                timestamp=_timestamp(Record.EVIDENCE, attack.timestamp),
+            )
+        case _:
+            raise MalformedRecordError(Record.EVIDENCE, "it is of no kind")
+
+
+def _vote(message: pb.Vote) -> Vote:
+    return Vote(
+        kind=message.type,
+        height=Height(message.height),
+        round=message.round,
+        block_id=_block_id(Record.EVIDENCE, message.block_id),
+        timestamp=_timestamp(Record.EVIDENCE, message.timestamp),
+        validator_address=message.validator_address,
+        validator_index=message.validator_index,
+        signature=message.signature,
+        extension=message.extension,
+        extension_signature=message.extension_signature,
+    )
+
+
+def _ranked(message: pb.Validator) -> RankedValidator:
+    key = message.pub_key.mldsa65
+    return RankedValidator(message.address, key, message.voting_power, message.proposer_priority)
 
 
 def _block(message: pb.Block) -> Block:

@@ -38,6 +38,7 @@ class SetFault(StrEnum):
     POWER = "a power is below 1"
     TOTAL = "the powers sum to more than CometBFT's bound of (2^63 - 1) // 8"
     DUPLICATE = "a key occurs twice"
+    ABSENT = "a validator is removed that is not in it"
     ORDER = "the order is not by power, the greatest first, then by address"
 
 
@@ -62,6 +63,18 @@ class InvalidValidatorSetError(LightError):
         """Build the line."""
         super().__init__(f"invalid validator set: {fault}")
         self.fault = fault
+
+
+class EvidenceError(LightError):
+    """Evidence that does not prove what it says; `height` is that of the block that holds it."""
+
+    def __init__(self, height: int, what: str, expected: str, found: str) -> None:
+        """Build the line."""
+        super().__init__(f"evidence in height {height} refused: {what}: expected {expected}, found {found}")
+        self.height = height
+        self.what = what
+        self.expected = expected
+        self.found = found
 
 
 class CertificateError(LightError):

@@ -201,6 +201,19 @@ class ValidatorSet:
         """Sort validators into a set."""
         return cls(tuple(sorted(validators, key=_rank)))
 
+    def updated(self, updates: Iterable[tuple[bytes, int]]) -> ValidatorSet:
+        """Return the set after changes of power by key; power 0 removes, a key that is not in it yet is added.
+
+        As CometBFT applies what an application answers (types/validator_set.go, `updateWithChangeSet`), which stops
+        where this raises InvalidValidatorSetError.
+        """
+        powers = {validator.public_key: validator.power for validator in self.validators}
+        for public_key, power in updates:
+            if power == 0 and public_key not in powers:
+                raise InvalidValidatorSetError(SetFault.ABSENT)
+            powers[public_key] = power
+        return ValidatorSet.of(Validator(public_key, power) for public_key, power in powers.items() if power)
+
     @property
     def addresses(self) -> tuple[bytes, ...]:
         """The addresses, in order."""
@@ -250,3 +263,65 @@ class Block:
     txs: tuple[bytes, ...]
     last_commit: Commit
     evidence: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """A vote as it stands in evidence; `extension` and its signature are empty on this ledger."""
+
+    kind: int
+    height: Height
+    round: int
+    block_id: BlockId
+    timestamp: Timestamp
+    validator_address: bytes
+    validator_index: int
+    signature: bytes
+    extension: bytes = b""
+    extension_signature: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateVote:
+    """Two votes of one validator for two blocks in one round, the lesser block id first (types/evidence.go).
+
+    `validator_power`, `total_power` and `timestamp` are those of the votes' height.
+    """
+
+    vote_a: Vote
+    vote_b: Vote
+    total_power: int
+    validator_power: int
+    timestamp: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class RankedValidator:
+    """A validator as evidence names it: with the address beside the key, and its priority as a proposer."""
+
+    address: bytes
+    public_key: bytes
+    power: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LightClientAttack:
+    """A certified header that is not the chain's, shown to somebody who follows headers only (types/evidence.go).
+
+    `validators` and `proposer` are those that the false header names; `byzantine` are who signed it and should not
+    have; `total_power` and `timestamp` are those of `common_height`, the last one before the chains part.
+    """
+
+    header: Header
+    commit: Commit
+    validators: tuple[RankedValidator, ...]
+    proposer: RankedValidator
+    common_height: Height
+    byzantine: tuple[RankedValidator, ...]
+    total_power: int
+    timestamp: Timestamp
+
+
+Evidence = DuplicateVote | LightClientAttack
+"""What a block can hold against validators."""

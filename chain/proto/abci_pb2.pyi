@@ -379,20 +379,24 @@ class RequestPrepareProposal(_message.Message):
     MAX_TX_BYTES_FIELD_NUMBER: _builtins.int
     TXS_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
     max_tx_bytes: _builtins.int
     height: _builtins.int
     @_builtins.property
     def txs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         max_tx_bytes: _builtins.int = ...,
         txs: _abc.Iterable[_builtins.bytes] | None = ...,
         height: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "max_tx_bytes", b"max_tx_bytes", "txs", b"txs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "max_tx_bytes", b"max_tx_bytes", "time", b"time", "txs", b"txs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

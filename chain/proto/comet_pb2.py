@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63hain/proto/comet.proto\x12\x0bmerit.comet\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\rPartSetHeader\x12\r\n\x05total\x18\x01 \x01(\r\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"L\n\x07\x42lockID\x12\x0c\n\x04hash\x18\x01 \x01(\x0c\x12\x33\n\x0fpart_set_header\x18\x02 \x01(\x0b\x32\x1a.merit.comet.PartSetHeader\"\x84\x03\n\x06Header\x12\'\n\x07version\x18\x01 \x01(\x0b\x32\x16.merit.comet.Consensus\x12\x10\n\x08\x63hain_id\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\x03\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\rlast_block_id\x18\x05 \x01(\x0b\x32\x14.merit.comet.BlockID\x12\x18\n\x10last_commit_hash\x18\x06 \x01(\x0c\x12\x11\n\tdata_hash\x18\x07 \x01(\x0c\x12\x17\n\x0fvalidators_hash\x18\x08 \x01(\x0c\x12\x1c\n\x14next_validators_hash\x18\t \x01(\x0c\x12\x16\n\x0e\x63onsensus_hash\x18\n \x01(\x0c\x12\x10\n\x08\x61pp_hash\x18\x0b \x01(\x0c\x12\x19\n\x11last_results_hash\x18\x0c \x01(\x0c\x12\x15\n\revidence_hash\x18\r \x01(\x0c\x12\x18\n\x10proposer_address\x18\x0e \x01(\x0c\"\x13\n\x04\x44\x61ta\x12\x0b\n\x03txs\x18\x01 \x03(\x0c\"{\n\x06\x43ommit\x12\x0e\n\x06height\x18\x01 \x01(\x03\x12\r\n\x05round\x18\x02 \x01(\x05\x12&\n\x08\x62lock_id\x18\x03 \x01(\x0b\x32\x14.merit.comet.BlockID\x12*\n\nsignatures\x18\x04 \x03(\x0b\x32\x16.merit.comet.CommitSig\"\x99\x01\n\tCommitSig\x12/\n\rblock_id_flag\x18\x01 \x01(\x0e\x32\x18.merit.comet.BlockIDFlag\x12\x19\n\x11validator_address\x18\x02 \x01(\x0c\x12-\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\xa4\x01\n\x05\x42lock\x12#\n\x06header\x18\x01 \x01(\x0b\x32\x13.merit.comet.Header\x12\x1f\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x11.merit.comet.Data\x12+\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x19.merit.comet.EvidenceList\x12(\n\x0blast_commit\x18\x04 \x01(\x0b\x32\x13.merit.comet.Commit\" \n\x0c\x45videnceList\x12\x10\n\x08\x65vidence\x18\x01 \x03(\x0c\"\\\n\x08\x45vidence\x12!\n\x17\x64uplicate_vote_evidence\x18\x01 \x01(\x0cH\x00\x12&\n\x1clight_client_attack_evidence\x18\x02 \x01(\x0cH\x00\x42\x05\n\x03sum\"^\n\x10\x43\x61nonicalBlockID\x12\x0c\n\x04hash\x18\x01 \x01(\x0c\x12<\n\x0fpart_set_header\x18\x02 \x01(\x0b\x32#.merit.comet.CanonicalPartSetHeader\"5\n\x16\x43\x61nonicalPartSetHeader\x12\r\n\x05total\x18\x01 \x01(\r\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"\xca\x01\n\rCanonicalVote\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.merit.comet.SignedMsgType\x12\x0e\n\x06height\x18\x02 \x01(\x10\x12\r\n\x05round\x18\x03 \x01(\x10\x12/\n\x08\x62lock_id\x18\x04 \x01(\x0b\x32\x1d.merit.comet.CanonicalBlockID\x12-\n\ttimestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63hain_id\x18\x06 \x01(\t\">\n\x0cHashedParams\x12\x17\n\x0f\x62lock_max_bytes\x18\x01 \x01(\x03\x12\x15\n\rblock_max_gas\x18\x02 \x01(\x03\"\x80\x01\n\x0cValidatorSet\x12*\n\nvalidators\x18\x01 \x03(\x0b\x32\x16.merit.comet.Validator\x12(\n\x08proposer\x18\x02 \x01(\x0b\x32\x16.merit.comet.Validator\x12\x1a\n\x12total_voting_power\x18\x03 \x01(\x03\"v\n\tValidator\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\'\n\x07pub_key\x18\x02 \x01(\x0b\x32\x16.merit.comet.PublicKey\x12\x14\n\x0cvoting_power\x18\x03 \x01(\x03\x12\x19\n\x11proposer_priority\x18\x04 \x01(\x03\"P\n\x0fSimpleValidator\x12\'\n\x07pub_key\x18\x01 \x01(\x0b\x32\x16.merit.comet.PublicKey\x12\x14\n\x0cvoting_power\x18\x02 \x01(\x03\"8\n\tPublicKey\x12\x11\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x01 \x01(\x0cH\x00\x12\x11\n\x07mldsa65\x18\x04 \x01(\x0cH\x00\x42\x05\n\x03sum\"\'\n\tConsensus\x12\r\n\x05\x62lock\x18\x01 \x01(\x04\x12\x0b\n\x03\x61pp\x18\x02 \x01(\x04\"P\n\x0c\x45xecTxResult\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\ngas_wanted\x18\x05 \x01(\x03\x12\x10\n\x08gas_used\x18\x06 \x01(\x03*\x86\x01\n\rSignedMsgType\x12\x1b\n\x17SIGNED_MSG_TYPE_UNKNOWN\x10\x00\x12\x1b\n\x17SIGNED_MSG_TYPE_PREVOTE\x10\x01\x12\x1d\n\x19SIGNED_MSG_TYPE_PRECOMMIT\x10\x02\x12\x1c\n\x18SIGNED_MSG_TYPE_PROPOSAL\x10 *s\n\x0b\x42lockIDFlag\x12\x19\n\x15\x42LOCK_ID_FLAG_UNKNOWN\x10\x00\x12\x18\n\x14\x42LOCK_ID_FLAG_ABSENT\x10\x01\x12\x18\n\x14\x42LOCK_ID_FLAG_COMMIT\x10\x02\x12\x15\n\x11\x42LOCK_ID_FLAG_NIL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63hain/proto/comet.proto\x12\x0bmerit.comet\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\rPartSetHeader\x12\r\n\x05total\x18\x01 \x01(\r\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"L\n\x07\x42lockID\x12\x0c\n\x04hash\x18\x01 \x01(\x0c\x12\x33\n\x0fpart_set_header\x18\x02 \x01(\x0b\x32\x1a.merit.comet.PartSetHeader\"\x84\x03\n\x06Header\x12\'\n\x07version\x18\x01 \x01(\x0b\x32\x16.merit.comet.Consensus\x12\x10\n\x08\x63hain_id\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\x03\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\rlast_block_id\x18\x05 \x01(\x0b\x32\x14.merit.comet.BlockID\x12\x18\n\x10last_commit_hash\x18\x06 \x01(\x0c\x12\x11\n\tdata_hash\x18\x07 \x01(\x0c\x12\x17\n\x0fvalidators_hash\x18\x08 \x01(\x0c\x12\x1c\n\x14next_validators_hash\x18\t \x01(\x0c\x12\x16\n\x0e\x63onsensus_hash\x18\n \x01(\x0c\x12\x10\n\x08\x61pp_hash\x18\x0b \x01(\x0c\x12\x19\n\x11last_results_hash\x18\x0c \x01(\x0c\x12\x15\n\revidence_hash\x18\r \x01(\x0c\x12\x18\n\x10proposer_address\x18\x0e \x01(\x0c\"\x13\n\x04\x44\x61ta\x12\x0b\n\x03txs\x18\x01 \x03(\x0c\"{\n\x06\x43ommit\x12\x0e\n\x06height\x18\x01 \x01(\x03\x12\r\n\x05round\x18\x02 \x01(\x05\x12&\n\x08\x62lock_id\x18\x03 \x01(\x0b\x32\x14.merit.comet.BlockID\x12*\n\nsignatures\x18\x04 \x03(\x0b\x32\x16.merit.comet.CommitSig\"\x99\x01\n\tCommitSig\x12/\n\rblock_id_flag\x18\x01 \x01(\x0e\x32\x18.merit.comet.BlockIDFlag\x12\x19\n\x11validator_address\x18\x02 \x01(\x0c\x12-\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x9d\x02\n\x04Vote\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.merit.comet.SignedMsgType\x12\x0e\n\x06height\x18\x02 \x01(\x03\x12\r\n\x05round\x18\x03 \x01(\x05\x12&\n\x08\x62lock_id\x18\x04 \x01(\x0b\x32\x14.merit.comet.BlockID\x12-\n\ttimestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11validator_address\x18\x06 \x01(\x0c\x12\x17\n\x0fvalidator_index\x18\x07 \x01(\x05\x12\x11\n\tsignature\x18\x08 \x01(\x0c\x12\x11\n\textension\x18\t \x01(\x0c\x12\x1b\n\x13\x65xtension_signature\x18\n \x01(\x0c\"X\n\x0cSignedHeader\x12#\n\x06header\x18\x01 \x01(\x0b\x32\x13.merit.comet.Header\x12#\n\x06\x63ommit\x18\x02 \x01(\x0b\x32\x13.merit.comet.Commit\"p\n\nLightBlock\x12\x30\n\rsigned_header\x18\x01 \x01(\x0b\x32\x19.merit.comet.SignedHeader\x12\x30\n\rvalidator_set\x18\x02 \x01(\x0b\x32\x19.merit.comet.ValidatorSet\"\xa4\x01\n\x05\x42lock\x12#\n\x06header\x18\x01 \x01(\x0b\x32\x13.merit.comet.Header\x12\x1f\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x11.merit.comet.Data\x12+\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x19.merit.comet.EvidenceList\x12(\n\x0blast_commit\x18\x04 \x01(\x0b\x32\x13.merit.comet.Commit\" \n\x0c\x45videnceList\x12\x10\n\x08\x65vidence\x18\x01 \x03(\x0c\"\\\n\x08\x45vidence\x12!\n\x17\x64uplicate_vote_evidence\x18\x01 \x01(\x0cH\x00\x12&\n\x1clight_client_attack_evidence\x18\x02 \x01(\x0cH\x00\x42\x05\n\x03sum\"\xc1\x01\n\x15\x44uplicateVoteEvidence\x12!\n\x06vote_a\x18\x01 \x01(\x0b\x32\x11.merit.comet.Vote\x12!\n\x06vote_b\x18\x02 \x01(\x0b\x32\x11.merit.comet.Vote\x12\x1a\n\x12total_voting_power\x18\x03 \x01(\x03\x12\x17\n\x0fvalidator_power\x18\x04 \x01(\x03\x12-\n\ttimestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe7\x01\n\x19LightClientAttackEvidence\x12\x32\n\x11\x63onflicting_block\x18\x01 \x01(\x0b\x32\x17.merit.comet.LightBlock\x12\x15\n\rcommon_height\x18\x02 \x01(\x03\x12\x34\n\x14\x62yzantine_validators\x18\x03 \x03(\x0b\x32\x16.merit.comet.Validator\x12\x1a\n\x12total_voting_power\x18\x04 \x01(\x03\x12-\n\ttimestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x10\x43\x61nonicalBlockID\x12\x0c\n\x04hash\x18\x01 \x01(\x0c\x12<\n\x0fpart_set_header\x18\x02 \x01(\x0b\x32#.merit.comet.CanonicalPartSetHeader\"5\n\x16\x43\x61nonicalPartSetHeader\x12\r\n\x05total\x18\x01 \x01(\r\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"\xca\x01\n\rCanonicalVote\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.merit.comet.SignedMsgType\x12\x0e\n\x06height\x18\x02 \x01(\x10\x12\r\n\x05round\x18\x03 \x01(\x10\x12/\n\x08\x62lock_id\x18\x04 \x01(\x0b\x32\x1d.merit.comet.CanonicalBlockID\x12-\n\ttimestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63hain_id\x18\x06 \x01(\t\">\n\x0cHashedParams\x12\x17\n\x0f\x62lock_max_bytes\x18\x01 \x01(\x03\x12\x15\n\rblock_max_gas\x18\x02 \x01(\x03\"\x80\x01\n\x0cValidatorSet\x12*\n\nvalidators\x18\x01 \x03(\x0b\x32\x16.merit.comet.Validator\x12(\n\x08proposer\x18\x02 \x01(\x0b\x32\x16.merit.comet.Validator\x12\x1a\n\x12total_voting_power\x18\x03 \x01(\x03\"v\n\tValidator\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\'\n\x07pub_key\x18\x02 \x01(\x0b\x32\x16.merit.comet.PublicKey\x12\x14\n\x0cvoting_power\x18\x03 \x01(\x03\x12\x19\n\x11proposer_priority\x18\x04 \x01(\x03\"P\n\x0fSimpleValidator\x12\'\n\x07pub_key\x18\x01 \x01(\x0b\x32\x16.merit.comet.PublicKey\x12\x14\n\x0cvoting_power\x18\x02 \x01(\x03\"8\n\tPublicKey\x12\x11\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x01 \x01(\x0cH\x00\x12\x11\n\x07mldsa65\x18\x04 \x01(\x0cH\x00\x42\x05\n\x03sum\"\'\n\tConsensus\x12\r\n\x05\x62lock\x18\x01 \x01(\x04\x12\x0b\n\x03\x61pp\x18\x02 \x01(\x04\"P\n\x0c\x45xecTxResult\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\ngas_wanted\x18\x05 \x01(\x03\x12\x10\n\x08gas_used\x18\x06 \x01(\x03*\x86\x01\n\rSignedMsgType\x12\x1b\n\x17SIGNED_MSG_TYPE_UNKNOWN\x10\x00\x12\x1b\n\x17SIGNED_MSG_TYPE_PREVOTE\x10\x01\x12\x1d\n\x19SIGNED_MSG_TYPE_PRECOMMIT\x10\x02\x12\x1c\n\x18SIGNED_MSG_TYPE_PROPOSAL\x10 *s\n\x0b\x42lockIDFlag\x12\x19\n\x15\x42LOCK_ID_FLAG_UNKNOWN\x10\x00\x12\x18\n\x14\x42LOCK_ID_FLAG_ABSENT\x10\x01\x12\x18\n\x14\x42LOCK_ID_FLAG_COMMIT\x10\x02\x12\x15\n\x11\x42LOCK_ID_FLAG_NIL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chain.proto.comet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIGNEDMSGTYPE']._serialized_start=2120
-  _globals['_SIGNEDMSGTYPE']._serialized_end=2254
-  _globals['_BLOCKIDFLAG']._serialized_start=2256
-  _globals['_BLOCKIDFLAG']._serialized_end=2371
+  _globals['_SIGNEDMSGTYPE']._serialized_start=3042
+  _globals['_SIGNEDMSGTYPE']._serialized_end=3176
+  _globals['_BLOCKIDFLAG']._serialized_start=3178
+  _globals['_BLOCKIDFLAG']._serialized_end=3293
   _globals['_PARTSETHEADER']._serialized_start=73
   _globals['_PARTSETHEADER']._serialized_end=117
   _globals['_BLOCKID']._serialized_start=119
@@ -48,30 +48,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMIT']._serialized_end=732
   _globals['_COMMITSIG']._serialized_start=735
   _globals['_COMMITSIG']._serialized_end=888
-  _globals['_BLOCK']._serialized_start=891
-  _globals['_BLOCK']._serialized_end=1055
-  _globals['_EVIDENCELIST']._serialized_start=1057
-  _globals['_EVIDENCELIST']._serialized_end=1089
-  _globals['_EVIDENCE']._serialized_start=1091
-  _globals['_EVIDENCE']._serialized_end=1183
-  _globals['_CANONICALBLOCKID']._serialized_start=1185
-  _globals['_CANONICALBLOCKID']._serialized_end=1279
-  _globals['_CANONICALPARTSETHEADER']._serialized_start=1281
-  _globals['_CANONICALPARTSETHEADER']._serialized_end=1334
-  _globals['_CANONICALVOTE']._serialized_start=1337
-  _globals['_CANONICALVOTE']._serialized_end=1539
-  _globals['_HASHEDPARAMS']._serialized_start=1541
-  _globals['_HASHEDPARAMS']._serialized_end=1603
-  _globals['_VALIDATORSET']._serialized_start=1606
-  _globals['_VALIDATORSET']._serialized_end=1734
-  _globals['_VALIDATOR']._serialized_start=1736
-  _globals['_VALIDATOR']._serialized_end=1854
-  _globals['_SIMPLEVALIDATOR']._serialized_start=1856
-  _globals['_SIMPLEVALIDATOR']._serialized_end=1936
-  _globals['_PUBLICKEY']._serialized_start=1938
-  _globals['_PUBLICKEY']._serialized_end=1994
-  _globals['_CONSENSUS']._serialized_start=1996
-  _globals['_CONSENSUS']._serialized_end=2035
-  _globals['_EXECTXRESULT']._serialized_start=2037
-  _globals['_EXECTXRESULT']._serialized_end=2117
+  _globals['_VOTE']._serialized_start=891
+  _globals['_VOTE']._serialized_end=1176
+  _globals['_SIGNEDHEADER']._serialized_start=1178
+  _globals['_SIGNEDHEADER']._serialized_end=1266
+  _globals['_LIGHTBLOCK']._serialized_start=1268
+  _globals['_LIGHTBLOCK']._serialized_end=1380
+  _globals['_BLOCK']._serialized_start=1383
+  _globals['_BLOCK']._serialized_end=1547
+  _globals['_EVIDENCELIST']._serialized_start=1549
+  _globals['_EVIDENCELIST']._serialized_end=1581
+  _globals['_EVIDENCE']._serialized_start=1583
+  _globals['_EVIDENCE']._serialized_end=1675
+  _globals['_DUPLICATEVOTEEVIDENCE']._serialized_start=1678
+  _globals['_DUPLICATEVOTEEVIDENCE']._serialized_end=1871
+  _globals['_LIGHTCLIENTATTACKEVIDENCE']._serialized_start=1874
+  _globals['_LIGHTCLIENTATTACKEVIDENCE']._serialized_end=2105
+  _globals['_CANONICALBLOCKID']._serialized_start=2107
+  _globals['_CANONICALBLOCKID']._serialized_end=2201
+  _globals['_CANONICALPARTSETHEADER']._serialized_start=2203
+  _globals['_CANONICALPARTSETHEADER']._serialized_end=2256
+  _globals['_CANONICALVOTE']._serialized_start=2259
+  _globals['_CANONICALVOTE']._serialized_end=2461
+  _globals['_HASHEDPARAMS']._serialized_start=2463
+  _globals['_HASHEDPARAMS']._serialized_end=2525
+  _globals['_VALIDATORSET']._serialized_start=2528
+  _globals['_VALIDATORSET']._serialized_end=2656
+  _globals['_VALIDATOR']._serialized_start=2658
+  _globals['_VALIDATOR']._serialized_end=2776
+  _globals['_SIMPLEVALIDATOR']._serialized_start=2778
+  _globals['_SIMPLEVALIDATOR']._serialized_end=2858
+  _globals['_PUBLICKEY']._serialized_start=2860
+  _globals['_PUBLICKEY']._serialized_end=2916
+  _globals['_CONSENSUS']._serialized_start=2918
+  _globals['_CONSENSUS']._serialized_end=2957
+  _globals['_EXECTXRESULT']._serialized_start=2959
+  _globals['_EXECTXRESULT']._serialized_end=3039
 # @@protoc_insertion_point(module_scope)

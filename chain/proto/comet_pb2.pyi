@@ -263,6 +263,106 @@ class CommitSig(_message.Message):
 Global___CommitSig: _TypeAlias = CommitSig  # noqa: Y015
 
 @_typing.final
+class Vote(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    BLOCK_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    VALIDATOR_ADDRESS_FIELD_NUMBER: _builtins.int
+    VALIDATOR_INDEX_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    EXTENSION_FIELD_NUMBER: _builtins.int
+    EXTENSION_SIGNATURE_FIELD_NUMBER: _builtins.int
+    type: Global___SignedMsgType.ValueType
+    height: _builtins.int
+    round: _builtins.int
+    validator_address: _builtins.bytes
+    validator_index: _builtins.int
+    signature: _builtins.bytes
+    extension: _builtins.bytes
+    extension_signature: _builtins.bytes
+    @_builtins.property
+    def block_id(self) -> Global___BlockID:
+        """always written"""
+
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """always written"""
+
+    def __init__(
+        self,
+        *,
+        type: Global___SignedMsgType.ValueType = ...,
+        height: _builtins.int = ...,
+        round: _builtins.int = ...,
+        block_id: Global___BlockID | None = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+        validator_address: _builtins.bytes = ...,
+        validator_index: _builtins.int = ...,
+        signature: _builtins.bytes = ...,
+        extension: _builtins.bytes = ...,
+        extension_signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "extension", b"extension", "extension_signature", b"extension_signature", "height", b"height", "round", b"round", "signature", b"signature", "timestamp", b"timestamp", "type", b"type", "validator_address", b"validator_address", "validator_index", b"validator_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Vote: _TypeAlias = Vote  # noqa: Y015
+
+@_typing.final
+class SignedHeader(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___Header: ...
+    @_builtins.property
+    def commit(self) -> Global___Commit: ...
+    def __init__(
+        self,
+        *,
+        header: Global___Header | None = ...,
+        commit: Global___Commit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedHeader: _TypeAlias = SignedHeader  # noqa: Y015
+
+@_typing.final
+class LightBlock(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNED_HEADER_FIELD_NUMBER: _builtins.int
+    VALIDATOR_SET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def signed_header(self) -> Global___SignedHeader: ...
+    @_builtins.property
+    def validator_set(self) -> Global___ValidatorSet: ...
+    def __init__(
+        self,
+        *,
+        signed_header: Global___SignedHeader | None = ...,
+        validator_set: Global___ValidatorSet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signed_header", b"signed_header", "validator_set", b"validator_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signed_header", b"signed_header", "validator_set", b"validator_set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LightBlock: _TypeAlias = LightBlock  # noqa: Y015
+
+@_typing.final
 class Block(_message.Message):
     """tendermint/types/block.proto"""
 
@@ -304,7 +404,7 @@ Global___Block: _TypeAlias = Block  # noqa: Y015
 
 @_typing.final
 class EvidenceList(_message.Message):
-    """tendermint/types/evidence.proto; `bytes` stands for a message that is passed on unread: the wire type is the same"""
+    """tendermint/types/evidence.proto; `bytes` stands for a message whose own bytes are hashed: the wire type is the same"""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -349,6 +449,78 @@ class Evidence(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_sum) -> _WhichOneofReturnType_sum | None: ...
 
 Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
+
+@_typing.final
+class DuplicateVoteEvidence(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOTE_A_FIELD_NUMBER: _builtins.int
+    VOTE_B_FIELD_NUMBER: _builtins.int
+    TOTAL_VOTING_POWER_FIELD_NUMBER: _builtins.int
+    VALIDATOR_POWER_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    total_voting_power: _builtins.int
+    validator_power: _builtins.int
+    @_builtins.property
+    def vote_a(self) -> Global___Vote: ...
+    @_builtins.property
+    def vote_b(self) -> Global___Vote: ...
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """always written"""
+
+    def __init__(
+        self,
+        *,
+        vote_a: Global___Vote | None = ...,
+        vote_b: Global___Vote | None = ...,
+        total_voting_power: _builtins.int = ...,
+        validator_power: _builtins.int = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timestamp", b"timestamp", "vote_a", b"vote_a", "vote_b", b"vote_b"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["timestamp", b"timestamp", "total_voting_power", b"total_voting_power", "validator_power", b"validator_power", "vote_a", b"vote_a", "vote_b", b"vote_b"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DuplicateVoteEvidence: _TypeAlias = DuplicateVoteEvidence  # noqa: Y015
+
+@_typing.final
+class LightClientAttackEvidence(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFLICTING_BLOCK_FIELD_NUMBER: _builtins.int
+    COMMON_HEIGHT_FIELD_NUMBER: _builtins.int
+    BYZANTINE_VALIDATORS_FIELD_NUMBER: _builtins.int
+    TOTAL_VOTING_POWER_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    common_height: _builtins.int
+    total_voting_power: _builtins.int
+    @_builtins.property
+    def conflicting_block(self) -> Global___LightBlock: ...
+    @_builtins.property
+    def byzantine_validators(self) -> _containers.RepeatedCompositeFieldContainer[Global___Validator]: ...
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """always written"""
+
+    def __init__(
+        self,
+        *,
+        conflicting_block: Global___LightBlock | None = ...,
+        common_height: _builtins.int = ...,
+        byzantine_validators: _abc.Iterable[Global___Validator] | None = ...,
+        total_voting_power: _builtins.int = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conflicting_block", b"conflicting_block", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byzantine_validators", b"byzantine_validators", "common_height", b"common_height", "conflicting_block", b"conflicting_block", "timestamp", b"timestamp", "total_voting_power", b"total_voting_power"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LightClientAttackEvidence: _TypeAlias = LightClientAttackEvidence  # noqa: Y015
 
 @_typing.final
 class CanonicalBlockID(_message.Message):

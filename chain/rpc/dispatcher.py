@@ -313,6 +313,7 @@ def _table(eth: EthereumMethods, ledger: LedgerMethods) -> dict[str, _Method]:
         "merit_genesis": _Method(ledger.genesis),
         "merit_genesisHash": _Method(ledger.genesis_hash),
         "merit_status": _Method(ledger.status),
+        "merit_quota": _Method(ledger.quota, (_ADDRESS,)),
         "merit_heights": _Method(ledger.heights, (_Parameter("first", parameters.count), _COUNT)),
         "merit_commit": _Method(ledger.commit, (_HEIGHT,)),
         "merit_validators": _Method(ledger.validators, (_HEIGHT,)),

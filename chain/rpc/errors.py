@@ -7,6 +7,7 @@
     +-- InvalidParamsError         -32602  (JSON-RPC 2.0)
     +-- InternalError              -32603  a bug of ours; the log has the traceback
     +-- TransactionRefusedError    -32000  the pool says why (EIP-1474: invalid input)
+    |   +-- QuotaError             -32005  the sender's share is used up (EIP-1474: limit exceeded); wait and send again
     +-- NotFoundError              -32001  no such block, filter or height (EIP-1474)
     +-- LimitError                 -32005  the answer would be too long (EIP-1474)
     +-- ExecutionFailedError       -32000  a call ran out of gas or broke a rule of the EVM
@@ -73,6 +74,12 @@ class TransactionRefusedError(RpcError):
     """The pool did not take the transaction."""
 
     code = -32000
+
+
+class QuotaError(TransactionRefusedError):
+    """The sender's or the job's quota is used up; the message says when the next window begins."""
+
+    code = -32005
 
 
 class ExecutionFailedError(RpcError):

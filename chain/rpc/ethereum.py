@@ -10,6 +10,7 @@ from chain.errors import LogLimitError
 from chain.execution.blocks import BlockNumber
 from chain.execution.reader import Call
 from chain.execution.reverts import revert_text
+from chain.execution.verdicts import Code
 from chain.limits import CALL_GAS
 from chain.rpc import shapes
 from chain.rpc.errors import (
@@ -18,6 +19,7 @@ from chain.rpc.errors import (
     InvalidParamsError,
     LimitError,
     NotFoundError,
+    QuotaError,
     RpcError,
     TransactionRefusedError,
 )
@@ -207,6 +209,8 @@ class EthereumMethods:
         except NotRunningError as error:
             raise TransactionRefusedError(str(error)) from None
         self._pending.note(raw, verdict)
+        if verdict.code is Code.QUOTA:
+            raise QuotaError(verdict.reason)
         if not verdict.accepted:
             raise TransactionRefusedError(verdict.reason)
         return data(verdict.hash)

@@ -2,15 +2,17 @@
 
 Who may ask: programs on this machine. A page in a browser may not: a request that names another host than this one
 (DNS rebinding) or that comes from a page's script (an `Origin` header) is refused with 403 before it is read, and only
-`Content-Type: application/json` is taken, which no page can send without asking first (CORS).
+`Content-Type: application/json` is taken, which no page can send without asking first (CORS). Pages that the program
+around the node adds (its health, its figures) keep to the same rules.
 """
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import uvicorn
 from starlette.applications import Starlette
@@ -28,16 +30,19 @@ if TYPE_CHECKING:
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _JSON: Final = "application/json"
 
+Pages: TypeAlias = Mapping[str, Callable[[], Awaitable[Response]]]
+"""What GET answers, by path."""
+
 
 class BindError(ChainError):
     """The server cannot listen where it was told to."""
 
 
-def application(dispatcher: "Dispatcher") -> Starlette:
-    """Make the ASGI application: POST / takes one request or a batch."""
+def application(dispatcher: "Dispatcher", pages: Pages = MappingProxyType({})) -> Starlette:
+    """Make the ASGI application: POST / takes one request or a batch, GET one of the pages."""
 
     async def answer(request: "Request") -> Response:
-        refusal = _refusal(request)
+        refusal = _refusal(request) or _refused_body(request)
         if refusal is not None:
             return refusal
         body = bytearray()
@@ -47,7 +52,14 @@ def application(dispatcher: "Dispatcher") -> Starlette:
                 return PlainTextResponse(f"a request has at most {REQUEST_BYTES} bytes\n", 413)
         return Response(await dispatcher.answer_body(bytes(body)), media_type=_JSON)
 
-    return Starlette(routes=[Route("/", answer, methods=["POST"])])
+    def serve(page: Callable[[], Awaitable[Response]]) -> Callable[["Request"], Awaitable[Response]]:
+        async def guarded(request: "Request") -> Response:
+            return _refusal(request) or await page()
+
+        return guarded
+
+    routes = [Route(path, serve(page), methods=["GET"]) for path, page in pages.items()]
+    return Starlette(routes=[Route("/", answer, methods=["POST"]), *routes])
 
 
 def _refusal(request: "Request") -> Response | None:
@@ -57,6 +69,10 @@ def _refusal(request: "Request") -> Response | None:
         return PlainTextResponse("this server answers to localhost only; the Host header names another\n", 403)
     if "origin" in request.headers:
         return PlainTextResponse("requests from web pages are refused (Origin header)\n", 403)
+    return None
+
+
+def _refused_body(request: "Request") -> Response | None:
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != _JSON:
         return PlainTextResponse(f"send {_JSON}\n", 415)
     length = request.headers.get("content-length", "0")
@@ -138,11 +154,18 @@ class LoopbackServer:
 
 
 class RpcServer(LoopbackServer):
-    """Serves one dispatcher's JSON-RPC."""
+    """Serves one dispatcher's JSON-RPC, and `pages` beside it."""
 
-    def __init__(self, dispatcher: "Dispatcher", *, host: str = "127.0.0.1", port: int = 8545) -> None:
+    def __init__(
+        self,
+        dispatcher: "Dispatcher",
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8545,
+        pages: Pages = MappingProxyType({}),
+    ) -> None:
         """Check the address; nothing is opened yet."""
-        super().__init__(application(dispatcher), host=host, port=port)
+        super().__init__(application(dispatcher, pages), host=host, port=port)
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from chain.engines.errors import UnknownHeightError
-from chain.light import Height, encode_commit, encode_header, encode_txs, header_hash
+from chain.light import (
+    Height,
+    encode_commit,
+    encode_evidence_list,
+    encode_header,
+    encode_txs,
+    evidence_hash,
+    header_hash,
+)
 from chain.rpc.errors import NotFoundError
 from chain.rpc.limits import HEIGHTS_BYTES, HEIGHTS_PER_PAGE
 from chain.rpc.parameters import BlockSelector, Tag
@@ -15,7 +23,11 @@ from chain.rpc.shapes import Json, data, number
 
 if TYPE_CHECKING:
     from chain.application import Application
+    from chain.crypto.addresses import Address
     from chain.engines.base import Engine
+    from chain.execution.quotas import Account, Meter
+
+_NO_EVIDENCE: Final = evidence_hash(())
 
 
 class LedgerMethods:
@@ -23,6 +35,7 @@ class LedgerMethods:
 
     def __init__(self, application: "Application", engine: "Engine") -> None:
         """Read the ledger from `application`, headers and commits from the engine's history."""
+        self._application = application
         self._genesis = application.genesis
         self._genesis_hash = application.genesis_hash
         self._reader = application.reader()
@@ -41,7 +54,7 @@ class LedgerMethods:
         """Return the hash of block 0."""
         return data(self._genesis_hash)
 
-    def status(self) -> Json:
+    async def status(self) -> Json:
         """Return where this node stands."""
         head = self._reader.header()
         genesis = self._genesis
@@ -49,7 +62,9 @@ class LedgerMethods:
             "name": genesis.name,
             "chainId": number(genesis.chain_id),
             "genesisHash": data(self._genesis_hash),
+            "engine": self._engine.name,
             "height": number(self._engine.height),
+            "firstHeight": number(await self._history.first()),
             "blockNumber": number(head.number),
             "blockHash": data(head.hash),
             "validators": number(len(self._reader.validators())),
@@ -57,6 +72,26 @@ class LedgerMethods:
             "edgeServers": [{"member": number(member), "url": url} for member, url in self._edge_servers.items()],
             "versions": self._reader.versions()._asdict(),
             "version": version("merit-ledger"),
+        }
+
+    def quota(self, address: "Address") -> Json | None:
+        """Return what an account may send in this window of block time and what it has; None without quotas.
+
+        `quotas`: each of them bounds the account; empty for the governor, whom none does. `reserve`: for an edge
+        server's calls to the Council when its own quota is used up. What waits in the pool is not in `used`.
+        """
+        meter = self._reader.meter(self._application.time)
+        if meter is None:
+            return None
+        sender = meter.sender(address)
+        return {
+            "kind": sender.kind,
+            "member": number(sender.member),
+            "windowSeconds": number(meter.window_s),
+            "nextWindow": number(meter.next_window),
+            "quotas": [_quota(meter, account) for account in sender.accounts],
+            "reserve": None if sender.reserve is None else _quota(meter, sender.reserve),
+            "recordsPerJob": number(meter.records_per_job),
         }
 
     async def commit(self, selector: BlockSelector) -> Json:
@@ -101,12 +136,14 @@ class LedgerMethods:
         try:
             header, commit = await self._history.signed_header(height)
             txs = await self._history.transactions(height)
+            evidence = () if header.evidence_hash == _NO_EVIDENCE else await self._history.evidence(height)
         except UnknownHeightError as error:  # an engine may keep the newest heights only
             raise NotFoundError(str(error)) from None
         return {
             "header": encode_header(header),
             "commit": encode_commit(commit),
             "transactions": encode_txs(txs),
+            "evidence": encode_evidence_list(evidence),
             "appHash": self._reader.block_at_height(height).hash,
         }
 
@@ -130,3 +167,11 @@ class LedgerMethods:
                 return Height(selector)
             case _:
                 return self._engine.height
+
+
+def _quota(meter: "Meter", account: "Account") -> Json:
+    return {
+        "of": account.who,
+        "limit": {name: number(value) for name, value in account.limit._asdict().items()},
+        "used": {name: number(value) for name, value in meter.used(account)._asdict().items()},
+    }

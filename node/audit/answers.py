@@ -1,15 +1,18 @@
 """Reads a node's JSON-RPC answers: typed, strict, of bounded depth; `FaultError` for one that is no such answer."""
 
 import re
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
 
 from chain import light
+from chain.engines.base import EngineName
 from chain.light import errors as light_errors
 from node.audit.errors import FaultError, UnansweredError
 from node.audit.fetch import Reply
 from node.audit.report import Part
+from node.audit.source import HeightRecords
 
 T = TypeVar("T")
 
@@ -38,6 +41,7 @@ class _Height(msgspec.Struct):
     header: str
     commit: str
     transactions: str
+    evidence: str
     appHash: str  # noqa: N815 - the answer's own name
 
 
@@ -56,7 +60,19 @@ class _EdgeServer(msgspec.Struct):
 
 class _Status(msgspec.Struct):
     height: str
+    firstHeight: str  # noqa: N815 - the answer's own name
+    engine: EngineName
     edgeServers: list[_EdgeServer] = []  # noqa: N815 - the answer's own name
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a node says that it stands and begins, by which engine, and the URLs of edge servers that it knows."""
+
+    height: int
+    first: int
+    engine: EngineName
+    edges: tuple[str, ...]
 
 
 def result(name: str, method: str, reply: Reply) -> bytes:
@@ -78,26 +94,29 @@ def result(name: str, method: str, reply: Reply) -> bytes:
     return bytes(envelope.result)
 
 
-def status(raw: bytes) -> tuple[int, tuple[str, ...]]:
-    """Read the height at which a node says that it stands, and the URLs of edge servers that it knows."""
+def status(raw: bytes) -> Status:
+    """Read what a node says of itself."""
     found = _decoded("merit_status", raw, _Status)
-    return _quantity("merit_status", found.height), tuple(edge.url for edge in found.edgeServers)
+    height, first = (_quantity("merit_status", text) for text in (found.height, found.firstHeight))
+    return Status(height, first, found.engine, tuple(edge.url for edge in found.edgeServers))
 
 
-def heights(raw: bytes, most: int) -> list[tuple[bytes, bytes, bytes, bytes]]:
-    """Read a page: header, commit, transactions and app hash of each height, at most `most` of them."""
+def heights(raw: bytes, most: int, first: int) -> list[HeightRecords]:
+    """Read a page that begins at height `first` and holds at most `most` of them."""
     method = "merit_heights"
     found = _decoded(method, raw, _Heights).heights
     if len(found) > most:
         raise FaultError(Part.ANSWER, f"{method}: at most {most} heights", f"{len(found)}")
     return [
-        (
+        HeightRecords(
+            height,
             _data(method, one.header),
             _data(method, one.commit),
             _data(method, one.transactions),
+            _data(method, one.evidence),
             _data(method, one.appHash),
         )
-        for one in found
+        for height, one in enumerate(found, first)
     ]
 
 

@@ -1,40 +1,71 @@
 """Verifies the raw records of heights, one after another, whoever they come from.
 
-For each height: the commit by the validators that the height before announced (every signature in it), the header by
-the commit, the transactions by the header, all of it by the height before (`chain.light`), and the app hash by what
-executing the height before gave. A fault is named in the record that has it.
+For each height: the commit by the validators that follow from executing the heights before (every signature in it), the
+header by the commit, transactions and evidence by the header, all of it by the height before (`chain.light`), the app
+hash by what executing the height before gave, and what the evidence proves. A fault is named in the record that has it.
 """
 
 import hashlib
 from dataclasses import dataclass
 
 from chain import light
+from chain.application import Misbehavior, Timestamp
+from chain.engines.base import EngineName
 from chain.genesis import Genesis
-from chain.light import Height
 from chain.light import errors as light_errors
-from chain.validators import CONSENSUS_PARAMS, genesis_time, genesis_validators
+from chain.validators import CONSENSUS_PARAMS, EVIDENCE_AGE, genesis_time, genesis_validators
 from node.audit import checks
 from node.audit.errors import FaultError
-from node.audit.replay import Cursor, Replays
+from node.audit.replay import Cursor, Inputs, Replays
 from node.audit.report import Part
-from node.audit.source import HeightRecords, Source
+from node.audit.source import HeightRecords
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A height whose records are right; `name` is the digest over all bytes of the chain up to it."""
+    """A height whose records are right; `name` is the digest over all bytes of the chain up to it.
+
+    `inputs` is what the height executes; `faults` are those that the chain has seen evidence of, this height included.
+    """
 
     name: bytes
     trusted: light.Trusted
     hash: bytes
-    txs: tuple[bytes, ...]
+    inputs: Inputs
+    faults: frozenset[tuple[object, ...]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of the heights before one: executed up to there by `cursor`, `headers[h - 1]` names height h.
+
+    `engine` says by which rule validators follow from what was executed.
+    """
+
+    cursor: Cursor
+    headers: list[bytes]
+    engine: EngineName
+
+    def validators(self, height: int) -> light.ValidatorSet:
+        """Return who decides a height, at most the one that is two after the last that was executed."""
+        replay = self.cursor.replay
+        return genesis_validators(replay.genesis) if self.engine is EngineName.EMBEDDED else replay.validators(height)
+
+    def time(self, height: int) -> light.Timestamp:
+        """Return the time of a height."""
+        time = self.cursor.replay.steps[height].time
+        return light.Timestamp(time.seconds, time.nanos)
+
+    def header_hash(self, height: int) -> bytes:
+        """Return the hash of a height's header."""
+        return self.headers[height - 1]
 
 
 class Certificates:
     """Verifies heights of one ledger; a height whose bytes, and all before it, are known is not verified again.
 
     Args:
-        genesis: its validators are trusted; later ones follow from headers.
+        genesis: its validators are trusted; later ones follow from what is executed.
         replays: what was executed.
         memory: how many heights are remembered at most, the newest ones; None for all.
 
@@ -47,21 +78,18 @@ class Certificates:
         self.replays = replays
         self.signatures = 0
         self._memory = memory
-        self._start = hashlib.sha256(genesis.encode()).digest()
+        self._starts = {name: hashlib.sha256(name.encode() + genesis.encode()).digest() for name in EngineName}
         self._known: dict[bytes, Verified] = {}
 
-    def verify(self, before: Verified | None, records: HeightRecords, cursor: Cursor, source: Source) -> Verified:
-        """Return the height that follows `before`; `cursor` has executed up to there.
-
-        `source` is asked for validators when the header announces others. Raises FaultError, UnansweredError.
-        """
-        digest = hashlib.sha256(before.name if before else self._start)
-        for raw in (records.header, records.commit, records.transactions):
+    def verify(self, before: Verified | None, records: HeightRecords, past: Past) -> Verified:
+        """Return the height that follows `before`; `past` goes up to there. Raises FaultError."""
+        digest = hashlib.sha256(before.name if before else self._starts[past.engine])
+        for raw in (records.header, records.commit, records.transactions, records.evidence):
             digest.update(len(raw).to_bytes(8, "big") + raw)
         name = digest.digest()
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = self._verify(name, before, records, cursor, source)
+            known = self._known[name] = self._verify(name, before, records, past)
             if self._memory is not None and len(self._known) > self._memory:
                 del self._known[next(iter(self._known))]
         return known
@@ -70,49 +98,45 @@ class Certificates:
         """Return the validators of the height after `before`."""
         return before.trusted.next_validators if before else self.validators
 
-    def _verify(
-        self, name: bytes, before: Verified | None, records: HeightRecords, cursor: Cursor, source: Source
-    ) -> Verified:
+    def _verify(self, name: bytes, before: Verified | None, records: HeightRecords, past: Past) -> Verified:
         last = before.trusted.commit if before else light.EMPTY_COMMIT
         try:
             header, commit = light.decode_header(records.header), light.decode_commit(records.commit)
-            txs = light.decode_txs(records.transactions)
-            trusted = self._follow(before, header, commit, cursor, self._announced(before, header, commit, source))
-            light.verify_block(light.Block(header, txs, last), commit.block_id)
+            txs, evidence = light.decode_txs(records.transactions), light.decode_evidence_list(records.evidence)
+            trusted = self._follow(before, header, commit, past)
+            light.verify_block(light.Block(header, txs, last, evidence), commit.block_id)
         except light_errors.LightError as error:
-            raise self._blamed(before, last, records, error) from error
+            raise self._blamed(before, last, records, past, error) from error
         _check_rules(header, self.genesis)
+        found = self._proven(before, evidence, past)
+        faults = (before.faults if before else frozenset()).union(map(light.fault_of, found))
         self.signatures += sum(slot.flag != light.BlockIdFlag.ABSENT for slot in commit.signatures)
-        return Verified(name, trusted, commit.block_id.hash, txs)
+        inputs = Inputs(Timestamp(header.time.seconds, header.time.nanos), txs, _misbehavior(found))
+        return Verified(name, trusted, commit.block_id.hash, inputs, faults)
 
-    def _announced(
-        self, before: Verified | None, header: light.Header, commit: light.Commit, source: Source
-    ) -> light.ValidatorSet | None:
-        """Return the next height's validators where they are not this height's, which a quorum of these has signed."""
-        current = self.following(before)
-        if header.next_validators_hash == light.validators_hash(current):
-            return None
-        light.verify_commit(header, commit, current, self.genesis.name)  # what nobody signed announces nothing
-        announced = source.validators(Height(header.height + 1))
-        found = light.validators_hash(announced)
-        if found != header.next_validators_hash:
-            raise FaultError(
-                Part.VALIDATORS,
-                f"those of height {header.height + 1} with hash 0x{header.next_validators_hash.hex()}, which the header"
-                " announces",
-                f"0x{found.hex()}",
-            )
-        return announced
+    def _proven(self, before: Verified | None, evidence: tuple[bytes, ...], past: Past) -> list[light.Evidence]:
+        """Return the evidence of a block; FaultError for any that proves nothing, or nothing new."""
+        found: list[light.Evidence] = []
+        faults = set(before.faults if before else ())
+        for raw in evidence:
+            if before is None:
+                raise FaultError(Part.EVIDENCE, "none in height 1, before which nobody has voted", f"0x{raw.hex()}")
+            try:
+                one = light.decode_evidence(raw)
+                light.verify_evidence(one, before.trusted.header, past, self.genesis.name, EVIDENCE_AGE)
+            except light_errors.EvidenceError as error:
+                raise FaultError(Part.EVIDENCE, f"{error.what}: {error.expected}", error.found) from error
+            except light_errors.LightError as error:
+                raise FaultError(Part.EVIDENCE, "evidence that proves a fault", str(error)) from error
+            if light.fault_of(one) in faults:
+                raise FaultError(Part.EVIDENCE, "evidence of each fault once", "the same again")
+            faults.add(light.fault_of(one))
+            found.append(one)
+        return found
 
-    def _follow(
-        self,
-        before: Verified | None,
-        header: light.Header,
-        commit: light.Commit,
-        cursor: Cursor,
-        announced: light.ValidatorSet | None,
-    ) -> light.Trusted:
-        step = cursor.step
+    def _follow(self, before: Verified | None, header: light.Header, commit: light.Commit, past: Past) -> light.Trusted:
+        step = past.cursor.step
+        following = past.validators(step.height + 2)
         if before is None:
             return light.verify_first(
                 header,
@@ -121,7 +145,7 @@ class Certificates:
                 self.genesis.name,
                 genesis_time=genesis_time(self.genesis),
                 app_hash=step.app_hash,
-                next_validators=announced,
+                next_validators=following,
             )
         return light.verify_next(
             before.trusted,
@@ -129,17 +153,24 @@ class Certificates:
             commit,
             app_hash=step.app_hash,
             last_results_hash=step.results_hash,
-            next_validators=announced,
+            next_validators=following,
         )
 
     def _blamed(
-        self, before: Verified | None, last: light.Commit, records: HeightRecords, error: light_errors.LightError
+        self,
+        before: Verified | None,
+        last: light.Commit,
+        records: HeightRecords,
+        past: Past,
+        error: light_errors.LightError,
     ) -> FaultError:
         """Find the record that is at fault for `error`: the one that fails when each is judged by what names it."""
         try:
             commit = checks.commit(records.commit, records.height, self.following(before), self.genesis.name)
             header = checks.header(records.header, records.height, commit.block_id)
             checks.transactions(records.transactions, header.data_hash)
+            checks.evidence(records.evidence, header.evidence_hash)
+            _check_validators(header, self.following(before), past)
         except FaultError as fault:
             return fault
         if header.last_commit_hash != light.commit_hash(last):
@@ -153,8 +184,45 @@ class Certificates:
                 return FaultError(Part.HEADER, "a block that follows from the one before it", str(error))
 
 
+def _check_validators(header: light.Header, current: light.ValidatorSet, past: Past) -> None:
+    """Check that a header names the validators that executing the heights before gives."""
+    try:
+        following = past.validators(past.cursor.height + 2)
+    except light_errors.InvalidValidatorSetError as error:
+        raise FaultError(
+            Part.VALIDATORS, "no further height, for CometBFT stops at such an update", str(error)
+        ) from error
+    for of, validators, found in (
+        (header.height, current, header.validators_hash),
+        (header.height + 1, following, header.next_validators_hash),
+    ):
+        expected = light.validators_hash(validators)
+        if found != expected:
+            said = f"those of height {of} by what was executed, with hash 0x{expected.hex()}"
+            raise FaultError(Part.VALIDATORS, said, f"0x{found.hex()} in the header")
+
+
+def _misbehavior(evidence: list[light.Evidence]) -> tuple[Misbehavior, ...]:
+    """Return what the engine reports to the ledger."""
+    return tuple(
+        Misbehavior(
+            kind=one.kind,
+            validator=one.validator,
+            power=one.power,
+            height=one.height,
+            time_ns=one.time.to_ns(),
+            total_power=one.total_power,
+        )
+        for found in evidence
+        for one in light.accusations(found)
+    )
+
+
 def _check_rules(header: light.Header, genesis: Genesis) -> None:
-    """Check what a header says about the rules that it follows; what an engine may say is decided here alone."""
+    """Check what a header says about the rules that it follows: genesis's for ever.
+
+    Which version executes a block is read from state (chain/execution/ADR-versions.md) and so checked by the app hash.
+    """
     announced = (header.consensus_hash, header.app_version)
     wanted = (light.consensus_hash(CONSENSUS_PARAMS), genesis.versions.execution)
     if announced != wanted:

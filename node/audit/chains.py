@@ -106,6 +106,20 @@ class Chains:
         )
         return max(created, default=0)
 
+    def named_blobs(self) -> Iterator[bytes]:
+        """Yield the digests that the histories name, in the order in which rounds will mostly need them."""
+        for _, replay in self.histories():
+            for block in blocks_of(replay):
+                for event in block.events:
+                    match event:
+                        case kinds.JobCreated():
+                            yield event.terms.job_file
+                            yield event.terms.model
+                        case kinds.Recorded():
+                            yield event.digest
+                        case _:
+                            pass  # names no blob that an audit cannot compute
+
     def rounds(self, blobs: Blobs) -> None:
         """Derive, compute and compare every round."""
         for name, replay in self.histories():

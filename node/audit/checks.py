@@ -86,6 +86,18 @@ def transactions(raw: bytes, data_hash: bytes) -> tuple[bytes, ...]:
     return found
 
 
+def evidence(raw: bytes, evidence_hash: bytes) -> tuple[bytes, ...]:
+    """Check that these are the bytes of the evidence that a header commits to; what it proves is another matter."""
+    try:
+        found = light.decode_evidence_list(raw)
+        name = light.evidence_hash(found)
+    except light_errors.LightError as error:
+        raise FaultError(Part.EVIDENCE, "a canonical list of evidence", str(error)) from error
+    if name != evidence_hash:
+        raise FaultError(Part.EVIDENCE, f"evidence hash 0x{evidence_hash.hex()}", f"0x{name.hex()}")
+    return found
+
+
 def transaction(raw: bytes, key_of: KeyOf, genesis_hash: bytes) -> Transaction:
     """Check a transaction of type 0x50: canonical, and signed by its sender for this ledger."""
     try:

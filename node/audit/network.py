@@ -14,6 +14,7 @@ from typing import Final
 
 from chain import light
 from chain.genesis import Genesis
+from chain.light import errors as light_errors
 from contracts.records import MODEL_HEADER_BYTES, MODEL_ITEM_BYTES
 from merit.clock import Clock, SystemClock
 from node.audit.auditor import Auditor
@@ -45,6 +46,18 @@ class _Asked:
     node: Node
     chain: EngineChain
     walk: Walk | None = None
+    compared: int = 0
+    """Up to which height a node that began from a snapshot was compared."""
+
+
+def _same_header(raw: bytes, expected: bytes) -> None:
+    """Raise FaultError unless the bytes are the header with this hash."""
+    try:
+        found = light.header_hash(light.decode_header(raw))
+    except light_errors.LightError as error:
+        raise FaultError(Part.HEADER, "a header", str(error)) from None
+    if found != expected:
+        raise FaultError(Part.HEADER, f"hash 0x{expected.hex()}", f"0x{found.hex()}")
 
 
 class _NetworkAudit:
@@ -77,7 +90,9 @@ class _NetworkAudit:
         return self._all.report(
             "",
             tuple(
-                NodeAnswers(asked.chain.name, asked.chain.height, asked.node.decided, asked.chain.silent)
+                NodeAnswers(
+                    asked.chain.name, asked.chain.height or asked.compared, asked.node.decided, asked.chain.silent
+                )
                 for asked in self._asked
             ),
         )
@@ -91,6 +106,7 @@ class _NetworkAudit:
         statuses = [asked.node.ask_status() for asked in self._asked]
         documents = [asked.node.ask_genesis() for asked in self._asked]
         found: list[tuple[_Asked, Genesis, bytes]] = []
+        begun: list[_Asked] = []
         for asked, status, document in zip(self._asked, statuses, documents, strict=True):
             try:
                 found.append((asked, *self._document(asked, status, document, replays)))
@@ -110,17 +126,18 @@ class _NetworkAudit:
         wanted = right[0][1] if right else self._all.wanted or b""
         for asked, _, name in found:
             if name == wanted:
-                self._all.chains.append(asked.chain)
+                begun.append(asked)
             else:
                 self._diverges(asked, FaultError(Part.GENESIS, f"hash 0x{wanted.hex()}", f"0x{name.hex()}"))
         if not right:
             return
+        self._all.chains += [asked.chain for asked in begun if asked.node.first == 1]
         genesis, self._all.genesis_hash = right[0]
         tally = self._findings.tallies[GENESIS]
         tally.add("validators", len(genesis.validators))
         tally.add("members", len(genesis.members))
         tally.add("block made again")
-        tally.add("nodes that have it", len(self._all.chains))
+        tally.add("nodes that have it", len(begun))
         if self._auditor:
             yield self._auditor.certificates(genesis)
         else:  # a height is asked for no more once all nodes have passed it
@@ -170,7 +187,7 @@ class _NetworkAudit:
             self._findings.remark("neither --edge nor a node names edge servers: rounds are checked by signatures only")
         self._findings.tallies[BLOBS].add("edge servers", len(edges))
         most = max(_BLOB_BYTES_LEAST, MODEL_HEADER_BYTES + MODEL_ITEM_BYTES * self._all.dimension())
-        return FetchedBlobs(edges, self._fetcher, directory, most, self._findings)
+        return FetchedBlobs(edges, self._fetcher, directory, most, self._findings, coming=self._all.named_blobs())
 
     def _compare(self, certificates: Certificates) -> None:
         """Compare the chains, and what each node calls its validators with who they are."""
@@ -183,7 +200,35 @@ class _NetworkAudit:
                     self._diverges(asked, fault, asked.chain.height + 1)
                 except UnansweredError as error:
                     self._findings.remark(f"{asked.chain.name}: does not say its validators ({error.why})")
+        for asked in self._asked:
+            if asked.node.first > 1 and not asked.chain.silent:
+                self._begun_later(asked)
         self._all.find_head(behind=True)
+
+    def _begun_later(self, asked: _Asked) -> None:
+        """Compare a node that started from a snapshot, height by height, with what the others prove.
+
+        Its first heights it cannot show. What it has must be, hash for hash, the chain that was followed from genesis.
+        """
+        node, name = asked.node, asked.chain.name
+        proven = max((chain.headers for chain in self._all.chains if chain.complete), key=len, default=[])
+        last = min(node.decided, len(proven))
+        if last < node.first:
+            self._findings.remark(f"{name}: begins at height {node.first}, which no other shows: it is not compared")
+            return
+        for height in range(node.first, last + 1):
+            try:
+                _same_header(node.records(height).header, proven[height - 1])
+            except FaultError as fault:
+                self._diverges(asked, fault, height)
+                return
+            except UnansweredError as error:
+                asked.chain.silent = error.why
+                self._findings.remark(f"{name}: does not answer any more ({error.why}), from height {height} on")
+                return
+            asked.compared = height
+            self._findings.tallies[NODES].add("header hashes")
+        self._findings.remark(f"{name}: began from a snapshot; compared from height {node.first} on")
 
     def _validators(self, asked: _Asked, following: light.ValidatorSet) -> None:
         found = asked.node.validators(asked.chain.height + 1)

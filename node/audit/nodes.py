@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from chain.engines.base import EngineName
 from chain.genesis import Genesis, decode_genesis
 from chain.light import ValidatorSet
 from chain.validators import CONSENSUS_PARAMS
@@ -50,6 +51,8 @@ class Node:
         self._waiting: deque[HeightRecords] = deque()
         self._page: tuple[int, Future[Reply]] | None = None
         self.decided = 0
+        self.first = 1
+        self.engine = EngineName.COMETBFT
         self.edges: tuple[str, ...] = ()
 
     def ask_status(self) -> Future[Reply]:
@@ -57,8 +60,9 @@ class Node:
         return self._send("merit_status")
 
     def read_status(self, asked: Future[Reply]) -> None:
-        """Take note of the height at which it stands, and of the edge servers that it names."""
-        self.decided, edges = answers.status(self._result("merit_status", asked))
+        """Take note of the height at which it stands, and of the engine and the edge servers that it names."""
+        status = answers.status(self._result("merit_status", asked))
+        self.decided, self.first, self.engine, edges = status.height, status.first, status.engine, status.edges
         if len(edges) > _EDGES_MOST:
             raise FaultError(Part.ANSWER, f"merit_status: at most {_EDGES_MOST} edge servers", f"{len(edges)}")
         try:
@@ -75,7 +79,7 @@ class Node:
         return decode_genesis(self._result("merit_genesis", asked))
 
     def validators(self, height: int) -> ValidatorSet:
-        """Return the validators of a height."""
+        """Return who it says are the validators of a height."""
         return answers.validators(self._result("merit_validators", self._send("merit_validators", hex(height))))
 
     def records(self, height: int) -> HeightRecords:
@@ -98,11 +102,10 @@ class Node:
         if self._page is None or self._page[0] != first:
             self._page = first, self._ask_page(first)
         asked, self._page = self._page[1], None
-        page = answers.heights(self._result("merit_heights", asked), PAGE_HEIGHTS)
+        page = answers.heights(self._result("merit_heights", asked), PAGE_HEIGHTS, first)
         if not page:
             raise FaultError(Part.HEADER, f"an entry, for it says that it stands at height {self.decided}", "none")
-        for height, (header, commit, transactions, app_hash) in enumerate(page, first):
-            self._waiting.append(HeightRecords(height, header, commit, transactions, app_hash))
+        self._waiting += page
         following = first + len(page)
         if following <= self.decided:
             self._page = following, self._ask_page(following)

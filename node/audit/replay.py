@@ -1,7 +1,8 @@
 """Executes a decided history again, in memory, and remembers every byte that a ledger store must then hold.
 
-Execution is a pure function of the genesis document and of each height's time and transactions. So two stores with the
-same history need one replay: `Replays` finds one by a digest over those inputs, and executes only what is new.
+Execution is a pure function of the genesis document and of each height's time, transactions and misbehavior. So two
+stores with the same history need one replay: `Replays` finds one by a digest over those inputs, and executes only what
+is new.
 """
 
 import hashlib
@@ -10,13 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from chain.application import Application, Timestamp
+from chain.application import Application, Misbehavior, Timestamp, ValidatorUpdate
 from chain.engines.base import last_results_hash
 from chain.execution.blocks import Block
 from chain.execution.executor import TxResult
 from chain.execution.reader import Reader
 from chain.genesis import Genesis
+from chain.light import ValidatorSet
 from chain.storage import FORMAT, Space, Store
+from chain.validators import genesis_validators
+
+UPDATE_DELAY: Final = 2
+"""Heights after which CometBFT counts with a height's validator updates (state/execution.go, `updateState`)."""
 
 BEFORE_GENESIS: Final = -1
 """The height of a store that was made and never started."""
@@ -61,13 +67,37 @@ class _Remembering:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What executing one height gave; `block` is None for a height that makes none."""
+    """What executing one height gave; `block` is None for a height that makes none.
+
+    `updates`: what the engine heard of validators, as `Finalized.validator_updates`.
+    """
 
     height: int
+    time: Timestamp
     app_hash: bytes
     results_hash: bytes
     results: tuple[TxResult, ...]
     block: Block | None
+    updates: tuple[ValidatorUpdate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that executing a height depends on, beside the state before it."""
+
+    time: Timestamp
+    transactions: tuple[bytes, ...]
+    misbehavior: tuple[Misbehavior, ...] = ()
+
+    def following(self, before: bytes) -> bytes:
+        """Extend the digest over a history's inputs by these; lengths first, so that no two histories share one."""
+        digest = hashlib.sha256(before)
+        reports = tuple(item.encode() for item in self.misbehavior)
+        for number in (self.time.seconds, self.time.nanos, len(self.transactions), len(reports)):
+            digest.update(number.to_bytes(16, "big", signed=True))
+        for raw in (*self.transactions, *reports):
+            digest.update(len(raw).to_bytes(8, "big") + raw)
+        return digest.digest()
 
 
 @dataclass(slots=True)
@@ -77,6 +107,7 @@ class Replay:
     genesis: Genesis
     steps: list[Step] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
+    _sets: list[ValidatorSet] = field(default_factory=list)
     _backing: _Remembering = field(default_factory=_Remembering)
     _application: Application | None = None
 
@@ -90,7 +121,8 @@ class Replay:
             self._backing.height = 0
             self._application = Application(store)
             app_hash = self._application.init_chain(self.genesis)
-            self.steps.append(Step(0, app_hash, last_results_hash(()), (), self._application.reader().block(0)))
+            time, block = Timestamp(self.genesis.time), self._application.reader().block(0)
+            self.steps.append(Step(0, time, app_hash, last_results_hash(()), (), block))
             self.inputs.append(self.genesis.digest())
         return self._application
 
@@ -104,20 +136,38 @@ class Replay:
         """Reads the state of every step."""
         return self.application.reader()
 
-    def advance(self, time: Timestamp, transactions: tuple[bytes, ...]) -> Step:
+    def advance(self, inputs: Inputs) -> Step:
         """Execute the height after the newest step."""
         application, height = self.application, len(self.steps)
-        finalized = application.finalize_block(height, time, transactions)
+        finalized = application.finalize_block(height, inputs.time, inputs.transactions, inputs.misbehavior)
         self._backing.height = height
         if finalized.block is not None:
             self._backing.block = finalized.block.number
         application.commit()
         step = Step(
-            height, finalized.app_hash, last_results_hash(finalized.results), finalized.results, finalized.block
+            height,
+            inputs.time,
+            finalized.app_hash,
+            last_results_hash(finalized.results),
+            finalized.results,
+            finalized.block,
+            finalized.validator_updates,
         )
         self.steps.append(step)
-        self.inputs.append(next_input(self.inputs[-1], time, transactions))
+        self.inputs.append(inputs.following(self.inputs[-1]))
         return step
+
+    def validators(self, height: int) -> ValidatorSet:
+        """Return who decides a height under CometBFT: genesis's, and what heights up to two before it have changed.
+
+        Raises InvalidValidatorSetError where CometBFT would have stopped.
+        """
+        if not self._sets:
+            self._sets += [genesis_validators(self.genesis)] * (UPDATE_DELAY + 1)  # [h]: of height h, there is no 0
+        while len(self._sets) <= height:
+            updates = self.steps[len(self._sets) - UPDATE_DELAY].updates
+            self._sets.append(self._sets[-1].updated(updates) if updates else self._sets[-1])
+        return self._sets[height]
 
     def expected(self, space: Space) -> Mapping[bytes, Expected]:
         """Return what the table must hold at the newest step, with the height that wrote each entry."""
@@ -126,16 +176,6 @@ class Replay:
     def own_entries(self, height: int) -> Mapping[bytes, bytes]:
         """Return what the store must say about itself at `height` (table `meta`)."""
         return self._backing.own[height]
-
-
-def next_input(before: bytes, time: Timestamp, transactions: tuple[bytes, ...]) -> bytes:
-    """Extend the digest over a history's inputs by one height; lengths first, so that no two histories share one."""
-    digest = hashlib.sha256(before)
-    for number in (time.seconds, time.nanos, len(transactions)):
-        digest.update(number.to_bytes(16, "big", signed=True))
-    for raw in transactions:
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.digest()
 
 
 class Replays:
@@ -170,7 +210,7 @@ class Cursor:
     def __init__(self, replays: Replays, replay: Replay, height: int) -> None:
         """Use `Replays.begin`."""
         self._replays = replays
-        self._history: list[tuple[Timestamp, tuple[bytes, ...]]] = []
+        self._history: list[Inputs] = []
         self.replay = replay
         self.height = height
 
@@ -179,17 +219,17 @@ class Cursor:
         """The step at which this store stands."""
         return self.replay.steps[self.height]
 
-    def advance(self, time: Timestamp, transactions: tuple[bytes, ...]) -> Step:
+    def advance(self, inputs: Inputs) -> Step:
         """Go on by one height: look it up if it was executed with the same inputs, execute it otherwise."""
-        digest = next_input(self.replay.inputs[self.height], time, transactions)
-        self._history.append((time, transactions))
+        digest = inputs.following(self.replay.inputs[self.height])
+        self._history.append(inputs)
         self.height += 1
         if (known := self._replays.with_inputs(self.height, digest)) is not None:
             self.replay = known
         elif len(self.replay.steps) == self.height:
-            self.replay.advance(time, transactions)
+            self.replay.advance(inputs)
         else:  # two stores have decided different things for this height: the second history from the start
             self.replay = self._replays.new(self.replay.genesis)
-            for past_time, past in self._history:
-                self.replay.advance(past_time, past)
+            for past in self._history:
+                self.replay.advance(past)
         return self.step

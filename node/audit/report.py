@@ -28,6 +28,7 @@ class Part(StrEnum):
     COMMIT = "commit"
     LAST_COMMIT = "last commit"
     TRANSACTIONS = "transaction list"
+    EVIDENCE = "evidence"
     OUTCOME = "outcome"
     VOTE = "last vote"
     HEAD = "head"

@@ -6,24 +6,28 @@ Neither is believed. What a source says is bytes; `node.audit.certificates` judg
 from dataclasses import dataclass
 from typing import Protocol
 
-from chain.light import ValidatorSet
+from chain.engines.base import EngineName
 from node.audit.replay import Step
 
 
 @dataclass(frozen=True, slots=True)
 class HeightRecords:
-    """What a source has for one height: header, commit and transactions as CometBFT encodes them, and the outcome."""
+    """What a source has for one height, as CometBFT encodes it, and the outcome.
+
+    A store has no evidence: it is one of the embedded engine, which reports none.
+    """
 
     height: int
     header: bytes
     commit: bytes
     transactions: bytes
+    evidence: bytes
     outcome: bytes
 
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return sum(map(len, (self.header, self.commit, self.transactions, self.outcome)))
+        return sum(map(len, (self.header, self.commit, self.transactions, self.evidence, self.outcome)))
 
 
 class Source(Protocol):
@@ -39,15 +43,13 @@ class Source(Protocol):
         """The height at which it says that it stands."""
         ...
 
-    def records(self, height: int) -> HeightRecords:
-        """Return what it has for a height; raises FaultError, UnansweredError."""
+    @property
+    def engine(self) -> EngineName:
+        """Which engine it says has decided the heights: the validators follow from the ledger by that one's rule."""
         ...
 
-    def validators(self, height: int) -> ValidatorSet:
-        """Return who it says are the validators of a height, asked when a header announces others than before.
-
-        Raises FaultError, UnansweredError.
-        """
+    def records(self, height: int) -> HeightRecords:
+        """Return what it has for a height; raises FaultError, UnansweredError."""
         ...
 
     def outcome(self, step: Step) -> bytes:

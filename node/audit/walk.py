@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from chain.application import Timestamp
-from node.audit.certificates import Certificates, Verified
+from chain.engines.base import EngineName
+from node.audit.certificates import Certificates, Past, Verified
 from node.audit.errors import FaultError, UnansweredError
 from node.audit.findings import Findings
 from node.audit.replay import Cursor
@@ -44,11 +44,12 @@ class Walk:
         self._source, self._certificates, self._findings = source, certificates, findings
         self._cursor = certificates.replays.begin(certificates.genesis)
         self._tally = findings.tallies[part]
-        self._stopped = False
+        self._stopped = self._unapplied = False
         self.chain = chain
         self.verified: Verified | None = None
         """The last height that is right."""
         chain.cursor = self._cursor
+        self._past = Past(self._cursor, chain.headers, source.engine)
         chain.decided = source.decided
 
     @property
@@ -66,7 +67,7 @@ class Walk:
         chain = self.chain
         try:
             records = self._source.records(height)
-            verified = self._certificates.verify(self.verified, records, self._cursor, self._source)
+            verified = self._certificates.verify(self.verified, records, self._past)
         except FaultError as fault:
             self._stop(fault, height)
             return
@@ -78,12 +79,21 @@ class Walk:
                 " it are not compared"
             )
             return
-        header = verified.trusted.header
-        step = self._cursor.advance(Timestamp(header.time.seconds, header.time.nanos), verified.txs)
+        step = self._cursor.advance(verified.inputs)
         self.verified = verified
         chain.headers.append(verified.hash)
         self._tally.add("heights")
         self._tally.add("bytes", records.size)
+        if verified.inputs.misbehavior:
+            self._tally.add("reports of misbehavior", len(verified.inputs.misbehavior))
+        if step.updates:
+            self._tally.add("validator updates", len(step.updates))
+            if self._source.engine is EngineName.EMBEDDED and not self._unapplied:
+                self._unapplied = True
+                self._findings.remark(
+                    f"{chain.name}: validator updates of the ledger, the first at height {height}, are not applied: the"
+                    " embedded engine keeps genesis's validators"
+                )
         expected = self._source.outcome(step)
         if records.outcome != expected:
             self._diverges(FaultError(Part.OUTCOME, expected.hex(), records.outcome.hex()), height)

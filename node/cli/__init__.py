@@ -29,10 +29,13 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     from typer._click import Command, Context
 
-COMMANDS = {  # at most 65 characters of help, which fit into 80 columns
+COMMANDS = {  # at most 63 characters of help, which fit into 80 columns
     "run": "Train, score, pay and audit on a network in one process.",
     "up": "Start a development network with Ethereum JSON-RPC.",
     "testnet": "Run many validators under CometBFT, and break them on purpose.",
+    "node": "Run one member's node on this machine, and see how it does.",
+    "backup": "Copy a node's ledger and blobs while it runs.",
+    "restore": "Make a node's ledger and blobs from a backup.",
     "experiment": "Run a scripted experiment, and say whether its claims hold.",
     "client": "Train on own data and send signed updates to edge servers.",
     "job": "Create, show, top up and close learning jobs.",
@@ -41,7 +44,7 @@ COMMANDS = {  # at most 65 characters of help, which fit into 80 columns
     "audit": "Replay a history from stores or nodes; say what diverges.",
     "keys": "Make signing keys and show what a key file holds.",
     "bench": "Measure signatures, execution of records and exact numerics.",
-    "doctor": "Say what is installed, what a missing part costs, what brings it.",
+    "doctor": "Say what is installed, what is missing and what brings it.",
 }
 
 _TRAIN_EXTRA = {"sklearn", "torch"}

@@ -83,12 +83,13 @@ def parts() -> list[Part]:
             f"{prefix}scripts/install-anvil",
         ),
         Part("node", _program("node"), "no npm, which brings anvil", "apt-get install nodejs npm"),
-        Part("go", _program("go", "version"), "CometBFT cannot be built", "apt-get install golang"),
+        Part("cometbft", _cometbft(), "no `merit testnet`", "merit testnet install"),
+        Part("go", _program("go", "version"), "CometBFT cannot be built", "install Go 1.25 or newer"),
         Part(
             "cometbft",
             _program("cometbft", "version"),
             "validators run in one process, by the embedded engine",
-            "go install github.com/cometbft/cometbft/cmd/cometbft@v0.40.0",
+            "merit testnet install",
         ),
         Part(
             "chromium",
@@ -136,6 +137,16 @@ def _liboqs() -> str | None:
         return f"{load(library).oqs_version()} ({library})"
     except (OSError, AttributeError):
         return None  # found, but it cannot be used: as good as missing
+
+
+def _cometbft() -> str | None:
+    from chain.engines.cometbft import binary  # noqa: PLC0415 - keeps --help quick
+    from chain.engines.errors import CometBinaryError  # noqa: PLC0415 - as above
+
+    try:
+        return binary.version_of(binary.find())
+    except CometBinaryError:
+        return None
 
 
 def _program(name: str, ask: str = "--version", *, here: Path | None = None) -> str | None:

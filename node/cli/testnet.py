@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True)
 Directory = Annotated[Path, typer.Option("--dir", help="Where the testnet lives.")]
 DEFAULT_DIRECTORY: Final = Path(".merit/testnet")
 _POLL_S: Final = 0.25
-_FIRST_HEIGHT_S: Final = 120.0
+_FIRST_HEIGHT_S: Final = 300.0
 _STOP_S: Final = 60.0
 
 
@@ -122,6 +122,10 @@ async def _until_it_moves(layout: "Layout") -> list[dict[str, Any]]:
         moving = sum((node["height"] or 0) > 0 for node in nodes)
         if 3 * moving > 2 * len(nodes):
             return nodes
+        failed = [node for node in nodes if node["state"] == "failed"]
+        if 3 * len(failed) >= len(nodes):  # the rest is no quorum
+            message = f"{failed[0]['name']} cannot run: {failed[0]['problem']}"
+            raise RunDirectoryError(message)
         if clock.monotonic() > limit:
             states = ", ".join(f"{node['name']} {node['state']}" for node in nodes)
             message = f"no height in {_FIRST_HEIGHT_S:.0f} s ({states}): see `merit testnet logs NODE`"

@@ -28,6 +28,7 @@ from merit.errors import MeritError
 from node.blobs import BlobStore
 from node.edge.follower import BlockSource, Follower, Web3Source
 from node.edge.peers import Peer
+from node.edge.retention import Retention
 from node.edge.signatures import Signatures
 from node.errors import BlobCorruptError, BlobMissingError, BlobQuotaError, PayloadsNeededError
 from node.jobs import decode_job_file, learner_terms
@@ -152,6 +153,7 @@ class EdgeServer:
         clock: real time, for what happens outside the ledger.
         source: where blocks come from; by default they are read over `w3`.
         wake: called when a step is worth while before its time.
+        retention: prunes the blobs of old rounds; None keeps all.
 
     """
 
@@ -169,6 +171,7 @@ class EdgeServer:
         clock: Clock,
         source: BlockSource | None = None,
         wake: Callable[[], None] = lambda: None,
+        retention: Retention | None = None,
     ) -> None:
         """Start at the ledger's first block; the first steps catch up."""
         self.member = member
@@ -188,7 +191,8 @@ class EdgeServer:
         self._members = MemberBook(registry)
         self._signatures = Signatures(w3, ledger.address, self._members, genesis_hash)
         self._w3 = w3
-        self._payloads: dict[bytes, bytes] = {}
+        self._retention = retention
+        self._payloads: dict[bytes, bytes] = {} if retention is None else dict(retention.book.known)
         self._asked: dict[bytes, float] = {}
 
     # -- what clients ask -------------------------------------------------------------------------------------------
@@ -264,6 +268,8 @@ class EdgeServer:
         entries = [(desk, entry) for desk in self.jobs.values() for entry in desk.log.naming(digest)]
         if not named and not entries:
             return self._refuse("unrecorded", "no final record names this blob: send the record first")
+        if self._retention is not None and not named and self._retention.gone((d.log, entry) for d, entry in entries):
+            return self._refuse("pruned", "its round is settled and this server keeps it no more")
         try:
             self.blobs.put(data)
         except BlobQuotaError as error:
@@ -280,6 +286,11 @@ class EdgeServer:
         if faults and len(faults) == len(entries) and not named:
             return self._refuse("invalid", faults[0])
         return Answer("stored")
+
+    @property
+    def block(self) -> int:
+        """The block up to which this server has read."""
+        return self._follower.height
 
     def status(self) -> dict[str, object]:
         """Who this server is and what it knows, for the intake API."""
@@ -371,6 +382,10 @@ class EdgeServer:
                 self._work_round(desk)
                 self._settle(desk)
                 self._keep_time(desk)
+        if self._retention is not None and not any(desk.blocks for desk in self.jobs.values()):
+            pruned = self._retention.prune(self.jobs.values(), self.blobs, self._payloads)
+            if pruned:
+                _log.info("edge server %d prunes %d blobs of old rounds", self.member, pruned)
 
     def _take_on(self, event: events.JobCreated) -> None:
         log = JobLog(job=event.job, terms=event.terms, edge_set_of=self._registry.edge_set)

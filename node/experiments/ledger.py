@@ -4,6 +4,7 @@
     [learning]     a run file (`merit run`): data, clients, rounds; `preset` names what it starts from
     [[behaviour]]  what some clients do: go away and come back, move to another edge server
     [[step]]       at so many seconds: kill, pause, restart or disconnect a node for a while
+    [[decision]]   what the edge servers decide by vote
     [storm]        steps made up from the seed, one after another
     [assert]       what has to hold at the end
 
@@ -30,6 +31,7 @@ from contracts import addresses
 from merit.chance import seeded
 from merit.clock import Clock
 from merit.errors import MeritError
+from node.council import Asked
 from node.errors import ConfigError, RunDirectoryError
 from node.experiments.manifest import Assertion, Heading, Result
 from node.experiments.plots import plot
@@ -48,10 +50,10 @@ if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-Kind = Literal["kill", "pause", "restart", "disconnect", "join", "leave"]
+Kind = Literal["kill", "pause", "restart", "disconnect", "join", "leave", "rotate"]
 
 SAMPLE_S = 1.0
-FIRST_HEIGHT_S = 120.0
+FIRST_HEIGHT_S = 300.0
 OPENING_S = 120.0
 CLOSING_GRACE_S = 120.0
 LEVEL_S = 60.0
@@ -85,13 +87,22 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One thing that is done to a node; `for` 0 leaves it broken until a `restart`.
 
     `join`: one more edge server is admitted by vote, starts from a snapshot and becomes a validator; `node` is the name
-    that it gets. `leave`: an edge server leaves the validators by vote, and its node ends for good.
+    that it gets. `leave`: an edge server leaves the validators by vote, and its node ends for good. `rotate`: its
+    validator and its edge server get new keys by vote.
     """
 
     at: Seconds
     node: str
     do: Kind
     for_: Seconds = 5.0
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the edge servers decide by vote at second `at`; the calls are those of a proposal file (node/council.py)."""
+
+    at: Seconds
+    text: str
+    call: tuple[Asked, ...]
 
 
 class Storm(
@@ -133,6 +144,7 @@ class Manifest(Heading, frozen=True, kw_only=True, forbid_unknown_fields=True, r
     client_processes: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     behaviour: tuple[Behaviour, ...] = ()
     step: tuple[Step, ...] = ()
+    decision: tuple[Decision, ...] = ()
     storm: Storm | None = None
     assert_: Assertions = Assertions()
 
@@ -413,9 +425,13 @@ class _Experiment:
 
     async def _break(self) -> None:
         steps = sorted([*self._manifest.step, *self._storm()], key=lambda step: step.at)
-        for step in steps:
-            await self._clock.sleep(step.at - self._elapsed())
-            await self._do(step)
+        plans: list[Step | Decision] = [*steps, *self._manifest.decision]
+        for plan in sorted(plans, key=lambda plan: plan.at):
+            await self._clock.sleep(plan.at - self._elapsed())
+            if isinstance(plan, Decision):
+                await self._decide(plan)
+            else:
+                await self._do(plan)
         last = max((step.at + step.for_ for step in steps if step.do in PERTURBATIONS), default=0.0)
         await self._clock.sleep(last - self._elapsed())
 
@@ -427,10 +443,21 @@ class _Experiment:
             case "leave":
                 leaving = next(home for home in self._homes() if home.path.name == step.node)
                 await membership.leave(self._homes(), leaving, supervisor.leave, self._happened)
+            case "rotate":
+                home = next(home for home in self._homes() if home.path.name == step.node)
+                await membership.rotate(self._homes(), home, self._restart, self._clock)
+                self._happened(f"{step.node}: new keys")
             case other:
                 await supervisor.perturb(step.node, other, step.for_)
                 if other == "restart":
                     self._happened(f"{step.node}: restart")
+
+    async def _restart(self, name: str) -> None:
+        await self._supervisor.perturb(name, "restart", 0)
+
+    async def _decide(self, decision: Decision) -> None:
+        number = await asyncio.to_thread(membership.decide, self._homes(), decision.text, *decision.call)
+        self._happened(f"decided: {decision.text} (proposal {number})")
 
     def _homes(self) -> list[NodeHome]:
         """Return the homes of the nodes that take part now."""

@@ -6,6 +6,7 @@
     HOME/comet/             CometBFT's home: its keys, its blocks, its votes
     HOME/ledger/            the ledger's store
     HOME/blobs/             updates and models
+    HOME/payloads           payload digests of pruned updates
     HOME/snapshots/         of the ledger, one directory for each height at which one was taken
     HOME/logs/              node.jsonl, comet.log
     HOME/abci.sock          where CometBFT finds the node while both run
@@ -43,7 +44,8 @@ class PeerFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Another member's node, as this one reaches it.
 
     `validator`: its validator address in hexadecimal, empty for a node that only follows. `p2p`: ID@HOST:PORT of its
-    CometBFT. `handover`: HOST:PORT for transactions. `intake`: URL of its edge server, empty if it has none.
+    CometBFT. `handover`: HOST:PORT for transactions. `intake`: URL of its edge server, empty if it has none. `rpc`: URL
+    of its JSON-RPC, which `merit node compare` asks; the node itself does not need it.
     """
 
     name: str
@@ -52,6 +54,7 @@ class PeerFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     p2p: str = ""
     handover: str = ""
     intake: str = ""
+    rpc: str = ""
 
 
 class TimingFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,11 +92,20 @@ class SnapshotsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     keep: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
 
 
+class BlobsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the edge server keeps blobs: updates of the newest `retain_rounds` rounds of each job, 0 for all.
+
+    At least one member of a network keeps all, or nobody can compute old rounds again, and no edge server can join.
+    """
+
+    retain_rounds: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+
+
 class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`node.toml`: every port is on the loopback interface; between machines a tunnel carries them (docs: deployment).
 
     `p2p`, `comet`, `rpc`, `handover`: ports of CometBFT's peers, CometBFT's own RPC, Ethereum's JSON-RPC, and of
-    transactions from other nodes.
+    transactions from other nodes. `least_disk_mib`: with less free disk the node says that it is not ready.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern="^[A-Za-z0-9_.-]+$")]
@@ -106,6 +118,8 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timing: TimingFile = TimingFile()
     sync: SyncFile | None = None
     snapshots: SnapshotsFile = SnapshotsFile()
+    blobs: BlobsFile = BlobsFile()
+    least_disk_mib: Annotated[int, msgspec.Meta(ge=0)] = 1_024
 
     @property
     def ports(self) -> dict[str, int]:
@@ -147,6 +161,7 @@ class NodeHome:
         self.comet = path / "comet"
         self.ledger = path / "ledger"
         self.blobs = path / "blobs"
+        self.payloads = path / "payloads"
         self.snapshots = path / "snapshots"
         self.logs = path / "logs"
         self.socket = path / SOCKET

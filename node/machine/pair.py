@@ -2,7 +2,7 @@
 
 CometBFT cannot do without its application and leaves with code 0 when that dies, so any exit counts. The pair waits a
 little longer each time that it did not live long. What no restart heals stops the pair with one line: a ledger that
-computed another state than the others agreed on.
+computed another state than the others agreed on, and what `endings.py` knows.
 """
 
 import asyncio
@@ -20,7 +20,9 @@ from typing import Final
 
 from chain.engines.cometbft.home import Places, StateSync, write_configuration
 from merit.clock import Clock
+from merit.errors import MeritError
 from node.errors import NodeError
+from node.machine.endings import CANNOT_GO_ON, advice, last_words
 from node.machine.home import SOCKET, NodeFile, NodeHome
 
 _log = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ _log = logging.getLogger(__name__)
 GRACE_S: Final = 20.0
 """A process that was asked to end and has not done so after so long is killed."""
 SOCKET_WAIT_S: Final = 300.0
+"""A node process without its socket after so long hangs; on a starved machine imports alone take a minute."""
 PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Before each restart in a row; living for `LONG_S` begins the row again."""
 LONG_S: Final = 30.0
@@ -71,6 +74,7 @@ class Pair:
         self.state = State.DOWN
         self.restarts = 0
         self.failure = ""
+        self.failed = asyncio.Event()
         self._program, self._clock, self._tell = program, clock, tell
         self._node: asyncio.subprocess.Process | None = None
         self._comet: asyncio.subprocess.Process | None = None
@@ -102,10 +106,14 @@ class Pair:
                 continue
             begun = self._clock.monotonic()
             self.state = State.STARTING
+            self.failure = ""
+            self.failed.clear()
             try:
                 await self._start(*prepare())
                 self.state = State.RUNNING
                 await self._until_one_ends()
+            except (MeritError, OSError) as error:  # the home cannot be read or written: nothing was started
+                self.failure = str(error)
             finally:
                 await self._end(gently=self._leave.is_set() or not self._wanted.is_set())
             if self._leave.is_set() or not self._wanted.is_set():
@@ -114,8 +122,8 @@ class Pair:
                 self.state = State.FAILED
                 self._tell(f"{self.name}: {self.failure}")
                 self._wanted.clear()
+                self.failed.set()
                 await self._either(self._wanted, self._leave)
-                self.failure = ""
                 continue
             failures = 0 if self._clock.monotonic() - begun > LONG_S else failures + 1
             self.restarts += 1
@@ -184,7 +192,7 @@ class Pair:
         limit = self._clock.monotonic() + SOCKET_WAIT_S
         while not self.home.socket.exists():
             if self._node.returncode is not None or self._clock.monotonic() > limit or self._leave.is_set():
-                self._last_error = _last_line(self.home.logs / "node.jsonl")
+                self._last_error = last_words(self.home.logs / "node.jsonl")
                 return
             await self._clock.sleep(_POLL_S)
         self._comet = await asyncio.create_subprocess_exec(
@@ -207,7 +215,7 @@ class Pair:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
         if self._node.returncode is not None:
-            self._last_error = _last_line(self.home.logs / "node.jsonl")
+            self._last_error = last_words(self.home.logs / "node.jsonl")
 
     async def _read(self, output: asyncio.StreamReader) -> None:
         """Keep what CometBFT writes; return at a line after which it does nothing any more."""
@@ -215,6 +223,8 @@ class Pair:
             async for raw in output:
                 log.write(raw)
                 line = raw.decode(errors="replace")
+                if what_to_do := advice(line):
+                    self.failure = what_to_do.replace("HOME", str(self.home.path))
                 if _FAILURE in line:
                     self._last_error = line.strip()[:300]
                     diverged = _DIVERGED.search(line)
@@ -240,6 +250,8 @@ class Pair:
             if process.returncode is None:
                 _send(process, signal.SIGKILL)
                 await process.wait()
+        if self._node is not None and self._node.returncode == CANNOT_GO_ON:
+            self.failure = last_words(self.home.logs / "node.jsonl")
         self._comet = self._node = None
 
     async def _either(self, *events: asyncio.Event, seconds: float | None = None) -> None:
@@ -260,20 +272,13 @@ async def _drained(process: asyncio.subprocess.Process) -> None:
 
 
 def _send(process: asyncio.subprocess.Process | None, number: signal.Signals) -> None:
+    """Send a signal to a process that runs; not by its own method, which would reap a dead one before asyncio does."""
     if process is not None and process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+            os.kill(process.pid, number)
 
 
 def _die_with_parent() -> None:
     """Let the child, in which this runs, end when the supervisor ends, however that happens."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     os.setpgid(0, 0)  # Ctrl-C in the terminal is the supervisor's business
-
-
-def _last_line(log: Path) -> str:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1][:300] if lines else ""

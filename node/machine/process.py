@@ -5,7 +5,8 @@
 Two threads, each with an event loop. The ledger lives in the main thread, where CometBFT's requests are answered; the
 edge server in the other, so that scoring a round holds up no block; it reaches the ledger through web3.py as anybody.
 
-It ends with SIGTERM or SIGINT (code 0), or when an invariant of the ledger breaks (code 1, the reason in the log).
+It ends with SIGTERM or SIGINT (code 0), or when an invariant of the ledger breaks (code 1, the reason in the log), or
+with code 3 when no restart helps (`endings.py`).
 """
 
 import asyncio
@@ -18,8 +19,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from web3.exceptions import Web3Exception
 
 from chain.application import Application
 from chain.crypto import keystore
@@ -37,11 +36,16 @@ from merit.errors import MeritError
 from node.blobs import BlobStore
 from node.edge.intake import Intake
 from node.edge.peers import BackgroundPeers, HttpPeer
+from node.edge.retention import PayloadBook, Retention
 from node.edge.server import EdgeServer
-from node.errors import BlobQuotaError
 from node.machine import logs, snapshots
 from node.machine.blocks import LedgerBlocks
+from node.machine.checks import require_complete
+from node.machine.endings import exit_code
+from node.machine.health import Health
 from node.machine.home import EdgeFile, NodeFile, NodeHome, host_and_port
+from node.machine.metrics import MetricsPage, NodeFigures
+from node.machine.watch import EdgeWatch
 from node.sender import MLDSASigner, Sender
 
 _log = logging.getLogger(__name__)
@@ -109,9 +113,6 @@ class NodeProcess:
                 return
             dispatcher = self._dispatcher = Dispatcher(application, engine, self._clock)
             dispatcher.announce(_intakes(self._file))
-            http = RpcServer(dispatcher, port=self._file.rpc)
-            await http.start()
-            stack.push_async_callback(http.stop)
             waiting = [asyncio.create_task(self._stop.wait()), asyncio.create_task(engine.failed())]
             if self._file.edge is not None:
                 blocks = LedgerBlocks(application, (addresses.LEDGER, addresses.REGISTRY))
@@ -123,6 +124,13 @@ class NodeProcess:
                 telling = asyncio.create_task(_tell_of_blocks(engine, edge))
                 stack.callback(telling.cancel)
                 waiting.append(asyncio.create_task(edge.ended()))
+            watch = None if self._edge is None else self._edge.watch
+            health = Health(self._home, self._file, engine, watch, self._clock)
+            metrics = MetricsPage(NodeFigures(self._home, application, engine, watch, self._clock))
+            pages = {"/livez": health.live, "/readyz": health.ready, "/metrics": metrics.answer}
+            http = RpcServer(dispatcher, port=self._file.rpc, pages=pages)
+            await http.start()
+            stack.push_async_callback(http.stop)
             _log.info("ready at height %d, JSON-RPC %s", engine.height, http.url)
             done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in rest:
@@ -210,7 +218,9 @@ class EdgeThread:
             clock=clock,
             source=blocks,
             wake=self._due.set,
+            retention=Retention(rounds, PayloadBook(home.payloads)) if (rounds := file.blobs.retain_rounds) else None,
         )
+        self.watch = EdgeWatch(self._server, clock)
         self._thread = threading.Thread(target=self._run, name="edge server", daemon=True)
 
     def start(self) -> None:
@@ -266,13 +276,9 @@ class EdgeThread:
         try:
             while not self._ending.is_set():
                 self._due.clear()
-                try:
+                with self.watch.step():
                     self._peers.deliver(self._server.blobs)
                     self._server.step()
-                except BlobQuotaError as error:
-                    _log.error("%s", error)
-                except Web3Exception as error:  # the main thread was busy for too long; the next step asks again
-                    _log.warning("the edge server's step is cut short: %s", error)
                 due_in = self._server.due_in()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._due.wait(), STEP_S if due_in is None else min(STEP_S, due_in))
@@ -307,13 +313,13 @@ def main(arguments: list[str]) -> int:
     logs.to_standard_error()
     try:
         file = Path(arguments[1]).absolute() if arguments[1:] else None
-        home.read(file)
+        require_complete(home, home.read(file))
         os.chdir(home.path)  # so that the socket's name is short wherever the home lies
         with home.locked():
             asyncio.run(_main(home, file))
     except MeritError as error:
         _log.critical("%s", error)
-        return 1
+        return exit_code(error)
     return 0
 
 

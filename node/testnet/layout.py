@@ -23,7 +23,7 @@ import tomli_w
 
 from chain.crypto import keystore
 from chain.crypto.schemes import Scheme, SigningKey
-from chain.engines.cometbft.home import NodeKey, write_home
+from chain.engines.cometbft.home import NodeKey, write_home, write_validator_key
 from chain.genesis import Genesis, load_genesis
 from chain.light import validator_address
 from contracts.bindings import Role
@@ -229,6 +229,20 @@ def add_node(layout: Layout, member: int, sync: SyncFile, edge: SigningKey, vali
     return home
 
 
+def replace_keys(home: NodeHome, edge: SigningKey, validator: SigningKey) -> None:
+    """Put new keys into a home; the old ones stay beside them as `NAME.old`. They count from the node's next start.
+
+    What the validator signed last is another key's business: a new key may sign from the next height on, and its state
+    of votes goes on rising with it.
+    """
+    password = home.password.read_bytes()
+    home.key.replace(home.key.with_name(home.key.name + ".old"))
+    keystore.save(home.key, edge, password)
+    path = home.comet / "config" / "priv_validator_key.json"
+    path.replace(path.with_name(path.name + ".old"))
+    write_validator_key(home.comet, validator)
+
+
 def _as_peer(home: NodeHome, file: NodeFile) -> PeerFile:
     """Return a node as the others reach it, from its own home."""
     keys = home.comet / "config"
@@ -241,6 +255,7 @@ def _as_peer(home: NodeHome, file: NodeFile) -> PeerFile:
         p2p=f"{NodeKey(node_key[:32]).id}@127.0.0.1:{file.p2p}",
         handover=f"127.0.0.1:{file.handover}",
         intake=file.intake_url,
+        rpc=file.rpc_url,
     )
 
 
@@ -253,6 +268,7 @@ def _peer(file: TestnetFile, number: int, member: int, validator: SigningKey, no
         p2p=f"{node_key.id}@127.0.0.1:{ports['p2p']}",
         handover=f"127.0.0.1:{ports['handover']}",
         intake=f"http://127.0.0.1:{ports['edge']}",
+        rpc=f"http://127.0.0.1:{ports['rpc']}",
     )
 
 

@@ -6,6 +6,7 @@ On many machines each operator does his own part of it with `merit council`; her
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from chain.crypto import keystore
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.engines.cometbft.rpc import CometRpc
 from chain.light import header_hash
@@ -14,19 +15,22 @@ from contracts.bindings import JobStatus, Ledger, Registry
 from merit.clock import Clock
 from node.account import connect
 from node.council import (
+    AddKey,
     AddValidator,
     Admit,
     Asked,
     DefineEdgeSet,
+    EndKey,
     Office,
     ProposalFile,
     RemoveValidator,
+    RotateValidator,
     UseEdgeSet,
     standings,
 )
 from node.errors import LedgerUnreachableError, RunDirectoryError
 from node.machine.home import NodeHome, SyncFile
-from node.testnet.layout import Layout, add_node
+from node.testnet.layout import Layout, add_node, replace_keys
 
 SYNC_S = 180.0
 _POLL_S = 0.5
@@ -99,6 +103,28 @@ async def leave(
     await asyncio.to_thread(decide, staying, text, out, *_edge_set(staying[0], servers))
     tell(f"edge server {_edge(leaving)} validates no more")
     await end(leaving.path.name)
+
+
+async def rotate(
+    homes: Sequence[NodeHome], home: NodeHome, restart: Callable[[str], Awaitable[object]], clock: Clock
+) -> None:
+    """Give a validator and its edge server new keys: by vote first, then in the home, then the node restarts with them.
+
+    Until it has restarted its old votes count no more, so the others must be a quorum. The edge server's old key ends
+    when the new one is in use; what it signed stays valid.
+    """
+    member = _edge(home)
+    edge, validator = SigningKey.generate(Scheme.ML_DSA_44), SigningKey.generate(Scheme.ML_DSA_65)
+    old = keystore.load(home.key, home.password.read_bytes())
+    new_key = AddKey(member=member, scheme=int(Scheme.ML_DSA_44), key=f"0x{edge.public_key.hex()}")
+    seat = RotateValidator(member=member, key=f"0x{validator.public_key.hex()}")
+    await asyncio.to_thread(decide, homes, f"New keys for edge server {member}", new_key, seat)
+    replace_keys(home, edge, validator)
+    await restart(home.path.name)
+    others = [one for one in homes if one.path != home.path]
+    ends = EndKey(address=f"0x{old.address.hex()}")
+    await asyncio.to_thread(decide, others, f"The old key of edge server {member} ends", ends)
+    await _level(home, others[0], clock)
 
 
 def _edge_set(home: NodeHome, servers: Sequence[int]) -> list[Asked]:

@@ -40,13 +40,15 @@ class Relay:
             self._carrying.add(task)
             task.add_done_callback(self._carrying.discard)
         other: asyncio.StreamWriter | None = None
+        whole = False
         try:
             if self.cut:
                 return
             back, other = await asyncio.open_connection("127.0.0.1", self.target, limit=_CHUNK_BYTES)
             ways = [asyncio.create_task(_carry(reader, other)), asyncio.create_task(_carry(back, writer))]
             try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
+                whole = len(done) == len(ways) and all(way.exception() is None for way in done)
             finally:
                 for way in ways:
                     way.cancel()
@@ -57,14 +59,18 @@ class Relay:
             pass  # the link is cut
         finally:
             for end in (writer, other):
-                if end is not None:
+                if end is not None and not whole:
                     end.transport.abort()
+            for end in (writer, other):
+                if end is not None:
+                    end.close()
                     with contextlib.suppress(OSError):
                         await end.wait_closed()
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_CHUNK_BYTES):
-            writer.write(data)
-            await writer.drain()
+    """Carry one way until its end and pass the end on; the other way may have more to carry."""
+    while data := await reader.read(_CHUNK_BYTES):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()

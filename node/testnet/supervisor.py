@@ -268,6 +268,7 @@ class Supervisor:
             case "disconnect":
                 await self._cut(node)
             case _:
+                await self._heal(node)
                 node.pair.restart()
                 return f"{name} restarts"
         if seconds > 0:

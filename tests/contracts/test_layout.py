@@ -4,9 +4,10 @@ from dataclasses import fields
 
 import pytest
 
+from contracts.addresses import LEDGER
 from contracts.bindings import JobState, Ledger, Registry, Role
 from contracts.errors import UnknownVariableError
-from contracts.layout import mapped, members, slot
+from contracts.layout import mapped, members, places, slot
 from contracts.terms import JobTerms
 from tests.contracts.conftest import Cast
 from tests.contracts.world import (
@@ -137,3 +138,29 @@ def test_path_that_leads_nowhere_is_refused(path: tuple[str | int | bytes, ...])
 def test_unknown_struct_is_refused() -> None:
     with pytest.raises(UnknownVariableError):
         members("Ledger", "Jobs")
+
+
+ADDRESS = 0x77 << 80
+DIGEST = 0x99 << 240
+
+
+@pytest.mark.parametrize(
+    ("contract", "name", "path"),
+    [
+        ("Token", "totalSupply", ("totalSupply",)),
+        ("Token", f"allowance[0x{ADDRESS:040x}][0x{int.from_bytes(LEDGER):040x}]", ("allowance", ADDRESS, LEDGER)),
+        ("Ledger", "_jobs[3].version", ("_jobs", 3, "version")),
+        ("Ledger", f"_support[3][2][0x{DIGEST:064x}]", ("_support", 3, 2, DIGEST)),
+        ("Ledger", "length of _chunks[3][2]", ("_chunks", 3, 2)),
+        ("Ledger", "_chunks[3][2][1]", ("_chunks", 3, 2, 1)),
+        ("Council", "_active[127]", ("_active", 127)),
+        ("Council", f"length of _validator_keys[0x{ADDRESS:040x}]", ("_validator_keys", ADDRESS)),
+    ],
+)
+def test_a_slot_has_the_name_of_the_path_that_leads_to_it(
+    contract: str, name: str, path: tuple[str, *tuple[str | int | bytes, ...]]
+) -> None:
+    keys = [3, 2, ADDRESS, DIGEST, int.from_bytes(LEDGER)]
+    named = {text: place for place, text in places(contract, keys)}
+    assert named[name] == slot(contract, *path)
+    assert len(set(named.values())) == len(named)

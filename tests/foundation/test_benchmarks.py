@@ -6,7 +6,7 @@ import pytest
 
 from chain.crypto.addresses import Address
 from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme, backends, verifying_backend
-from chain.execution import records
+from chain.execution import evm, records
 from chain.execution.evm import MeritComputation, MeritState
 from contracts.addresses import VERIFIER
 from node.cli.bench import benchmarks
@@ -80,6 +80,9 @@ def test_steps_of_execution_make_up_the_whole_for_every_batch_and_path() -> None
     named = {row["measure"]: row for row in rows}
     assert named["% transaction's signature"]["1 checked"] == 0  # remembered since check_tx
     assert all(float(str(named[f"% {step}"]["4 new"])) > 0 for step in execution.STEPS)
+    for case in cases:  # ours beside py-evm's, of the same heights
+        ours, stock = (float(str(named[f"records per second{by}"][case])) for by in ("", ", py-evm"))
+        assert float(str(named["times as fast"][case])) == pytest.approx(ours / stock, rel=0.1)
 
 
 @pytest.mark.usefixtures("few_records")
@@ -88,6 +91,7 @@ def test_timers_are_gone_after_the_benchmark() -> None:
     execution.run(rounds=1)
     assert before == (records._signature_holds, MeritComputation.get_precompiles()[Address(VERIFIER)])  # noqa: SLF001
     assert "persist" not in vars(MeritState)
+    assert evm.MeritState is MeritState
 
 
 @pytest.mark.usefixtures("few_records")

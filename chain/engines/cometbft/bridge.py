@@ -7,7 +7,7 @@ stands and repeats what is missing. The application keeps the rest of the promis
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -47,12 +47,18 @@ class Bridge:
         pool: where this node keeps transactions that wait.
         decided: called after each commit with the height and its proposer's address.
 
+    Since the start, `refused` counts what this node did not take, `dropped` what it took and a later block made void,
+    by code; `time` is that of the newest height, None before the first.
+
     """
 
     def __init__(
         self, application: Application, genesis: Genesis, pool: Pool, decided: Callable[[Height, bytes], None]
     ) -> None:
         """Start with an empty pool."""
+        self.refused: Counter[Code] = Counter()
+        self.dropped: Counter[Code] = Counter()
+        self.time: Timestamp | None = None
         self._application, self._genesis, self._pool, self._decided = application, genesis, pool, decided
         self._calls = Calls()
         self._waiting: dict[bytes, bytes] = {}  # hash -> transaction in the pool
@@ -64,7 +70,11 @@ class Bridge:
         """Check a transaction and keep it in the pool if it may run; raises PoolFullError."""
         verdict = self._pool.known(raw)
         if verdict is None:
-            self._pool.require_room(raw)
+            try:
+                self._pool.require_room(raw)
+            except PoolFullError:
+                self.refused[Code.POOL_FULL] += 1
+                raise
             begun = thread_seconds()
             verdict = self._application.check_tx(raw)
             self._spent["admit"] += thread_seconds() - begun
@@ -73,6 +83,7 @@ class Bridge:
                 self._waiting[verdict.hash] = raw
             else:
                 self._calls.answer(verdict.hash)
+                self.refused[verdict.code] += 1
         return verdict
 
     def waits(self, name: bytes) -> bool:
@@ -83,7 +94,7 @@ class Bridge:
         """Answer one request; an exception is a broken invariant and must stop the node."""
         begun = thread_seconds()
         response = self._answer(request)
-        self._spent[request.WhichOneof("value")] += thread_seconds() - begun
+        self._spent[request.WhichOneof("value") or "nothing"] += thread_seconds() - begun
         return response
 
     def _answer(self, request: pb.Request) -> pb.Response:
@@ -176,10 +187,11 @@ class Bridge:
 
     def _prepare(self, request: pb.RequestPrepareProposal) -> pb.ResponsePrepareProposal:
         waiting = self._pool.transactions()
-        return pb.ResponsePrepareProposal(txs=self._application.prepare_proposal(waiting, request.max_tx_bytes))
+        time = Timestamp(request.time.seconds, request.time.nanos)
+        return pb.ResponsePrepareProposal(txs=self._application.prepare_proposal(waiting, request.max_tx_bytes, time))
 
     def _process(self, request: pb.RequestProcessProposal) -> pb.ResponseProcessProposal:
-        accepted = self._application.process_proposal(request.txs)
+        accepted = self._application.process_proposal(request.txs, Timestamp(request.time.seconds, request.time.nanos))
         if not accepted:
             _LOGGER.warning("height %d: a proposal is refused, it could not be executed", request.height)
         status = pb.ResponseProcessProposal.ACCEPT if accepted else pb.ResponseProcessProposal.REJECT
@@ -191,6 +203,7 @@ class Bridge:
             request.height, time, request.txs, [_misbehavior(item) for item in request.misbehavior]
         )
         self._finalized, self._proposer = finalized, request.proposer_address
+        self.time = time
         return pb.ResponseFinalizeBlock(
             tx_results=[
                 pb.ExecTxResult(code=result.code, log=result.reason, gas_used=result.gas_used, codespace=CODESPACE)
@@ -210,6 +223,7 @@ class Bridge:
             if not verdict.accepted:
                 _LOGGER.info("transaction %s is dropped: %s", verdict.hash.hex(), verdict.reason)
                 self._drop(verdict.hash)
+                self.dropped[verdict.code] += 1
         self._decided(Height(self._application.height), self._proposer)
         return pb.ResponseCommit()
 

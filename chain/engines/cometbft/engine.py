@@ -14,6 +14,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from chain.engines.base import EngineName
 from chain.engines.cometbft.bridge import Bridge
 from chain.engines.cometbft.server import AbciServer
 from chain.engines.cometbft.wakeup import call_for
@@ -23,12 +24,13 @@ from chain.engines.pool import Pool
 from chain.light import Height
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from chain.application import Application, CheckResult
     from chain.engines.cometbft.handover import HandOver
     from chain.engines.cometbft.rpc import CometRpc
+    from chain.engines.cometbft.server import Spent
     from chain.genesis import Genesis
     from merit.clock import Clock
 
@@ -59,6 +61,8 @@ class CometEngine:
         clock: paces what is sent again.
         pool: bounds what waits; its own by default.
 
+    `decided_at` is the clock's monotonic time of the newest height, or of the start before the first.
+
     """
 
     def __init__(
@@ -72,7 +76,9 @@ class CometEngine:
         pool: Pool | None = None,
     ) -> None:
         """Prepare; nothing is opened yet. AbciError when the socket's path is too long."""
-        self.bridge = Bridge(application, genesis, Pool() if pool is None else pool, self._decided)
+        self.pool = Pool() if pool is None else pool
+        self.bridge = Bridge(application, genesis, self.pool, self._decided)
+        self.decided_at = clock.monotonic()
         self.rpc = rpc
         self.ended = False
         self.handover: HandOver | None = None
@@ -85,6 +91,11 @@ class CometEngine:
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
+        return EngineName.COMETBFT
+
+    @property
     def chain_id(self) -> str:
         """The chain's name, which headers and votes carry."""
         return self._genesis.name
@@ -93,6 +104,11 @@ class CometEngine:
     def height(self) -> Height:
         """The last height that is decided, executed and durable here; 0 before the first."""
         return Height(self._application.height)
+
+    @property
+    def spent(self) -> Mapping[str, Spent]:
+        """What answering CometBFT took, by kind of request."""
+        return self._server.spent
 
     @property
     def history(self) -> CometRpc:
@@ -162,6 +178,7 @@ class CometEngine:
         await self._news.wait()
 
     def _decided(self, height: Height, proposer: bytes) -> None:
+        self.decided_at = self._clock.monotonic()
         if self.handover is not None:
             self.handover.proposed(proposer)
         self._own = {name: own for name, own in self._own.items() if self.bridge.waits(name)}

@@ -26,6 +26,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 UNSENT_BYTES: Final = 16 * TRANSACTION_BYTES
 """What may wait for one peer; more is dropped, and handed over again later to whoever comes next then."""
 _CONNECT_AGAIN_S: Final = 1.0
+_IGNORED_BYTES: Final = 65_536
 
 
 class HandOver:
@@ -51,6 +52,12 @@ class HandOver:
         self._lines = {address: _Line(place, clock) for address, place in peers.items()}
         self._turns: OrderedDict[bytes, None] = OrderedDict.fromkeys(self._lines)
         self._server: asyncio.Server | None = None
+        self._receiving: set[asyncio.Task[None]] = set()
+
+    @property
+    def connected(self) -> tuple[int, int]:
+        """How many nodes can be reached now, of how many."""
+        return sum(line.open for line in self._lines.values()), len(self._lines)
 
     def know(self, peers: Mapping[bytes, tuple[str, int]]) -> None:
         """Hand over to these too from now on; those that are known already stay as they are."""
@@ -78,6 +85,9 @@ class HandOver:
         if self._server is not None:
             self._server.close()
             self._server = None
+        for task in self._receiving:
+            task.cancel()
+        await asyncio.gather(*self._receiving, return_exceptions=True)
 
     def proposed(self, validator: bytes) -> None:
         """Note who proposed the last height: its turn comes again after everybody else's.
@@ -96,17 +106,23 @@ class HandOver:
             sent += self._lines[address].send(raw)
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._receiving.add(task)
+            task.add_done_callback(self._receiving.discard)
         try:
             while True:
                 raw = await read_message(reader, TRANSACTION_BYTES)
                 self._take(raw)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):
             pass  # the other side has ended
+        except asyncio.CancelledError:
+            pass  # this side has
         except AbciError as error:
             _LOGGER.warning("a peer hands over what is no transaction: %s", error)
         finally:
             writer.close()
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
 
@@ -127,6 +143,11 @@ class _Line:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    @property
+    def open(self) -> bool:
+        """Whether the other side is there."""
+        return self._writer is not None and not self._writer.is_closing()
+
     def send(self, raw: bytes) -> bool:
         """Queue a transaction; False if the peer cannot be reached or takes too slowly."""
         writer = self._writer
@@ -143,9 +164,10 @@ class _Line:
                 await self._clock.sleep(_CONNECT_AGAIN_S)
                 continue
             try:
-                await reader.read()  # nothing comes; it returns when the other side is gone
-            except ConnectionError:
-                pass
+                while await reader.read(_IGNORED_BYTES):
+                    pass  # nothing is expected, and nothing kept; it ends when the other side is gone
+            except OSError:
+                pass  # reset, timed out, or no way there any more
             finally:
                 self._writer.close()
                 self._writer = None

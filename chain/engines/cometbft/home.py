@@ -24,7 +24,7 @@ from chain.crypto.backend_python import expanded_key
 from chain.crypto.schemes import Scheme
 from chain.light import validator_address
 from chain.limits import TRANSACTION_BYTES
-from chain.validators import CONSENSUS_PARAMS, genesis_validators
+from chain.validators import CONSENSUS_PARAMS, EVIDENCE_AGE, genesis_validators
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 PUBLIC_KEY_TYPE: Final = "cometbft/PubKeyMlDsa65"
 PRIVATE_KEY_TYPE: Final = "cometbft/PrivKeyMlDsa65"
-_EVIDENCE_BLOCKS: Final = 100_000  # CometBFT's defaults: how long a double vote can be reported
-_EVIDENCE_NS: Final = 48 * 3600 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +127,8 @@ def genesis_file(genesis: Genesis) -> bytes:
                     "max_gas": str(CONSENSUS_PARAMS.block_max_gas),
                 },
                 "evidence": {
-                    "max_age_num_blocks": str(_EVIDENCE_BLOCKS),
-                    "max_age_duration": str(_EVIDENCE_NS),
+                    "max_age_num_blocks": str(EVIDENCE_AGE.heights),
+                    "max_age_duration": str(EVIDENCE_AGE.nanoseconds),
                     "max_bytes": str(CONSENSUS_PARAMS.block_max_bytes // 16),
                 },
                 "validator": {"pub_key_types": ["ml_dsa_65"]},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
@@ -33,6 +34,15 @@ _BUFFER_BYTES: Final = 4 * 1024 * 1024
 _VARINT_BYTES: Final = 10
 
 
+@dataclass(slots=True)
+class Spent:
+    """How often CometBFT asked for something, and what answering took in seconds: in all, and the longest."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+
 class AbciServer:
     """Serves one CometBFT; `answer` is called for every request, in order.
 
@@ -50,6 +60,7 @@ class AbciServer:
         self._connections: set[asyncio.Task[None]] = set()
         self.failure: Exception | None = None
         self.failed = asyncio.Event()
+        self.spent: dict[str, Spent] = {}  # by kind of request
 
     async def start(self) -> None:
         """Listen; a socket that a killed process left is replaced."""
@@ -92,13 +103,18 @@ class AbciServer:
                 await writer.wait_closed()
 
     def _respond(self, request: pb.Request) -> pb.Response:
+        begun = self._clock.monotonic()
         try:
-            return self._answer(request)
+            response = self._answer(request)
         except Exception as error:  # never vote on a broken ledger
             _LOGGER.exception("%s failed", request.WhichOneof("value"))
             self.failure = error
             self.failed.set()
             return pb.Response(exception=pb.ResponseException(error=str(error)))
+        took = self._clock.monotonic() - begun
+        spent = self.spent.setdefault(request.WhichOneof("value") or "", Spent())
+        spent.calls, spent.seconds, spent.longest = spent.calls + 1, spent.seconds + took, max(spent.longest, took)
+        return response
 
 
 def delimited(message: bytes) -> bytes:

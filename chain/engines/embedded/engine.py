@@ -15,8 +15,9 @@ import logging
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from chain import light
+from chain.application import Code
 from chain.engines import errors
-from chain.engines.base import StoredHistory
+from chain.engines.base import EngineName, StoredHistory
 from chain.engines.embedded.member import Member
 from chain.engines.embedded.replica import Replica
 from chain.engines.heights import Heights
@@ -91,8 +92,14 @@ class EmbeddedEngine:
         """Whether `stop` was called after the last `start`."""
         self._last_height_at = self._clock.monotonic()
         self._work_since: float | None = None
+        self._time_asked = False  # the next height is wanted for its time alone
 
     # What the rest of Merit sees
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
+        return EngineName.EMBEDDED
 
     @property
     def chain_id(self) -> str:
@@ -135,10 +142,25 @@ class EmbeddedEngine:
             verdict = replica.application.check_tx(raw)
             if verdict.accepted:
                 self._pool.add(raw, replica.address, verdict)
-                if self._work_since is None:
-                    self._work_since = self._clock.monotonic()
-                    self._wake.set()
+                self._ask_for_height()
+            elif verdict.code is Code.QUOTA and not self._manual:
+                self._show_time()
         return verdict
+
+    def _ask_for_height(self) -> None:
+        if self._work_since is None:
+            self._work_since = self._clock.monotonic()
+            self._wake.set()
+
+    def _show_time(self) -> None:
+        """Make an empty height if the ledger's time is behind: quotas begin anew with block time, and nothing shows it.
+
+        A height's time is that of the votes for the one before, so it may take two; whoever waits asks again.
+        """
+        last = self.header(self.height).time.to_ns() if self.height else self.genesis.time * _NS
+        if self._clock.now_ns() - last > OLD_S * _NS:
+            self._time_asked = True
+            self._ask_for_height()
 
     def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
         """Yield every height after `after` (by default: after now), in order, once it is durable everywhere."""
@@ -259,6 +281,7 @@ class EmbeddedEngine:
         running = self._running()
         height = Height(self.height + 1)
         self._require_quorum(height, running)
+        self._time_asked = False
         self._work_since = None  # whatever is submitted from here on asks for the next height
         chosen = self._choose(height, running, empty=empty)
         if chosen is None:
@@ -376,7 +399,7 @@ class EmbeddedEngine:
                 await self._rest(delay)
                 continue
             try:
-                await self.advance(empty=self._empty_due())
+                await self.advance(empty=self._empty_due() or self._time_asked)
             except errors.NoQuorumError:
                 continue  # a validator stopped while this height waited for its turn
             except Exception:  # noqa: BLE001 - `advance` has kept it for `stop`, `submit` and the subscribers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chain.engines.base import StoredHistory
+from chain.engines.base import EngineName, StoredHistory
 from chain.engines.heights import Heights
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ class Member:
     def __init__(self, engine: EmbeddedEngine, replica: Replica, number: int) -> None:
         """Use `EmbeddedEngine.member`."""
         self._engine, self._replica, self._number = engine, replica, number
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
+        return EngineName.EMBEDDED
 
     @property
     def chain_id(self) -> str:

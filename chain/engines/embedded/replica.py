@@ -110,11 +110,12 @@ class Replica:
     def propose(self, waiting: Sequence[bytes]) -> light.Block:
         """Build the next block from what waits in the pool; raises ProposalTooLargeError."""
         allowed = transaction_bytes_max(len(self.validators))
-        txs = tuple(self.application.prepare_proposal(waiting, allowed))
+        last_commit = self._trusted.commit if self._trusted else light.EMPTY_COMMIT
+        time = self._time(last_commit)
+        txs = tuple(self.application.prepare_proposal(waiting, allowed, BlockTime(time.seconds, time.nanos)))
         found = len(light.encode_txs(txs))
         if found > allowed:
             raise errors.ProposalTooLargeError(Height(self.height + 1), allowed, found)
-        last_commit = self._trusted.commit if self._trusted else light.EMPTY_COMMIT
         return self._block(txs, self.address, last_commit)
 
     def accepts(self, block: light.Block) -> bool:
@@ -122,7 +123,9 @@ class Replica:
         return (
             self._accepts_last_commit(block.last_commit)
             and block == self._block(block.txs, block.header.proposer_address, block.last_commit)
-            and self.application.process_proposal(block.txs)
+            and self.application.process_proposal(
+                block.txs, BlockTime(block.header.time.seconds, block.header.time.nanos)
+            )
         )
 
     def _accepts_last_commit(self, commit: light.Commit) -> bool:
@@ -136,13 +139,17 @@ class Replica:
             return False
         return commit.block_id == before.commit.block_id
 
-    def _block(self, txs: tuple[bytes, ...], proposer: bytes, last_commit: light.Commit) -> light.Block:
+    def _time(self, last_commit: light.Commit) -> light.Timestamp:
+        """Return the next block's time: the median of the votes for the last one (CometBFT's BFT time)."""
         before = self._trusted
+        return light.median_time(last_commit, before.validators) if before else genesis_time(self._genesis)
+
+    def _block(self, txs: tuple[bytes, ...], proposer: bytes, last_commit: light.Commit) -> light.Block:
         header = light.Header(
             app_version=self._genesis.versions.execution,
             chain_id=self._genesis.name,
             height=Height(self.height + 1),
-            time=light.median_time(last_commit, before.validators) if before else genesis_time(self._genesis),
+            time=self._time(last_commit),
             last_block_id=last_commit.block_id,
             last_commit_hash=light.commit_hash(last_commit),
             data_hash=light.data_hash(txs),

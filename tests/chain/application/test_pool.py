@@ -7,9 +7,10 @@ from chain.execution import pool
 from chain.transaction import decode
 from contracts.addresses import LEDGER, TOKEN
 from contracts.bindings import Token
-from tests.chain.ledger import GAS, SPONSOR, STRANGER, Replica, edge, genesis
+from tests.chain.ledger import CLIENTS, EDGES, GAS, SPONSOR, STRANGER, Replica, client, edge, genesis
 
 PAY = Token.encode_transfer(bytes(19) + b"\1", 5)
+MODEST = 1_000_000  # gas, so that bytes are what is scarce
 
 
 @pytest.fixture
@@ -71,11 +72,40 @@ def test_coins_that_pending_transactions_may_cost_are_counted() -> None:
     assert not replica.app.process_proposal(raws)
 
 
-def test_proposals_are_ordered_by_sender_and_nonce(replica: Replica) -> None:
+def test_senders_take_turns_in_a_proposal_each_in_the_order_of_its_nonces(replica: Replica) -> None:
     ours = [replica.sign(SPONSOR, TOKEN, PAY) for _ in range(3)]
     theirs = [replica.sign(edge(1), TOKEN, PAY) for _ in range(2)]
     mixed = [ours[2], theirs[1], ours[0], theirs[0], ours[1]]
-    assert replica.app.prepare_proposal(mixed, 10**6) == [*ours, *theirs]
+    assert replica.app.prepare_proposal(mixed, 10**6) == [ours[0], theirs[0], ours[1], theirs[1], ours[2]]
+
+
+def test_turns_go_by_bytes_so_a_sender_of_long_transactions_has_fewer(replica: Replica) -> None:
+    long = [replica.sign(SPONSOR, TOKEN, b"\1" * 9_000, gas=MODEST) for _ in range(3)]
+    short = [replica.sign(edge(1), TOKEN, PAY, gas=MODEST) for _ in range(4)]
+    assert replica.app.prepare_proposal([*long, *short], 10**6) == [long[0], *short, *long[1:]]
+
+
+def test_turns_go_by_gas_where_that_is_scarcer(replica: Replica) -> None:
+    most = replica.document.gas_limit
+    greedy = [replica.sign(SPONSOR, TOKEN, PAY, gas=most // 4) for _ in range(3)]
+    modest = [replica.sign(edge(1), TOKEN, PAY) for _ in range(4)]
+    assert replica.app.prepare_proposal([*greedy, *modest], 10**6) == [greedy[0], *modest, *greedy[1:]]
+
+
+def test_one_flooding_sender_among_ten_delays_nobody(replica: Replica) -> None:
+    flood = [replica.sign(SPONSOR, TOKEN, b"\1" * 20_000, gas=MODEST) for _ in range(40)]
+    others = [*(edge(n) for n in range(1, EDGES + 1)), *(client(n) for n in range(1, CLIENTS + 1))]
+    theirs = [replica.sign(sender, TOKEN, PAY, gas=MODEST) for sender in others]
+    waiting = [*flood, *theirs]  # the flood is older than all of them
+    most = 150_000
+    first = replica.app.prepare_proposal(waiting, most)
+    assert set(theirs) <= set(first)
+    assert len(set(first) & set(flood)) == (most - sum(len(raw) + 5 for raw in theirs)) // (len(flood[0]) + 5)
+    assert replica.app.process_proposal(first)
+    replica.height(*first)
+    later = [replica.sign(sender, TOKEN, PAY, gas=MODEST) for sender in others]
+    left = [raw for raw in waiting if raw not in first]
+    assert set(later) <= set(replica.app.prepare_proposal([*left, *later], most))
 
 
 def test_proposals_leave_out_what_cannot_run(replica: Replica) -> None:

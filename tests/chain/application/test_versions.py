@@ -26,6 +26,7 @@ from contracts.layout import slot
 from contracts.upgrades import UpgradeKind
 from tests.chain.application.test_governance import decide, governed, named, report, validator
 from tests.chain.ledger import BASE_REWARD, CLIENTS, EDGES, SPONSOR, STRANGER, Replica, client, edge
+from tests.chain.stock import stock_execution, stored
 
 MESSAGE = b"I agree"
 
@@ -186,11 +187,12 @@ def test_a_program_that_lacks_the_version_stops_before_the_block_in_one_line(
     decide(replica, schedule(kind, 7, number))
     tick_to(replica, number - 1)
     before = replica.app.info()
+    here = ", ".join(map(str, EXECUTION_VERSIONS if kind is UpgradeKind.EXECUTION else CONTRACT_VERSIONS))
     for transactions in ((), (replica.sign(STRANGER, LEDGER, Ledger.encode_tick()),)):
         with pytest.raises(VersionError) as caught:
             replica.finalize(*transactions)
         assert str(caught.value) == (
-            f"from block {number} on the ledger uses {kind.name.lower()} version 7, this program has 1, 2;"
+            f"from block {number} on the ledger uses {kind.name.lower()} version 7, this program has {here};"
             " install a newer merit-ledger"
         )
     assert replica.app.info() == before
@@ -266,6 +268,9 @@ def test_a_history_of_rotation_rules_upgrades_and_misbehavior_replays_from_genes
         (validator(2), 0), (validator(9), 1), (validator(3), 0),
     ]  # fmt: skip
     assert {seat.member for seat in twin.reader.validators()} == set(range(1, EDGES + 1)) - {3}
+    with stock_execution():
+        stock = replica.twin()
+    assert stored(stock) == stored(replica)  # to py-evm all of it is the same, too
 
 
 def replica_info(replica: Replica) -> tuple[int, bytes, tuple[int, int, int]]:

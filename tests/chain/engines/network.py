@@ -121,7 +121,7 @@ class Counter:
             return CheckResult(Code.OK, "", hashlib.sha256(raw).digest())
         return CheckResult(Code.MALFORMED, f"{raw!r} is not a number to add", b"")
 
-    def prepare_proposal(self, transactions: Sequence[bytes], max_bytes: int) -> list[bytes]:
+    def prepare_proposal(self, transactions: Sequence[bytes], max_bytes: int, time: Timestamp) -> list[bytes]:  # noqa: ARG002 - it has no quotas
         """Take what fits; `+later...` waits for ever, as a transaction after a gap would."""
         chosen, size = [], 0
         for raw in transactions:
@@ -132,7 +132,7 @@ class Counter:
                 chosen.append(raw)
         return chosen
 
-    def process_proposal(self, transactions: Sequence[bytes]) -> bool:
+    def process_proposal(self, transactions: Sequence[bytes], time: Timestamp) -> bool:  # noqa: ARG002 - as above
         return not self.refuse_proposals and all(raw[:1] in {b"+", b"!"} for raw in transactions)
 
     def finalize_block(self, height: int, time: Timestamp, transactions: Sequence[bytes]) -> Finalized:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chain import light
-from chain.application import Application, Timestamp
+from chain.application import Application, Code, Timestamp
 from chain.engines.embedded import EmbeddedEngine, EngineStore, Validator
-from chain.genesis import Genesis, Hex, ValidatorEntry
+from chain.genesis import Genesis, Hex, Quota, Quotas, ValidatorEntry
 from chain.light import Height
 from chain.storage import Store
 from chain.transaction import Fields, sign_transaction
@@ -27,12 +28,13 @@ from tests.chain.engines.network import KEYS, VirtualClock, run
 VALIDATORS = 4
 
 
-def document() -> Genesis:
+def document(**changes: Any) -> Genesis:
     return ledger.genesis(
+        **changes,
         validators=tuple(
             ValidatorEntry(name=f"node{number}", public_key=Hex(KEYS[number].public_key))
             for number in range(VALIDATORS)
-        )
+        ),
     )
 
 
@@ -43,12 +45,12 @@ def transfer(genesis_hash: bytes, nonce: int) -> bytes:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[list[Validator]]:
+def opened(path: Path, genesis: Genesis | None = None) -> Iterator[list[Validator]]:
     with ExitStack() as stack:
         validators = []
         for number in range(VALIDATORS):
             node = path / f"node{number}"
-            engine_store = EngineStore(node / "engine", document().digest())
+            engine_store = EngineStore(node / "engine", (genesis or document()).digest())
             stack.callback(engine_store.close)
             store = Store.open(node / "ledger")
             stack.callback(store.close)
@@ -102,6 +104,37 @@ def test_four_ledgers_tell_one_history_and_survive_a_restart(tmp_path: Path) -> 
         assert run(main(validators, range(3, 5))) == [5] * VALIDATORS
         assert len({validator.application.info() for validator in validators}) == 1
         assert [verify(validator) for validator in validators] == [5] * VALIDATORS
+
+
+def test_whoever_waits_for_a_window_is_shown_the_time_though_the_chain_is_idle(tmp_path: Path) -> None:
+    one = Quota(transactions=1, bytes=10**6, gas=10**9)
+    bounded = document(quotas=Quotas(window_s=10, member=one))
+
+    async def main(validators: list[Validator]) -> None:
+        clock = VirtualClock()
+        engine = EmbeddedEngine(validators, bounded, clock, empty_interval=0)
+        await engine.start()
+        application = validators[0].application
+        assert isinstance(application, Application)
+        await clock.run(100)
+        codes: list[Code] = []
+        for nonce in (0, 1):
+            while True:
+                verdict = engine.submit(transfer(application.genesis_hash, nonce))
+                codes.append(verdict.code)
+                await clock.run(1)
+                if verdict.accepted:
+                    break
+                assert len(codes) < 30
+        idle = engine.height
+        await clock.run(100)
+        assert engine.height == idle, "nobody waits any more"
+        assert codes[0] is codes[-1] is Code.OK
+        assert set(codes[1:-1]) == {Code.QUOTA}
+        await engine.stop()
+
+    with opened(tmp_path, bounded) as validators:
+        run(main(validators))
 
 
 def test_a_transaction_out_of_turn_is_refused_with_its_reason(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def effect(replica: Replica, batch: bytes, *, job: int = 1) -> Effect:
     call = Call(to=Address(LEDGER), sender=edge(1).address, data=Ledger.encode_record_batch(job, batch))
     result = replica.reader.run(state, call)
     state.make_state_root()
-    root = state._account_db._get_account(Address(LEDGER)).storage_root  # type: ignore[attr-defined] # noqa: SLF001
+    account = state.accounts._find(Address(LEDGER))  # noqa: SLF001 - no opcode tells a root
+    assert account is not None
+    root = account.storage_root
     recorded = [log for log in result.logs if len(log.data) > 32]
     verified = tuple(bool(int.from_bytes(log.data[RECORDED_DATA_VERIFIED], "big")) for log in recorded)
     logs = tuple(replace(log, data=log.data[: 7 * 32]) for log in result.logs)

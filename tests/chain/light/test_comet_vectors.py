@@ -10,6 +10,7 @@ import pytest
 
 from chain import light
 from chain.crypto.schemes import Scheme, SigningKey
+from chain.light import errors as light_errors
 from chain.light.types import GO_ZERO_TIME, TOTAL_POWER_MAX
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "comet.json").read_text())
@@ -146,6 +147,32 @@ def test_evidence_hash_is_comets() -> None:
     evidence = [bytes.fromhex(raw) for raw in VECTORS["evidence"]["evidence"]]
     assert light.evidence_hash(evidence).hex() == VECTORS["evidence"]["hash"]
     assert light.evidence_hash([]) == hashlib.sha256(b"").digest()
+
+
+def test_what_the_application_hears_of_evidence_is_comets() -> None:
+    told = [
+        (one.kind, one.validator.hex(), one.power, one.height, one.time, one.total_power)
+        for raw in VECTORS["evidence"]["evidence"]
+        for one in light.accusations(light.decode_evidence(bytes.fromhex(raw)))
+    ]
+    assert told == [
+        (one["type"], one["validator"], one["power"], one["height"], timestamp(one["time"]), one["total_power"])
+        for one in VECTORS["evidence"]["misbehavior"]
+    ]
+
+
+@pytest.mark.parametrize("raw", VECTORS["evidence"]["evidence"], ids=["two blocks", "nil and a block", "attack"])
+def test_no_byte_of_evidence_can_be_changed_without_another_hash_or_a_refusal(raw: str) -> None:
+    good = bytes.fromhex(raw)
+    assert light.encode_evidence(light.decode_evidence(good)) == good
+    assert light.decode_evidence_list(light.encode_evidence_list([good, good])) == (good, good)
+    name = light.evidence_hash([good])
+    for at in range(0, len(good), 97):
+        bad = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
+        try:
+            assert light.evidence_hash([bad]) != name
+        except light_errors.MalformedRecordError:
+            continue
 
 
 @pytest.mark.parametrize("height", [1, 2, 3])

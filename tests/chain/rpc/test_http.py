@@ -5,7 +5,9 @@ import http.client
 import json
 from typing import Any
 
+import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 from web3 import Web3
 
 from chain.rpc.http import BindError, RpcServer
@@ -58,6 +60,32 @@ def test_requests_are_bounded_in_size_whether_they_say_it_or_not(running: Backgr
     assert post(running, (b" " * 65_536 for _ in range(REQUEST_BYTES // 65_536 + 2)))[0] == 413
     status, body = post(running, ASK.encode() + b" " * (REQUEST_BYTES - len(ASK)))
     assert (status, json.loads(body)["result"]) == (200, "0x4d45")
+
+
+def test_a_page_is_served_beside_the_rpc_under_the_same_rules(running: Background) -> None:
+    async def hello() -> PlainTextResponse:
+        return PlainTextResponse("hello")
+
+    async def asked() -> list[tuple[int, str]]:
+        server = RpcServer(running.network.dispatcher(), port=0, pages={"/hello": hello})
+        await server.start()
+        try:
+            async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+                answers = [
+                    await client.get("/hello"),
+                    await client.get("/hello", headers={"Host": "merit.example"}),
+                    await client.get("/hello", headers={"Origin": server.url}),
+                    await client.post("/hello", json={}),
+                    await client.get("/nothing"),
+                ]
+        finally:
+            await server.stop()
+        return [(answer.status_code, answer.text) for answer in answers]
+
+    first, *others = asyncio.run(asked())
+    assert first == (200, "hello")
+    assert [status for status, _ in others] == [403, 403, 405, 404]
+    assert not any("hello" in text for _, text in others)
 
 
 def test_errors_are_answers_with_status_200(running: Background) -> None:

@@ -10,8 +10,9 @@ from web3.exceptions import Web3RPCError
 
 from chain import light
 from chain.application import Timestamp
-from chain.genesis import decode_genesis
-from chain.rpc.middleware import MLDSAAccount
+from chain.crypto.schemes import SigningKey
+from chain.genesis import Quotas, decode_genesis
+from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
 from tests.chain.rpc.harness import Background
 
 
@@ -144,3 +145,33 @@ def test_the_status_names_the_edge_servers_that_were_announced(w3: Web3, running
     named = [dict(one) for one in ask(w3, "merit_status")["edgeServers"]]
     running.network.dispatcher().announce({})
     assert named == [{"member": "0x3", "url": "http://127.0.0.1:8601"}]
+
+
+def test_an_account_is_told_its_quota_and_what_it_has_used(
+    w3: Web3, running: Background, governor: MLDSAAccount, stranger: SigningKey
+) -> None:
+    account = MLDSAAccount(stranger, running.network.genesis_hash)
+    limits = Quotas().stranger
+    name = "0x" + stranger.address.hex()
+    fresh = ask(w3, "merit_quota", name)
+    assert (fresh["kind"], fresh["member"], fresh["reserve"]) == ("stranger", "0x0", None)
+    assert [one["of"] for one in fresh["quotas"]] == [f"stranger {name}", "all strangers together"]
+    assert fresh["quotas"][0]["used"] == {"transactions": "0x0", "bytes": "0x0", "gas": "0x0"}
+    assert fresh["quotas"][0]["limit"] == {
+        "transactions": hex(limits.transactions),
+        "bytes": hex(limits.bytes),
+        "gas": hex(limits.gas),
+    }
+    assert int(fresh["nextWindow"], 16) % int(fresh["windowSeconds"], 16) == 0
+    mine = running.http()
+    mine.middleware_onion.inject(MLDSAMiddleware(account), layer=0)
+    with pytest.raises(Web3RPCError, match=r"quota of stranger .* of a whole window") as refused:
+        mine.eth.send_transaction({"from": account.address, "to": account.address, "gas": limits.gas + 1})
+    assert refused.value.rpc_response is not None
+    assert refused.value.rpc_response["error"]["code"] == -32005
+    sent = mine.eth.send_transaction({"from": account.address, "to": account.address, "gas": 1_000_000})
+    mine.eth.wait_for_transaction_receipt(sent, timeout=20, poll_latency=0.02)
+    used = ask(w3, "merit_quota", name)["quotas"][0]["used"]  # the ledger is idle, so its window is that of the block
+    assert (used["transactions"], used["gas"]) == ("0x1", hex(1_000_000))
+    assert int(used["bytes"], 16) > len(stranger.public_key)
+    assert ask(w3, "merit_quota", "0x" + governor.key.address.hex())["quotas"] == []

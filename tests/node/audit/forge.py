@@ -9,7 +9,7 @@ from chain.crypto import keystore
 from chain.crypto.schemes import SigningKey
 from chain.genesis import load_genesis
 from chain.validators import genesis_validators
-from node.audit.replay import Replay, Replays
+from node.audit.replay import Inputs, Replay, Replays
 from tests.node.audit import tamper
 
 
@@ -99,5 +99,5 @@ def executed(directory: Path) -> Replay:
     for height in range(1, tamper.heights(directory) + 1):
         header = light.decode_header(table[tamper.engine_key("h", height)])
         txs = light.decode_txs(table[tamper.engine_key("t", height)])
-        replay.advance(Timestamp(header.time.seconds, header.time.nanos), txs)
+        replay.advance(Inputs(Timestamp(header.time.seconds, header.time.nanos), txs))
     return replay

@@ -1,7 +1,7 @@
 """Makes a small run whose edge servers govern by vote: python -m tests.node.audit.make_governed_run DIRECTORY
 
 Like `make_run`, and after its first round the edge servers agree to rotate a validator's key, to score the job by other
-rules, and to switch to execution and contracts version 2 in blocks that the run still makes.
+rules, and to switch to version 2 of execution, contracts and rules in blocks that the run still makes.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from node.run import session as sessions
 from tests.node.audit.make_run import RUN
 
 ROUNDS = 8
-VERSION_2 = (25, 30)  # blocks after the proposal, execution and contracts
+VERSION_2 = (25, 30)  # blocks after the proposal, execution first, contracts and rules then
 NEW_KEY = SigningKey.from_seed(Scheme.ML_DSA_65, keccak256(b"a new validator key"))
 GAS = 60_000_000
 
@@ -50,6 +50,7 @@ class GovernedSession(sessions.Session):
             Call(COUNCIL, Council.encode_rotate_validator(old, NEW_KEY.public_key)),
             Call(COUNCIL, Council.encode_schedule_upgrade(UpgradeKind.EXECUTION, 2, execution)),
             Call(COUNCIL, Council.encode_schedule_upgrade(UpgradeKind.CONTRACTS, 2, self.last_switch)),
+            Call(COUNCIL, Council.encode_schedule_upgrade(UpgradeKind.RULES, 2, self.last_switch)),
         ]
         expiry = int(eth.get_block("latest")["timestamp"]) + 10_000
         await self._made(servers[0], Council.encode_propose(expiry, "other rules, a new key, version 2", calls))

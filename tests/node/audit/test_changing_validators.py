@@ -1,116 +1,32 @@
-"""An engine that changes its validators, decides in later rounds and with nil and absent votes, audited over RPC."""
+"""Validators that votes and evidence change, and versions that switch: followed over the network by executing again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from chain import light
-from chain.application import Application
-from chain.application import Timestamp as ApplicationTime
-from chain.crypto.schemes import Scheme, SigningKey
-from chain.engines.base import StoredHistory, last_results_hash
-from chain.genesis import Genesis, Hex, ValidatorEntry
+from chain.engines.base import EngineName
 from chain.rpc.dispatcher import Dispatcher
-from chain.storage import Store
-from chain.validators import CONSENSUS_PARAMS, genesis_time
 from merit.clock import SystemClock
-from node.audit import Part, audit_network
-from tests.node.audit.serving import Loop, proxy
+from node.audit import AuditReport, Part, audit_network
+from tests.node.audit.serving import Lie, Loop, proxy
+from tests.node.audit.voting_chain import (
+    AFTER,
+    BEFORE,
+    EXECUTED,
+    PUNISHED,
+    SWITCHES,
+    TOP,
+    VOTED,
+    VotingChain,
+    block_id,
+    double_vote,
+    voted,
+)
 
-KEYS = [SigningKey.generate(Scheme.ML_DSA_65) for _ in range(5)]
-BY_ADDRESS = {light.validator_address(key.public_key): key for key in KEYS}
-TIME = 1_700_000_000
-
-
-def members(numbers: Sequence[int]) -> light.ValidatorSet:
-    return light.ValidatorSet.of(light.Validator(KEYS[number].public_key, 1) for number in numbers)
-
-
-SETS = {1: members([0, 1, 2, 3]), 2: members([0, 1, 2, 3]), 3: members([1, 2, 3, 4]), 4: members([1, 2, 3, 4])}
-SETS |= {5: members([2, 3, 4]), 6: members([2, 3, 4])}
-TOP = 5
-FLAGS = {2: light.BlockIdFlag.NIL, 3: light.BlockIdFlag.ABSENT}
-"""How the last validator of a height votes, where it is not for the block."""
-
-
-class Changing:
-    """An engine that has decided some empty heights, each by the validators that the one before announced."""
-
-    height = light.Height(TOP)
-    headers: ClassVar[dict[int, light.Header]] = {}
-    commits: ClassVar[dict[int, light.Commit]] = {}
-
-    def __init__(self, genesis: Genesis, application: Application) -> None:
-        last, results, app_hash = light.EMPTY_COMMIT, last_results_hash(()), application.init_chain(genesis)
-        time = genesis_time(genesis)
-        for height in map(light.Height, range(1, TOP + 1)):
-            header = light.Header(
-                app_version=1,
-                chain_id=genesis.name,
-                height=height,
-                time=time,
-                last_block_id=last.block_id,
-                last_commit_hash=light.commit_hash(last),
-                data_hash=light.data_hash(()),
-                validators_hash=light.validators_hash(SETS[height]),
-                next_validators_hash=light.validators_hash(SETS[height + 1]),
-                consensus_hash=light.consensus_hash(CONSENSUS_PARAMS),
-                app_hash=app_hash,
-                last_results_hash=results,
-                evidence_hash=light.evidence_hash(()),
-                proposer_address=SETS[height].validators[0].address,
-            )
-            last = self._decided(header, last, genesis.name)
-            self.headers[height], self.commits[height] = header, last
-            finalized = application.finalize_block(height, ApplicationTime(time.seconds, time.nanos), ())
-            application.commit()
-            app_hash, results = finalized.app_hash, last_results_hash(finalized.results)
-            time = light.median_time(last, SETS[height])
-
-    @staticmethod
-    def _decided(header: light.Header, last: light.Commit, name: str) -> light.Commit:
-        height = header.height
-        slots = [
-            light.CommitSig(light.BlockIdFlag.COMMIT, one.address, light.Timestamp(TIME + 60 * height, 7), b"")
-            for one in SETS[height]
-        ]
-        flag = FLAGS.get(height)
-        if flag is light.BlockIdFlag.ABSENT:
-            slots[-1] = light.ABSENT
-        elif flag is not None:
-            slots[-1] = replace(slots[-1], flag=flag)
-        unsigned = light.Commit(height, height % 3, light.block_id(light.Block(header, (), last)), tuple(slots))
-        signed = [
-            slot
-            if slot == light.ABSENT
-            else replace(
-                slot,
-                signature=BY_ADDRESS[slot.validator_address].sign(
-                    light.commit_sign_bytes(unsigned, index, name), light.VOTE_CONTEXT
-                ),
-            )
-            for index, slot in enumerate(slots)
-        ]
-        return replace(unsigned, signatures=tuple(signed))
-
-    @property
-    def history(self) -> StoredHistory:
-        return StoredHistory(self)
-
-    def validators(self, height: int) -> light.ValidatorSet:
-        return SETS[height]
-
-    def header(self, height: int) -> light.Header:
-        return self.headers[height]
-
-    def commit(self, height: int) -> light.Commit:
-        return self.commits[height]
-
-    @staticmethod
-    def transactions(_: int) -> tuple[bytes, ...]:
-        return ()
+Audit = Callable[..., AuditReport]
 
 
 @pytest.fixture(scope="module")
@@ -121,63 +37,166 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture(scope="module")
-def dispatcher(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dispatcher]:
-    directory = tmp_path_factory.mktemp("changing")
-    entries = [ValidatorEntry(name=f"validator-{n}", public_key=Hex(KEYS[n].public_key)) for n in range(4)]
-    genesis = Genesis(time=TIME, governor=Hex(b"governor" + bytes(12)), validators=tuple(entries))
-    store: list[Store] = []
+def audit(loop: Loop) -> Audit:
+    """Serve a chain, with lies about it, and audit it."""
 
-    async def start() -> Dispatcher:
-        store.append(Store.open(directory / "ledger", sync=False))
-        application = Application(store[0])
-        engine: Any = Changing(genesis, application)
-        return Dispatcher(application, engine, SystemClock())
+    def audited(chain: VotingChain, lies: dict[str, Lie] | None = None) -> AuditReport:
+        engine: Any = chain
 
-    async def stop() -> None:
-        store[0].close()
+        async def start() -> Dispatcher:
+            return Dispatcher(chain.replica.app, engine, SystemClock())
 
-    yield loop.run(start())
-    loop.run(stop())
+        server = loop.serve(proxy(loop.run(start()), lies or {}))
+        try:
+            return audit_network([server.url])
+        finally:
+            loop.run(server.stop())
+
+    return audited
 
 
-def test_validators_that_headers_announce_are_followed(loop: Loop, dispatcher: Dispatcher) -> None:
-    server = loop.serve(proxy(dispatcher, {}))
-    report = audit_network([server.url])
-    loop.run(server.stop())
+@pytest.fixture(scope="module")
+def chain() -> VotingChain:
+    return VotingChain()
+
+
+def counts(report: AuditReport) -> dict[str, int]:
+    return next(tally for tally in report.tallies if tally.name == "heights").counts
+
+
+def test_validators_and_versions_that_votes_and_evidence_change_audit_clean(chain: VotingChain, audit: Audit) -> None:
+    reader = chain.replica.reader
+    assert [reader.versions(number) for number in (SWITCHES[0] - 1, *SWITCHES)] == [
+        (1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2),
+    ]  # fmt: skip
+    assert {seat.public_key for seat in reader.validators()} == {one.public_key for one in AFTER}
+    report = audit(chain)
     assert report.ok, report.lines
     assert report.height == TOP
-    counts = next(tally for tally in report.tallies if tally.name == "heights").counts
     absent = 1
-    assert counts["different commit signatures"] == sum(len(SETS[height]) for height in range(1, TOP + 1)) - absent
+    found = counts(report)
+    assert found["different commit signatures"] == sum(len(voted(height)) for height in range(1, TOP + 1)) - absent
+    assert (found["validator updates"], found["reports of misbehavior"]) == (4, 1)
 
 
-def test_validators_that_no_header_announces_are_named(loop: Loop, dispatcher: Dispatcher) -> None:
-    def others(_: Any) -> Any:
-        return [
-            {"address": "0x", "publicKey": f"0x{one.public_key.hex()}", "power": "0x1"} for one in members([0, 1, 2])
-        ]
+def test_headers_name_the_execution_version_of_genesis_also_after_a_switch(chain: VotingChain) -> None:
+    assert {header.app_version for header in chain.headers.values()} == {chain.genesis.versions.execution}
 
-    server = loop.serve(proxy(dispatcher, {"merit_validators": others}))
-    report = audit_network([server.url])
-    loop.run(server.stop())
+
+WRONG = {
+    "nobody changes": (lambda _: BEFORE, EXECUTED + 1),
+    "a change comes a height early": (lambda height: voted(height + 1), EXECUTED),
+    "a change comes a height late": (lambda height: voted(height - 1), EXECUTED + 1),
+    "who was expelled stays": (lambda height: BEFORE if height < EXECUTED + 2 else VOTED, PUNISHED + 1),
+}
+
+
+@pytest.mark.parametrize("lie", WRONG)
+def test_validators_that_the_ledger_did_not_agree_on_are_named(audit: Audit, lie: str) -> None:
+    """All validators of each height have signed it; what they agreed on is still not what their ledger says."""
+    who, first_wrong = WRONG[lie]
+    report = audit(VotingChain(validators_of=who))
+    assert report.first is not None, report.lines
+    assert (report.first.part, report.first.height) == (Part.VALIDATORS, first_wrong)
+
+
+def test_the_embedded_engine_keeps_the_validators_of_genesis_which_is_noted(audit: Audit) -> None:
+    embedded = VotingChain(name=EngineName.EMBEDDED, validators_of=lambda _: BEFORE, proof=lambda _: ())
+    report = audit(embedded)
+    assert report.ok, report.lines
+    assert any(f"the first at height {EXECUTED}, are not applied" in remark for remark in report.remarks)
+
+
+@pytest.mark.parametrize("engine", [EngineName.EMBEDDED, "tendermint"])
+def test_a_node_that_names_another_engine_is_a_divergence(chain: VotingChain, audit: Audit, engine: str) -> None:
+    report = audit(chain, {"merit_status": lambda status: {**status, "engine": engine}})
     assert report.first is not None
-    assert (report.first.part, report.first.height, report.height) == (Part.VALIDATORS, 2, 1)
+    expected = Part.VALIDATORS if engine == EngineName.EMBEDDED else Part.ANSWER
+    assert report.first.part is expected
 
 
-def test_a_validator_that_left_cannot_decide_any_more(loop: Loop, dispatcher: Dispatcher) -> None:
-    """The votes of the set of height 1 for height 5, as if nobody had announced another."""
-    found = Changing.commits[5]
+def test_validators_that_a_node_names_and_the_chain_does_not_have_are_a_divergence(
+    chain: VotingChain, audit: Audit
+) -> None:
+    report = audit(chain, {"merit_validators": lambda found: found[:2]})
+    assert report.first is not None
+    assert (report.first.part, report.first.height) == (Part.VALIDATORS, TOP + 1)
+
+
+def test_a_validator_that_left_cannot_decide_any_more(chain: VotingChain, audit: Audit) -> None:
+    """The slots of genesis's validators for a height that others decide."""
+    height = EXECUTED + 2
+    found = chain.commits[height]
     slots = tuple(
         light.CommitSig(light.BlockIdFlag.COMMIT, one.address, found.signatures[0].timestamp, b"x" * 3309)
-        for one in SETS[1]
+        for one in BEFORE
     )
 
     def old(page: Any) -> Any:
-        page["heights"][4]["commit"] = f"0x{light.encode_commit(replace(found, signatures=slots)).hex()}"
+        page["heights"][height - 1]["commit"] = f"0x{light.encode_commit(replace(found, signatures=slots)).hex()}"
         return page
 
-    server = loop.serve(proxy(dispatcher, {"merit_heights": old}))
-    report = audit_network([server.url])
-    loop.run(server.stop())
+    report = audit(chain, {"merit_heights": old})
     assert report.first is not None
-    assert (report.first.part, report.first.height) == (Part.COMMIT, 5)
+    assert (report.first.part, report.first.height) == (Part.COMMIT, height)
+
+
+def in_page(change: Callable[[str], str]) -> dict[str, Lie]:
+    def told(page: Any) -> Any:
+        entry = page["heights"][PUNISHED - 1]
+        entry["evidence"] = change(entry["evidence"])
+        return page
+
+    return {"merit_heights": told}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: "0x",
+        lambda text: text[:-2] + f"{int(text[-2:], 16) ^ 1:02x}",
+        lambda text: text + text[2:],
+        lambda text: text[:-2],
+    ],
+    ids=["left out", "a bit flipped", "doubled", "cut"],
+)
+def test_evidence_that_a_node_tells_otherwise_is_named(
+    chain: VotingChain, audit: Audit, change: Callable[[str], str]
+) -> None:
+    report = audit(chain, in_page(change))
+    assert report.first is not None
+    assert (report.first.part, report.first.height) == (Part.EVIDENCE, PUNISHED)
+
+
+TIMELY = light.Timestamp(1)
+FALSE: dict[str, tuple[Callable[[light.Timestamp], list[light.Evidence]], str]] = {
+    "signed by somebody else": (lambda time: [double_vote(time, signer=2)], "first vote"),
+    "another time": (lambda _: [double_vote(TIMELY)], "time"),
+    "another power": (lambda time: [double_vote(time, validator_power=2)], "power"),
+    "another total": (lambda time: [double_vote(time, total_power=5)], "total power"),
+    "one vote twice": (lambda time: [double_vote(time, vote_b=double_vote(time).vote_a)], "blocks"),
+    "a vote for another height": (
+        lambda time: [double_vote(time, vote_b=replace(double_vote(time).vote_b, height=light.Height(3)))],
+        "height of both votes",
+    ),
+    "a vote for another block than was signed": (
+        lambda time: [double_vote(time, vote_b=replace(double_vote(time).vote_b, block_id=block_id(b"c")))],
+        "second vote",
+    ),
+    "the same twice": (lambda time: [double_vote(time)] * 2, "once"),
+}
+
+
+@pytest.mark.parametrize("false", FALSE)
+def test_evidence_that_proves_nothing_is_named_whoever_signed_the_block(audit: Audit, false: str) -> None:
+    proof, said = FALSE[false]
+    report = audit(VotingChain(proof=proof))
+    assert report.first is not None, report.lines
+    assert (report.first.part, report.first.height) == (Part.EVIDENCE, PUNISHED)
+    assert said in report.first.expected
+
+
+def test_evidence_that_comes_again_in_a_later_height_is_named(audit: Audit) -> None:
+    report = audit(VotingChain(repeated=True))
+    assert report.first is not None, report.lines
+    assert (report.first.part, report.first.height) == (Part.EVIDENCE, PUNISHED + 1)

@@ -1,5 +1,6 @@
 """A run that votes: a validator's new key, other rules for its job, new versions, and an audit that follows them."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 from chain.execution import evm
 from chain.genesis import load_genesis
 from contracts import events
-from node.audit import Auditor, AuditReport, audit_directory
+from node.audit import Auditor, AuditReport, audit_directory, audit_network
 from node.audit.history import blocks_of
 from node.audit.replay import Replay
 from tests.node.audit.conftest import GOVERNED
 from tests.node.audit.make_governed_run import NEW_KEY
+from tests.node.audit.serving import Served
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +51,25 @@ def test_a_governed_run_audits_clean(report: AuditReport) -> None:
     assert "rounds checked by signature only" not in counts["rounds"]
 
 
+def test_a_governed_run_audits_clean_over_the_network(
+    known: Auditor, report: AuditReport, directory: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(directory, tmp_path / "run")
+    served = Served(tmp_path / "run")
+    try:
+        told = audit_network(served.urls[:2], auditor=known)
+    finally:
+        served.stop()
+    assert told.ok, told.lines
+    assert told.clients == report.clients
+    assert sum("are not applied: the embedded engine keeps genesis's validators" in one for one in told.remarks) == 2
+
+
 def test_the_history_has_the_new_key_the_new_rules_and_the_new_versions(history: Replay) -> None:
     reader = history.reader
     assert NEW_KEY.public_key in {seat.public_key for seat in reader.validators()}
     assert reader.versions(0) == (1, 1, 1)
-    assert reader.versions() == (2, 2, 1)
+    assert reader.versions() == (2, 2, 2)
     (changed,) = happened(history, events.RulesChanged)
     assert isinstance(changed, events.RulesChanged)
     assert changed.round > 1

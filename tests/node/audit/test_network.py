@@ -5,8 +5,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from merit.clock import SystemClock
 from node.audit import AuditReport, NotAuditableError, Part, audit_directory, audit_network
 from node.cli import main
 from node.errors import ConfigError
@@ -104,6 +110,34 @@ def test_edge_servers_that_lack_blobs_leave_rounds_that_are_named(served: Served
     assert report.ok, report.lines
     assert any("no server gives its job file" in remark for remark in report.remarks)
     assert any("round 1: not computed again, only checked by signatures: job file" in r for r in report.remarks)
+
+
+def test_blobs_are_fetched_several_at_once_and_each_once(served: Served) -> None:
+    asked: list[str] = []
+    under_way, most = 0, 0
+
+    async def far_away(request: Request) -> Response:
+        nonlocal under_way, most
+        asked.append(request.url.path)
+        under_way += 1
+        most = max(most, under_way)
+        await SystemClock().sleep(0.1)
+        async with httpx.AsyncClient(timeout=60) as http:
+            found = await http.get(served.edge_urls[0] + request.url.path)
+        under_way -= 1
+        return Response(found.content, found.status_code)
+
+    server = served.serve(Starlette(routes=[Route("/v1/blobs/{digest}", far_away)]))
+    report, near = (
+        audit_network(served.urls[:1], edges=[url], auditor=served.auditor) for url in (server.url, served.edge_urls[0])
+    )
+    served.run(server.stop())
+    assert report.ok, report.lines
+    found, same = ({tally.name: tally.counts for tally in one.tallies}["blobs"] for one in (report, near))
+    assert found == same
+    assert found["fetched"] > 4
+    assert 4 <= most <= 16
+    assert len(asked) == len(set(asked))
 
 
 def test_the_command_prints_its_parts_and_exits_0(

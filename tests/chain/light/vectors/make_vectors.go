@@ -12,6 +12,7 @@ import (
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/crypto/mldsa65"
 	"github.com/cometbft/cometbft/crypto/tmhash"
+	cmtjson "github.com/cometbft/cometbft/libs/json"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	cmtversion "github.com/cometbft/cometbft/proto/tendermint/version"
 	sm "github.com/cometbft/cometbft/state"
@@ -209,16 +210,46 @@ func main() {
 		consensus = append(consensus, object{"block_max_bytes": p[0], "block_max_gas": p[1], "hash": hex.EncodeToString(params.Hash())})
 	}
 
-	// two conflicting precommits of one validator
+	// what validators can be proved to have done: the JSON of CometBFT's RPC, the bytes in a block, what the application hears
 	conflict := func(id types.BlockID) *types.Vote {
 		v := &types.Vote{Type: cmtproto.PrecommitType, Height: 3, Round: 1, BlockID: id, Timestamp: genesis, ValidatorAddress: keys[0].PubKey().Address(), ValidatorIndex: 1}
 		v.Signature = must(keys[0].Sign(types.VoteSignBytes(chainID, v.ToProto())))
 		return v
 	}
 	otherID := types.BlockID{Hash: hash("m"), PartSetHeader: types.PartSetHeader{Total: 1, Hash: hash("n")}}
-	double := must(types.NewDuplicateVoteEvidence(conflict(someID), conflict(otherID), genesis, set))
-	wrapped := must(types.EvidenceToProto(double))
-	evidence := object{"evidence": []string{hex.EncodeToString(must(wrapped.Marshal()))}, "hash": hex.EncodeToString(types.EvidenceList{double}.Hash())}
+	lied := &types.Header{Version: cmtversion.Consensus{Block: version.BlockProtocol, App: 1}, ChainID: chainID, Height: 5, Time: genesis, LastBlockID: someID,
+		LastCommitHash: hash("o"), DataHash: hash("p"), ValidatorsHash: set.Hash(), NextValidatorsHash: set.Hash(), ConsensusHash: params.Hash(),
+		AppHash: hash("q"), LastResultsHash: hash("r"), EvidenceHash: hash("s"), ProposerAddress: set.Validators[0].Address}
+	liedID := types.BlockID{Hash: lied.Hash(), PartSetHeader: types.PartSetHeader{Total: 1, Hash: hash("t")}}
+	liedCommit := &types.Commit{Height: 5, Round: 2, BlockID: liedID}
+	for i, v := range set.Validators {
+		if i == 3 {
+			liedCommit.Signatures = append(liedCommit.Signatures, types.NewCommitSigAbsent())
+			continue
+		}
+		liedCommit.Signatures = append(liedCommit.Signatures, types.CommitSig{BlockIDFlag: types.BlockIDFlagCommit, ValidatorAddress: v.Address, Timestamp: genesis.Add(time.Second)})
+		liedCommit.Signatures[i].Signature = must(byAddress[string(v.Address)].Sign(liedCommit.VoteSignBytes(chainID, int32(i))))
+	}
+	attack := &types.LightClientAttackEvidence{ConflictingBlock: &types.LightBlock{SignedHeader: &types.SignedHeader{Header: lied, Commit: liedCommit}, ValidatorSet: set},
+		CommonHeight: 2, ByzantineValidators: set.Validators[:2], TotalVotingPower: set.TotalVotingPower(), Timestamp: genesis}
+	list3 := types.EvidenceList{
+		must(types.NewDuplicateVoteEvidence(conflict(someID), conflict(otherID), genesis, set)),
+		must(types.NewDuplicateVoteEvidence(conflict(types.BlockID{}), conflict(otherID), genesis.Add(time.Nanosecond), set)),
+		attack,
+	}
+	wrapped, told := []string{}, []object{}
+	for _, one := range list3 {
+		if err := one.ValidateBasic(); err != nil {
+			panic(err)
+		}
+		wrapped = append(wrapped, hex.EncodeToString(must(must(types.EvidenceToProto(one)).Marshal())))
+	}
+	for _, m := range list3.ToABCI() {
+		told = append(told, object{"type": int32(m.Type), "validator": hex.EncodeToString(m.Validator.Address), "power": m.Validator.Power, "height": m.Height,
+			"time": stamp(m.Time), "total_power": m.TotalVotingPower})
+	}
+	evidence := object{"json": json.RawMessage(must(cmtjson.Marshal(list3))), "evidence": wrapped, "misbehavior": told,
+		"hash": hex.EncodeToString(list3.Hash())}
 
 	out := json.NewEncoder(os.Stdout)
 	out.SetIndent("", " ")
