@@ -18,8 +18,8 @@ from chain import light
 from chain.crypto.schemes import PUBLIC_KEY_BYTES, Scheme
 from chain.engines.errors import CometUnreachableError, UnknownHeightError
 from chain.light import Height
-from chain.light.encoding import HASH_BYTES, VALIDATOR_ADDRESS_BYTES
 from chain.light.errors import LightError
+from chain.light.types import HASH_BYTES, VALIDATOR_ADDRESS_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
