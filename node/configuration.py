@@ -4,7 +4,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
 
@@ -94,11 +94,22 @@ def _explain(message: str, kind: type[msgspec.Struct]) -> str:
 
 
 def _keys_at(kind: type[msgspec.Struct], path: list[str]) -> list[str]:
-    """Return the valid keys of the struct that lies under `path`; none when it is not a struct."""
-    current: object = kind
+    """Return the valid keys of the structs that may lie under `path`; none when there is none."""
+    current: list[type[msgspec.Struct]] = [kind]
     for step in path:
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(current)}  # type: ignore[arg-type] # narrowed by the check below
-        current = fields.get(step.split("[")[0])
-        if not (isinstance(current, type) and issubclass(current, msgspec.Struct)):
-            return []
-    return [field.encode_name for field in msgspec.structs.fields(current)]  # type: ignore[arg-type] # a struct type by the loop above
+        name = step.split("[")[0]
+        current = [
+            inner
+            for struct in current
+            for field in msgspec.structs.fields(struct)
+            if field.encode_name == name
+            for inner in _structs_in(field.type)
+        ]
+    return [field.encode_name for struct in current for field in msgspec.structs.fields(struct)]
+
+
+def _structs_in(kind: object) -> list[type[msgspec.Struct]]:
+    """Return the structs that a type names: itself, those of a union, those in a list or tuple."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [struct for inner in get_args(kind) for struct in _structs_in(inner)]

@@ -13,8 +13,9 @@ Seconds count from the first height, or, with [learning], from when the job is o
 
 import asyncio
 import contextlib
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Perturbation = Literal["kill", "pause", "restart", "disconnect"]
 Kind = Literal["kill", "pause", "restart", "disconnect", "join", "leave", "rotate"]
 
 SAMPLE_S = 1.0
@@ -101,8 +103,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What the edge servers decide by vote at second `at`; the calls are those of a proposal file (node/council.py)."""
 
     at: Seconds
-    text: str
-    call: tuple[Asked, ...]
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    call: Annotated[tuple[Asked, ...], msgspec.Meta(min_length=1, max_length=16)]
 
 
 class Storm(
@@ -114,7 +116,7 @@ class Storm(
     from_: Seconds = 5.0
     every: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     for_: Annotated[float, msgspec.Meta(gt=0)] = 8.0
-    do: tuple[Kind, ...] = ("kill", "pause", "restart", "disconnect")
+    do: Annotated[tuple[Perturbation, ...], msgspec.Meta(min_length=1)] = ("kill", "pause", "restart", "disconnect")
 
 
 class Assertions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,36 +153,98 @@ class Manifest(Heading, frozen=True, kw_only=True, forbid_unknown_fields=True, r
 
 def check(manifest: Manifest, source: str) -> None:
     """Refuse what cannot be run or can never hold; ConfigError in one line."""
-    names = {f"node{number}" for number in range(1, manifest.network.validators + 1)}
-    for step in sorted(manifest.step, key=lambda step: step.at):
-        if step.do == "join":
-            expected = (
-                f"node{manifest.network.validators + 1 + sum(s.do == 'join' and s.at < step.at for s in manifest.step)}"
+    problem = next(
+        (
+            found
+            for found in (
+                _wrong_network(manifest),
+                _wrong_step(manifest),
+                _wrong_assertion(manifest),
+                _wrong_learning(manifest, source),
             )
-            if step.node != expected:
-                message = f"{source}: step at {step.at:g} s: the node that joins is {expected}, not {step.node!r}"
-                raise ConfigError(message)
+            if found
+        ),
+        "",
+    )
+    if problem:
+        message = f"{source}: {problem}"
+        raise ConfigError(message)
+
+
+def _wrong_network(manifest: Manifest) -> str:
+    network, storm = manifest.network, manifest.storm
+    if network.powers and len(network.powers) != network.validators:
+        return f"{len(network.powers)} powers for {network.validators} validators: name one for each"
+    if storm is not None and storm.from_ >= storm.until:
+        return f"the storm ends at {storm.until:g} s, before it begins at {storm.from_:g} s"
+    if storm is not None and "disconnect" in storm.do and not network.relays:
+        return "storm.do: disconnect needs network.relays = true"
+    return ""
+
+
+def _wrong_step(manifest: Manifest) -> str:
+    names = {f"node{number}" for number in range(1, manifest.network.validators + 1)}
+    newest = manifest.network.validators
+    for step in sorted(manifest.step, key=lambda step: step.at):
+        where = f"step at {step.at:g} s"
+        if step.do == "join":
+            newest += 1
+            if step.node != f"node{newest}":
+                return f"{where}: the node that joins is node{newest}, not {step.node!r}"
             names.add(step.node)
             continue
         if step.node not in names:
-            message = f"{source}: step at {step.at:g} s: no node {step.node!r}, there are {', '.join(sorted(names))}"
-            raise ConfigError(message)
+            return f"{where}: no node {step.node!r}, there are {', '.join(sorted(names))}"
         if step.do == "disconnect" and not manifest.network.relays:
-            message = f"{source}: step at {step.at:g} s: disconnect needs network.relays = true"
-            raise ConfigError(message)
-    learning = manifest.assert_.rounds or manifest.assert_.accuracy or manifest.behaviour
-    if learning and manifest.learning is None:
-        message = f"{source}: rounds, accuracy and behaviours need a [learning] table"
-        raise ConfigError(message)
-    if manifest.learning is None and manifest.seconds <= 0:
-        message = f"{source}: seconds is missing: without [learning] nothing else ends the experiment"
-        raise ConfigError(message)
-    if manifest.learning is not None:
-        count = run_file(manifest, source).clients.count
-        for behaviour in manifest.behaviour:
-            if max(behaviour.clients) > count:
-                message = f"{source}: behaviour of client {max(behaviour.clients)}, there are {count}"
-                raise ConfigError(message)
+            return f"{where}: disconnect needs network.relays = true"
+        if step.do == "leave":
+            names.remove(step.node)
+            if not names:
+                return f"{where}: nobody is left"
+    return ""
+
+
+def _wrong_assertion(manifest: Manifest) -> str:
+    wanted = manifest.assert_
+    spans = [("moves", *span) for span in wanted.moves] + [("still", *span) for span in wanted.still]
+    spans += [("heights_at_most", begin, end) for begin, end, _ in wanted.heights_at_most]
+    for name, begin, end in spans:
+        if begin >= end:
+            return f"assert.{name}: the span from {begin:g} to {end:g} s is empty"
+        if manifest.learning is None and end > manifest.seconds:
+            return f"assert.{name}: the span to {end:g} s is longer than the experiment's {manifest.seconds:g} s"
+    for begin, end in wanted.moves:
+        still = [*wanted.still, *((first, last) for first, last, most in wanted.heights_at_most if most < 1)]
+        for first, last in still:
+            if first <= begin and end <= last:
+                return (
+                    f"assert: heights cannot rise from {begin:g} to {end:g} s "
+                    f"and stand still from {first:g} to {last:g} s"
+                )
+    return ""
+
+
+def _wrong_learning(manifest: Manifest, source: str) -> str:
+    wanted = manifest.assert_
+    if manifest.learning is None:
+        if wanted.rounds or wanted.accuracy or manifest.behaviour:
+            return "rounds, accuracy and behaviours need a [learning] table"
+        if manifest.seconds <= 0:
+            return "seconds is missing: without [learning] nothing else ends the experiment"
+        return ""
+    run = run_file(manifest, source)
+    if run.target_accuracy == 0 and wanted.rounds > run.rounds:
+        return f"assert.rounds: {wanted.rounds} are more than the {run.rounds} after which learning ends"
+    for behaviour in manifest.behaviour:
+        if behaviour.clients and max(behaviour.clients) > run.clients.count:
+            return f"behaviour of client {max(behaviour.clients)}, there are {run.clients.count}"
+        for _, server in behaviour.moves:
+            if server > manifest.network.validators:
+                return f"behaviour: a move to edge server {server}, there are {manifest.network.validators}"
+        times = [second for span in behaviour.away for second in span]
+        if times != sorted(times):
+            return f"behaviour.away of clients {behaviour.clients}: seconds must rise"
+    return ""
 
 
 def with_data(manifest: Manifest, directory: str) -> Manifest:
@@ -204,6 +268,23 @@ class Sample:
     seconds: float
     heights: dict[str, int | None]
     version: int | None
+
+
+def heights_in(samples: Sequence[Sample], begin: float, end: float) -> list[int]:
+    """Return the highest height of each sample of a span in which any node answered."""
+    return [
+        max(height for height in sample.heights.values() if height is not None)
+        for sample in samples
+        if begin <= sample.seconds <= end and any(height is not None for height in sample.heights.values())
+    ]
+
+
+def grew(name: str, heights: Sequence[int], least: int, most: float = math.inf) -> Assertion:
+    """Assert by how much the highest height rises; what nobody has seen twice does not hold."""
+    if len(heights) < 2:  # noqa: PLR2004 - the fewest that show anything
+        return Assertion(name=name, holds=False, detail=f"only {len(heights)} answers in this time")
+    risen = max(heights) - heights[0]
+    return Assertion(name=name, holds=least <= risen <= most, detail=f"{heights[0]} to {max(heights)}")
 
 
 @dataclass(slots=True)
@@ -244,7 +325,7 @@ class _Experiment:
             validators=network.validators,
             powers=network.powers,
             clients=self._learning.clients.count if self._learning else 0,
-            port=free_port_base(network.validators),
+            port=free_port_base(network.validators + sum(step.do == "join" for step in self._manifest.step)),
             relays=network.relays,
             timing=network.timing,
             snapshots=network.snapshots,
@@ -484,30 +565,15 @@ class _Experiment:
     # -- what must hold ---------------------------------------------------------------------------------------------
 
     def _over_time(self) -> list[Assertion]:
-        wanted = self._manifest.assert_
-        found = []
-        for begin, end in wanted.moves:
-            first, last = self._highest(begin, end)
-            found.append(Assertion(name=f"moves {begin:g}-{end:g} s", holds=last > first, detail=f"{first} to {last}"))
-        for begin, end in wanted.still:
-            first, last = self._highest(begin, end)
-            found.append(Assertion(name=f"still {begin:g}-{end:g} s", holds=last == first, detail=f"{first} to {last}"))
-        for begin, end, most in wanted.heights_at_most:
-            first, last = self._highest(begin, end)
-            detail = f"{last - first} heights"
-            found.append(
-                Assertion(name=f"at most {most} heights {begin:g}-{end:g} s", holds=last - first <= most, detail=detail)
-            )
-        return found
-
-    def _highest(self, begin: float, end: float) -> tuple[int, int]:
-        """Return the highest heights at the beginning and the end of a span."""
-        inside = [
-            max(height or 0 for height in sample.heights.values())
-            for sample in self._evidence.samples
-            if begin <= sample.seconds <= end
+        wanted, samples = self._manifest.assert_, self._evidence.samples
+        return [
+            *(grew(f"moves {begin:g}-{end:g} s", heights_in(samples, begin, end), 1) for begin, end in wanted.moves),
+            *(grew(f"still {begin:g}-{end:g} s", heights_in(samples, begin, end), 0, 0) for begin, end in wanted.still),
+            *(
+                grew(f"at most {most} heights {begin:g}-{end:g} s", heights_in(samples, begin, end), 0, most)
+                for begin, end, most in wanted.heights_at_most
+            ),
         ]
-        return (inside[0], max(inside)) if inside else (0, 0)
 
     async def _at_the_end(self) -> list[Assertion]:
         wanted = self._manifest.assert_
@@ -609,7 +675,7 @@ class _Experiment:
 
     def _figures(self) -> dict[str, Any]:
         samples = self._evidence.samples
-        highest = [max(height or 0 for height in sample.heights.values()) for sample in samples]
+        highest = heights_in(samples, 0.0, math.inf)
         figures: dict[str, Any] = {
             "seconds": samples[-1].seconds if samples else 0.0,
             "heights": highest[-1] if highest else 0,
