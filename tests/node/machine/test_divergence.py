@@ -15,6 +15,7 @@ from contracts.addresses import TOKEN
 from contracts.bindings import Token
 from merit.clock import SystemClock
 from node.account import Account
+from node.machine import pair
 from node.machine.pair import State
 from node.testnet.layout import Layout, TestnetFile, free_port_base, make
 from node.testnet.supervisor import NodeStatus, Supervisor
@@ -23,7 +24,7 @@ from tests.node.machine.conftest import QUICK
 
 CLOCK = SystemClock()
 LIMIT_S = 240.0  # four processes load the EVM at once, perhaps on a busy machine
-PAYEE = Address(bytes(19) + b"\x77")
+PAYEE = Address(b"\x77" * 20)
 PAID = 12_345
 WRONG = 12_346
 
@@ -60,6 +61,7 @@ def compare(layout: Layout, *options: str) -> subprocess.CompletedProcess[str]:
 def test_a_node_that_computes_another_state_stops_and_the_first_write_is_named(
     tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pair, "SOCKET_WAIT_S", LIMIT_S)
     patch = tmp_path / "patch"
     patch.mkdir()
     (patch / "sitecustomize.py").write_text(PATCH, encoding="utf-8")
