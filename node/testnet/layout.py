@@ -45,7 +45,8 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `powers`: the validators' voting powers, 1 each by default. `relays`: the nodes reach each other through relays in
     the supervisor, so that `perturb` can disconnect one; without them connections are direct, and a little faster.
-    `batch`: records that an edge server puts into one transaction at most. `council`: edge servers govern by vote; else the key `governor` does.
+    `batch`: records that an edge server puts into one transaction at most.
+    `council`: edge servers govern by vote; else the key `governor` does.
     """
 
     __test__ = False  # no test class
