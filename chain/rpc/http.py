@@ -104,17 +104,25 @@ class LoopbackServer:
         app: answers the requests, in the event loop's thread.
         host: a loopback address; anything else is refused with `BindError`.
         port: 0 lets the system choose; `port` tells after `start`.
+        protocol: speaks HTTP in place of uvicorn's own.
 
     """
 
-    def __init__(self, app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        protocol: type[asyncio.Protocol] | None = None,
+    ) -> None:
         """Check the address; nothing is opened yet."""
         if not _is_loopback(host):
             message = f"{host} is not a loopback address; this is served on 127.0.0.1 or ::1 only"
             raise BindError(message)
         self.host = "127.0.0.1" if host == "localhost" else host
         self.port = port
-        self._app = app
+        self._app, self._protocol = app, protocol
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -129,6 +137,7 @@ class LoopbackServer:
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._app,
+            http=self._protocol or "auto",
             log_config=None,
             access_log=False,
             lifespan="off",

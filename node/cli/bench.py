@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -28,9 +29,10 @@ def bench(
     ] = None,
     *,
     listed: Annotated[bool, typer.Option("--list", help="Only list the benchmarks.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=1, help="How long each load lasts (ledger).")] = None,
     json: Json = False,
 ) -> None:
-    """Measure this machine: signatures, execution of records, exact numerics."""
+    """Measure this machine: signatures, execution of records, exact numerics, a ledger under load."""
     files = benchmarks()
     chosen = {name: _file(files, name) for name in names} if names else files
     if listed:
@@ -43,7 +45,8 @@ def bench(
     results = {}
     for name, file in chosen.items():
         module = _load(name, file)
-        results[name] = _rows(name, module.run())
+        takes = "seconds" in signature(module.run).parameters
+        results[name] = _rows(name, module.run(seconds=seconds) if takes and seconds is not None else module.run())
         if not json:
             columns = list(results[name][0])
             print_table(_title(module), columns, [[_short(row[c]) for c in columns] for row in results[name]])

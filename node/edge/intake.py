@@ -22,9 +22,12 @@ import math
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import lru_cache
 
 import httpx
+import msgspec
 from starlette.applications import Starlette
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -121,18 +124,31 @@ class Intake:
             return JSONResponse({"status": "refused", "reason": "no member has this address"}, status_code=404)
         return JSONResponse({"member": member.id, "role": member.role, "suspended": member.suspended})
 
+    async def offer(self, query: str, body: bytes) -> tuple[int, bytes]:
+        """Take a record; what `POST /v1/records` answers, for `node.edge.lane`."""
+        try:
+            wait, until = _waiting(query)
+            answer = await self._offer(body, wait, until)
+        except ValueError as error:
+            return httpx.codes.BAD_REQUEST, msgspec.json.encode({"status": "refused", "reason": str(error)})
+        return _code(answer), msgspec.json.encode(answer)
+
     async def _offer_record(self, request: Request) -> Response:
-        deadline, until = self._deadline(request), _until(request, "recorded")
-        data = await self._body(request, MAX_RECORD_BYTES)
+        wait, until = _waiting(request.url.query)
+        return _answer(await self._offer(await self._body(request, MAX_RECORD_BYTES), wait, until))
+
+    async def _offer(self, data: bytes, wait: float, until: str) -> Answer:
+        deadline = self._clock.monotonic() + wait
         answer = self._server.offer_record(data)
-        if answer.status == "queued" and deadline > self._clock.monotonic():
+        if answer.status == "queued" and wait > 0:
             record = SignedRecord.decode(data).record
-            answer = await self._fate(record.job, record.client, record.digest, until, deadline)
-        return _answer(answer)
+            answer = await self._fate(record.job, record.client, record.digest, _UNTIL[until], deadline)
+        return answer
 
     async def _record(self, request: Request) -> Response:
         job, client, digest = _number(request, "job"), _number(request, "client"), _digest(request)
-        answer = await self._fate(job, client, digest, _until(request, "settled"), self._deadline(request))
+        until = _until(request.query_params.get("until", "settled"))
+        answer = await self._fate(job, client, digest, _UNTIL[until], self._deadline(request))
         return JSONResponse(asdict(answer))
 
     async def _fate(self, job: int, client: int, digest: bytes, until: set[str], deadline: float) -> Answer:
@@ -175,14 +191,7 @@ class Intake:
         return self._server.jobs[job]
 
     def _deadline(self, request: Request) -> float:
-        try:
-            wait = float(request.query_params.get("wait", 0))
-        except ValueError:
-            wait = math.nan
-        if not math.isfinite(wait):
-            msg = "wait is a number of seconds"
-            raise ValueError(msg)
-        return self._clock.monotonic() + min(wait, MAX_WAIT_S)
+        return self._clock.monotonic() + _seconds(request.query_params.get("wait", "0"))
 
     @staticmethod
     async def _body(request: Request, limit: int) -> bytes:
@@ -208,12 +217,29 @@ def _integer(name: str, text: str) -> int:
     return int(text)
 
 
-def _until(request: Request, default: str) -> set[str]:
-    until = _UNTIL.get(request.query_params.get("until", default))
-    if until is None:
+@lru_cache(maxsize=64)
+def _waiting(query: str) -> tuple[float, str]:
+    """Read how long to wait for which fate; clients ask the same again and again."""
+    given = QueryParams(query)
+    return _seconds(given.get("wait", "0")), _until(given.get("until", "recorded"))
+
+
+def _seconds(text: str) -> float:
+    try:
+        wait = float(text)
+    except ValueError:
+        wait = math.nan
+    if not math.isfinite(wait):
+        msg = "wait is a number of seconds"
+        raise ValueError(msg)
+    return min(wait, MAX_WAIT_S)
+
+
+def _until(text: str) -> str:
+    if text not in _UNTIL:
         msg = f"until is one of {', '.join(_UNTIL)}"
         raise ValueError(msg)
-    return until
+    return text
 
 
 def _digest(request: Request) -> bytes:
@@ -225,7 +251,10 @@ def _digest(request: Request) -> bytes:
 
 
 def _answer(answer: Answer) -> Response:
-    code = httpx.codes.OK
-    if answer.refused:
-        code = httpx.codes.INSUFFICIENT_STORAGE if answer.kind == "quota" else httpx.codes.UNPROCESSABLE_ENTITY
-    return JSONResponse(asdict(answer), status_code=code)
+    return JSONResponse(asdict(answer), status_code=_code(answer))
+
+
+def _code(answer: Answer) -> int:
+    if not answer.refused:
+        return httpx.codes.OK
+    return httpx.codes.INSUFFICIENT_STORAGE if answer.kind == "quota" else httpx.codes.UNPROCESSABLE_ENTITY

@@ -54,8 +54,10 @@ MAX_QUEUED = 32 * records.MAX_ENTRIES
 BATCH_S = 0.1
 """A batch that is not full waits so long for more records, while others are on their way; alone it leaves at once."""
 
-MAX_FLIGHTS = 16
-"""Batches of a job that may be on their way at once."""
+MAX_TRAVELLING = 16 * records.MAX_ENTRIES
+"""Records of a job that may be on their way at once; in so many batches as they fill, or `MAX_FLIGHTS`."""
+
+MAX_FLIGHTS = 256
 
 DOUBT_AFTER_S = 1.0
 """What became of a batch is seen in the events of blocks; after so long its receipt is asked for as well."""
@@ -153,6 +155,7 @@ class EdgeServer:
         clock: real time, for what happens outside the ledger.
         source: where blocks come from; by default they are read over `w3`.
         wake: called when a step is worth while before its time.
+        batch: records that one transaction carries at most.
         retention: prunes the blobs of old rounds; None keeps all.
 
     """
@@ -171,6 +174,7 @@ class EdgeServer:
         clock: Clock,
         source: BlockSource | None = None,
         wake: Callable[[], None] = lambda: None,
+        batch: int = records.MAX_ENTRIES,
         retention: Retention | None = None,
     ) -> None:
         """Start at the ledger's first block; the first steps catch up."""
@@ -186,6 +190,7 @@ class EdgeServer:
         self._genesis_hash = genesis_hash
         self._follower = Follower(source or Web3Source(w3, (ledger.address, registry.address)))
         self._wake = wake
+        self._most, self._flights = batch, min(MAX_FLIGHTS, MAX_TRAVELLING // batch)
         self._watchers: dict[tuple[int, int, bytes], list[Callable[[], None]]] = {}
         self._gas_limit = 0
         self._members = MemberBook(registry)
@@ -221,7 +226,7 @@ class EdgeServer:
             desk.queued_at = self._clock.monotonic()
         desk.queue[name] = signed
         desk.offered.setdefault(record.client, {})[record.digest] = signed
-        if not desk.flights or len(desk.queue) == records.MAX_ENTRIES:
+        if not desk.flights or len(desk.queue) >= self._most:
             self._wake()
         return Answer("queued")
 
@@ -239,7 +244,7 @@ class EdgeServer:
 
     def due_in(self) -> float | None:
         """Return in how many seconds a batch that waits for more records must leave; None when none waits."""
-        waiting = [desk.queued_at for desk in self.jobs.values() if desk.queue and len(desk.flights) < MAX_FLIGHTS]
+        waiting = [desk.queued_at for desk in self.jobs.values() if desk.queue and len(desk.flights) < self._flights]
         return max(0.0, min(waiting) + BATCH_S - self._clock.monotonic()) if waiting else None
 
     def record_status(self, job: int, client: int, digest: bytes) -> Answer:
@@ -510,7 +515,7 @@ class EdgeServer:
         their nonces, hence a client's records in the order in which it offered them.
         """
         self._land(desk)
-        while desk.queue and len(desk.flights) < MAX_FLIGHTS:
+        while desk.queue and len(desk.flights) < self._flights:
             most = self._batch_size()
             early = self._clock.monotonic() - desk.queued_at < BATCH_S
             if desk.flights and early and len(desk.queue) < most:
@@ -555,7 +560,7 @@ class EdgeServer:
         """Return how many records a transaction takes: other chains' blocks hold less gas than ours."""
         if not self._gas_limit:
             self._gas_limit = int(self._w3.eth.get_block("latest")["gasLimit"])
-        return max(1, min(records.MAX_ENTRIES, (self._gas_limit - _GAS_CALL) // _GAS_PER_RECORD))
+        return max(1, min(self._most, (self._gas_limit - _GAS_CALL) // _GAS_PER_RECORD))
 
     def _gather(self, desk: JobDesk) -> None:
         """Bring the job file and the current model, and check the blobs of undecided records."""

@@ -25,6 +25,7 @@ import msgspec
 import tomli_w
 
 from chain.engines.cometbft.home import Timing
+from contracts.records import MAX_ENTRIES
 from node.configuration import convert, read_toml
 from node.errors import ConfigError, RunDirectoryError
 
@@ -34,10 +35,11 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class EdgeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The edge server that works beside the node: its member id and the port of its intake."""
+    """The edge server beside the node: its member id, its intake's port, records in one transaction at most."""
 
     member: Annotated[int, msgspec.Meta(ge=1)]
     port: Port
+    batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
 
 
 class PeerFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -34,7 +34,8 @@ from contracts import addresses, bindings
 from merit.clock import Clock, SystemClock
 from merit.errors import MeritError
 from node.blobs import BlobStore
-from node.edge.intake import Intake
+from node.edge.intake import MAX_RECORD_BYTES, Intake
+from node.edge.lane import lane
 from node.edge.peers import BackgroundPeers, HttpPeer
 from node.edge.retention import PayloadBook, Retention
 from node.edge.server import EdgeServer
@@ -218,6 +219,7 @@ class EdgeThread:
             clock=clock,
             source=blocks,
             wake=self._due.set,
+            batch=edge.batch,
             retention=Retention(rounds, PayloadBook(home.payloads)) if (rounds := file.blobs.retain_rounds) else None,
         )
         self.watch = EdgeWatch(self._server, clock)
@@ -271,7 +273,8 @@ class EdgeThread:
 
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
-        http = LoopbackServer(Intake(self._server, self._clock).app, port=self._edge.port)
+        intake = Intake(self._server, self._clock)
+        http = LoopbackServer(intake.app, port=self._edge.port, protocol=lane(intake.offer, MAX_RECORD_BYTES))
         await http.start()
         try:
             while not self._ending.is_set():

@@ -27,6 +27,7 @@ from chain.engines.cometbft.home import NodeKey, write_home, write_validator_key
 from chain.genesis import Genesis, load_genesis
 from chain.light import validator_address
 from contracts.bindings import Role
+from contracts.records import MAX_ENTRIES
 from merit.chance import entropy
 from node.configuration import convert, read_toml
 from node.errors import RunDirectoryError
@@ -44,6 +45,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `powers`: the validators' voting powers, 1 each by default. `relays`: the nodes reach each other through relays in
     the supervisor, so that `perturb` can disconnect one; without them connections are direct, and a little faster.
+    `batch`: records that an edge server puts into one transaction at most.
     `council`: edge servers govern by vote; else the key `governor` does.
     """
 
@@ -56,6 +58,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tokens: Annotated[int, msgspec.Meta(ge=0)] = 1_000_000
     port: Annotated[int, msgspec.Meta(ge=1024, le=65_000)] = DEFAULT_PORT
     relays: bool = True
+    batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
     council: bool = True
     chain_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     timing: TimingFile = TimingFile()
@@ -182,7 +185,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
             comet=ports["comet"],
             rpc=ports["rpc"],
             handover=ports["handover"],
-            edge=EdgeFile(member=number, port=ports["edge"]),
+            edge=EdgeFile(member=number, port=ports["edge"], batch=file.batch),
             peers=tuple(peer for peer in peers if peer.member != number),
             timing=file.timing,
             snapshots=file.snapshots,
@@ -212,7 +215,7 @@ def add_node(layout: Layout, member: int, sync: SyncFile, edge: SigningKey, vali
         comet=ports["comet"],
         rpc=ports["rpc"],
         handover=ports["handover"],
-        edge=EdgeFile(member=member, port=ports["edge"]),
+        edge=EdgeFile(member=member, port=ports["edge"], batch=file.batch),
         peers=tuple(others),
         timing=file.timing,
         snapshots=file.snapshots,
