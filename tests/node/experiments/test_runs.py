@@ -16,25 +16,25 @@ pytestmark = pytest.mark.xdist_group("testnet")
 KILLED = """\
 kind = "ledger"
 title = "Two of four are killed for a while"
-seconds = 24
+seconds = 12
 
 [network.timing]
 empty = 500
 
 [[step]]
-at = 2
+at = 1
 node = "node3"
 do = "kill"
-for = 10
+for = 8
 
 [[step]]
-at = 2
+at = 1
 node = "node4"
 do = "kill"
-for = 10
+for = 8
 
 [assert]
-still = [[5, 10]]
+still = [[3, 8]]
 """
 FALSE = """\
 kind = "ledger"
@@ -73,14 +73,14 @@ def test_two_killed_of_four_stop_the_chain_without_a_fork_and_it_audits_clean(tm
     out = tmp_path / "out"
     done, result = run(tmp_path / "killed.toml", out)
     assert (done.code, result["holds"]) == (0, True), result["assertions"]
-    assert [one["name"] for one in result["assertions"]] == ["still 5-10 s", "level", "no fork", "audit clean"]
+    assert [one["name"] for one in result["assertions"]] == ["still 3-8 s", "level", "no fork", "audit clean"]
     assert (out / "experiment.toml").read_text(encoding="utf-8") == KILLED
     assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((out / "audit.json").read_bytes())["ok"]
     events = [json.loads(line) for line in (out / "events.jsonl").read_bytes().splitlines()]
     assert [event["seconds"] for event in events] == sorted(event["seconds"] for event in events)
     said = [event["event"] for event in events if "event" in event]
-    for line in ("node3: kill for 10 s", "node4: kill for 10 s", "node3: healed", "node4: healed"):
+    for line in ("node3: kill for 8 s", "node4: kill for 8 s", "node3: healed", "node4: healed"):
         assert line in said
     assert sum("heights" in event for event in events) >= 5
     assert result["figures"]["perturbations"] >= 2
