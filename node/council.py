@@ -43,7 +43,9 @@ _BLOCKS_PER_QUERY = 256
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 HexText = Annotated[str, msgspec.Meta(pattern="^0x([0-9a-fA-F]{2})+$")]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=31)]
+AddressText = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$")]
+Name = Annotated[str, msgspec.Meta(pattern="^[ -~]{1,31}$")]
+SchemeNumber = Literal[44, 65]
 Kind = Literal["execution", "contracts", "rules"]
 _ROLES = {"edge-server": Role.EDGE_SERVER, "client": Role.CLIENT, "sponsor": Role.SPONSOR, "auditor": Role.AUDITOR}
 
@@ -56,14 +58,14 @@ class Admit(_Asked, frozen=True, kw_only=True, tag="admit"):
     """Admit a member; `payout` is its key's own address by default."""
 
     role: Literal["edge-server", "client", "sponsor", "auditor"]
-    scheme: int
+    scheme: SchemeNumber
     key: HexText
-    payout: HexText = "0x00"
+    payout: AddressText | None = None
 
     def call(self, council: Council) -> Call:  # noqa: ARG002, D102
         key = _bytes(self.key)
         own = address_of(Scheme(self.scheme), key)
-        payout = own if self.payout == "0x00" else _bytes(self.payout)
+        payout = own if self.payout is None else _bytes(self.payout)
         return Call(addresses.REGISTRY, Registry.encode_admit(_ROLES[self.role], self.scheme, key, payout))
 
 
@@ -71,7 +73,7 @@ class AddKey(_Asked, frozen=True, kw_only=True, tag="add-key"):
     """Give a member one more key."""
 
     member: Positive
-    scheme: int
+    scheme: SchemeNumber
     key: HexText
 
     def call(self, council: Council) -> Call:  # noqa: ARG002, D102
@@ -81,7 +83,7 @@ class AddKey(_Asked, frozen=True, kw_only=True, tag="add-key"):
 class EndKey(_Asked, frozen=True, kw_only=True, tag="end-key"):
     """End the key of an address."""
 
-    address: HexText
+    address: AddressText
 
     def call(self, council: Council) -> Call:  # noqa: ARG002, D102
         return Call(addresses.REGISTRY, Registry.encode_end_key(_bytes(self.address)))
@@ -141,7 +143,7 @@ class UseRules(_Asked, frozen=True, kw_only=True, tag="use-rules"):
 class Mint(_Asked, frozen=True, kw_only=True, tag="mint"):
     """Make new reward tokens."""
 
-    to: HexText
+    to: AddressText
     tokens: Positive
 
     def call(self, council: Council) -> Call:  # noqa: ARG002, D102
@@ -198,12 +200,15 @@ class Upgrade(_Asked, frozen=True, kw_only=True, tag="upgrade"):
     height: Annotated[int, msgspec.Meta(ge=0)] = 0
     blocks: Annotated[int, msgspec.Meta(ge=0)] = 0
 
-    def call(self, council: Council) -> Call:  # noqa: D102
+    def __post_init__(self) -> None:
+        """Refuse one that does not say when."""
         if bool(self.height) == bool(self.blocks):
             message = (
                 "an upgrade names either the block from which it holds (height) or how many blocks from now (blocks)"
             )
-            raise ConfigError(message)
+            raise ValueError(message)
+
+    def call(self, council: Council) -> Call:  # noqa: D102
         height = self.height or council.w3.eth.block_number + self.blocks
         kind = UpgradeKind[self.kind.upper()]
         return Call(addresses.COUNCIL, Council.encode_schedule_upgrade(kind, self.version, height))

@@ -37,6 +37,7 @@ from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, SnapshotsF
 DEFAULT_DIRECTORY: Final = Path(".merit/testnet")
 DEFAULT_PORT: Final = 27_000
 PORTS_PER_NODE: Final = 10
+_LAST_PORT: Final = 65_535
 _PASSWORD_BYTES: Final = 32
 
 
@@ -123,14 +124,19 @@ def make(directory: Path, file: TestnetFile, time: int, *, force: bool = False) 
     """Make a testnet; `time`, in seconds since the epoch, is that of block 0.
 
     Raises:
-        RunDirectoryError: the directory holds something, and `force` does not allow to remove it; or the powers do not
-            fit.
+        RunDirectoryError: the directory holds something, and `force` does not allow to remove it; or powers or ports
+            do not fit.
         GenesisError: no ledger can start from such a document.
 
     """
     if file.powers and len(file.powers) != file.validators:
         message = f"{len(file.powers)} powers for {file.validators} validators: name one for each"
         raise RunDirectoryError(message)
+    last = file.port + PORTS_PER_NODE * file.validators - 1
+    if last > _LAST_PORT:
+        message = f"{file.validators} validators from port {file.port} on need ports up to {last}: name a lower --port"
+        raise RunDirectoryError(message)
+    directory = directory.resolve()
     layout = Layout(directory)
     if directory.exists() and any(directory.iterdir()):
         if not force:
@@ -141,15 +147,18 @@ def make(directory: Path, file: TestnetFile, time: int, *, force: bool = False) 
             message = f"{directory} is not empty and holds no testnet: --force removes testnets only"
             raise RunDirectoryError(message)
     making = directory.with_name(f".{directory.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
+    removing = directory.with_name(f".{directory.name}.removing")
+    for left in (making, removing):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         genesis = _make(Layout(making), file, time)
         if directory.exists():
-            shutil.rmtree(directory)
+            directory.rename(removing)
         making.rename(directory)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+    shutil.rmtree(removing, ignore_errors=True)
     return genesis
 
 

@@ -14,7 +14,6 @@ import pytest
 from web3 import Web3
 
 from chain.application import Code
-from chain.crypto.schemes import Scheme, SigningKey
 from chain.engines.cometbft.rpc import CometRpc
 from chain.light import Height, header_hash
 from chain.limits import TRANSACTION_BYTES
@@ -94,53 +93,45 @@ def test_a_transaction_through_one_node_is_final_on_all(net: Testnet) -> None:
         assert w3.eth.get_block(block)["hash"] == logs[0]["blockHash"]
 
 
-def wrongly_signed(net: Testnet) -> bytes:
-    """A transfer in the sponsor's name, with a signature for another chain."""
-    fields = Fields(chain_id=net.genesis.chain_id, nonce=0, gas=1_000_000, to=TOKEN, data=PAY)
-    return sign_transaction(net.sponsor, fields, b"\xee" * 32, reference=True)
+def signed(net: Testnet, **changes: Any) -> bytes:
+    """A transfer in the sponsor's name, whose first nonce is used."""
+    genesis_hash = changes.pop("genesis_hash", b"\xee" * 32)
+    values = {"chain_id": net.genesis.chain_id, "nonce": 0, "gas": 1_000_000, "to": TOKEN, "data": PAY} | changes
+    return sign_transaction(net.sponsor, Fields(**values), genesis_hash, reference=True)
 
 
-def of_a_stranger(net: Testnet) -> bytes:
-    fields = Fields(chain_id=net.genesis.chain_id, nonce=0, gas=1_000_000, to=TOKEN, data=PAY)
-    genesis = Web3(Web3.HTTPProvider(net.layout.home(1).read().rpc_url)).provider.make_request(
-        "merit_genesisHash",  # type: ignore[arg-type] # a method of ours
-        [],
-    )["result"]
-    return sign_transaction(SigningKey.generate(Scheme.ML_DSA_44), fields, bytes.fromhex(genesis[2:]))
+def genesis_hash(net: Testnet) -> bytes:
+    request = {"jsonrpc": "2.0", "id": 1, "method": "merit_genesisHash"}
+    said: str = httpx.post(net.layout.home(1).read().rpc_url, json=request, timeout=60).json()["result"]
+    return bytes.fromhex(said[2:])
 
 
-REFUSED = {
-    "nothing": (lambda _: b"", "empty"),
-    "bytes that are no transaction": (lambda _: b"\x50" + b"\xff" * 40, ""),
-    "a type that there is not": (lambda _: b"\x07" + bytes(40), ""),
-    "one byte too many": (lambda _: b"\x50" + bytes(TRANSACTION_BYTES), ""),
-    "a signature for another chain": (wrongly_signed, "signature"),
-    "a key that nobody admitted": (of_a_stranger, ""),
+REFUSED: dict[str, tuple[Callable[[Testnet], bytes], Code, str]] = {
+    "no RLP": (lambda _: b"\x50" + b"\xff" * 40, Code.MALFORMED, "not canonical RLP"),
+    "one byte too many": (lambda _: b"\x50" + bytes(TRANSACTION_BYTES), Code.MALFORMED, f"{TRANSACTION_BYTES} bytes"),
+    "a type that there is not": (lambda _: b"\x07" + bytes(40), Code.REFUSED_TYPE, "unknown transaction type 7"),
+    "another chain": (lambda net: signed(net, chain_id=1), Code.WRONG_CHAIN, "chain"),
+    "signed for another ledger": (signed, Code.BAD_SIGNATURE, "the signature does not hold"),
+    "a used nonce": (lambda net: signed(net, genesis_hash=genesis_hash(net)), Code.NONCE_USED, "nonce 0 is used"),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_transaction_of_a_member_is_refused_by_json_rpc_with_code_and_reason(
-    net: Testnet, what: str
-) -> None:
-    raw, reason = REFUSED[what][0](net), REFUSED[what][1]
-    request = {"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [f"0x{raw.hex()}"]}
+def test_what_may_not_be_in_a_block_is_refused_by_json_rpc_with_its_reason(net: Testnet, what: str) -> None:
+    make, code, reason = REFUSED[what]
+    request = {"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [f"0x{make(net).hex()}"]}
     answer = httpx.post(net.layout.home(1).read().rpc_url, json=request, timeout=60).json()
     assert "result" not in answer
-    assert answer["error"]["code"] in {-32000, -32602, -32003}
+    assert answer["error"]["code"] == (-32602 if what == "one byte too many" else -32000), code
     assert reason in answer["error"]["message"]
-    assert answer["error"]["message"]
 
 
-@pytest.mark.parametrize("what", [name for name in REFUSED if name not in {"nothing", "one byte too many"}])
-def test_what_is_no_transaction_of_a_member_is_refused_by_cometbft_with_code_and_reason(
-    net: Testnet, what: str
-) -> None:
-    raw = REFUSED[what][0](net)
-    said = broadcast(net, raw)["result"]
-    assert said["code"] in {int(code) for code in Code if code is not Code.OK}
-    assert said["codespace"] == "merit"
-    assert said["log"]
+@pytest.mark.parametrize("what", [what for what in REFUSED if what != "one byte too many"])
+def test_what_may_not_be_in_a_block_is_refused_by_cometbft_with_code_and_reason(net: Testnet, what: str) -> None:
+    make, code, reason = REFUSED[what]
+    said = broadcast(net, make(net))["result"]
+    assert (said["code"], said["codespace"]) == (code, "merit")
+    assert reason in said["log"]
 
 
 def test_cometbft_itself_refuses_what_is_too_long(net: Testnet) -> None:
