@@ -62,6 +62,7 @@ MAX_FLIGHTS = 256
 DOUBT_AFTER_S = 1.0
 """What became of a batch is seen in the events of blocks; after so long its receipt is asked for as well."""
 
+LOOK_AROUND_S = 1.0
 ASKED_AT_ONCE = 2
 """Blobs that no server has acknowledged are looked for all the same, but only so many at a time, in turn: most are
 still with their clients, and thousands of them would be asked for again and again."""
@@ -135,7 +136,7 @@ class JobDesk:
     offered: dict[int, dict[bytes, SignedRecord]] = field(default_factory=dict)
     unchecked: dict[int, RecordEntry] = field(default_factory=dict)
     wanted: dict[int, RecordEntry] = field(default_factory=dict)
-    looked_at: float = -FETCH_AGAIN_AFTER_S
+    looked_at: float = -LOOK_AROUND_S
     silence: tuple[int, ...] = ()
     silent_up_to: int = 0
     attempts: dict[RecordName, int] = field(default_factory=dict)
@@ -572,7 +573,7 @@ class EdgeServer:
             else:
                 del desk.wanted[number]
         now = self._clock.monotonic()
-        if now - desk.looked_at < FETCH_AGAIN_AFTER_S:
+        if now - desk.looked_at < LOOK_AROUND_S:
             return
         desk.looked_at = now
         for number in tuple(itertools.islice(desk.unchecked, ASKED_AT_ONCE)):
