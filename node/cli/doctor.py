@@ -83,14 +83,13 @@ def parts() -> list[Part]:
             f"{prefix}scripts/install-anvil",
         ),
         Part("node", _program("node"), "no npm, which brings anvil", "apt-get install nodejs npm"),
-        Part("cometbft", _cometbft(), "no `merit testnet`", "merit testnet install"),
-        Part("go", _program("go", "version"), "CometBFT cannot be built", "install Go 1.25 or newer"),
         Part(
             "cometbft",
-            _program("cometbft", "version"),
-            "validators run in one process, by the embedded engine",
+            _cometbft(),
+            "no `merit testnet`: validators run in one process, by the embedded engine",
             "merit testnet install",
         ),
+        Part("go", _program("go", "version"), "CometBFT cannot be built", "install Go 1.25 or newer"),
         Part(
             "chromium",
             _program("chromium"),

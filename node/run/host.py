@@ -221,10 +221,13 @@ class Journeys:
         """Count seconds from `begun`, a reading of the monotonic clock."""
         self._begun, self._clock = begun, clock
         self._servers: dict[int, Servers] = {}
+        self._moved: dict[int, int] = {}
 
     def follow(self, client: ClientSpec, servers: Servers) -> None:
-        """Know the servers of a client's present life."""
+        """Know the servers of a client's present life, which begins where the client has moved to."""
         self._servers[client.member] = servers
+        if client.member in self._moved:
+            servers.go_to(self._moved[client.member])
 
     async def live(self, client: ClientSpec, make: Callable[[], Client]) -> None:
         """Run a client through its lives until the job closes."""
@@ -233,12 +236,14 @@ class Journeys:
             for leaves, returns in (*client.away, (math.inf, math.inf)):
                 life = asyncio.create_task(_persist(make(), self._clock))
                 gone = asyncio.create_task(self._at(leaves))
-                done, _ = await asyncio.wait({life, gone}, return_when=asyncio.FIRST_COMPLETED)
-                gone.cancel()
-                if life in done:
-                    return await life
-                life.cancel()
-                await asyncio.gather(life, return_exceptions=True)
+                try:
+                    done, _ = await asyncio.wait({life, gone}, return_when=asyncio.FIRST_COMPLETED)
+                    if life in done:
+                        return await life
+                finally:
+                    for task in (life, gone):
+                        task.cancel()
+                    await asyncio.gather(life, gone, return_exceptions=True)
                 _log.info("client %d: away", client.member)
                 await self._at(returns)
                 _log.info("client %d: back", client.member)
@@ -248,7 +253,9 @@ class Journeys:
     async def _move(self, client: ClientSpec) -> None:
         for when, server in client.moves:
             await self._at(when)
-            self._servers[client.member].go_to(server)
+            self._moved[client.member] = server
+            if client.member in self._servers:
+                self._servers[client.member].go_to(server)
             _log.info("client %d: moves to server %d", client.member, server)
 
     async def _at(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from chain.crypto.keystore import load
 from merit.errors import MeritError
 from node.cli import COMMANDS, main
+from tests.conftest import ROOT
 
 HEAVY = {"eth", "numpy", "rich", "sklearn", "torch", "web3"}
 
@@ -140,6 +142,26 @@ def test_doctor_finds_the_required_parts_and_names_a_way_to_each_missing_one(
     parts = {part["name"]: part for part in report["parts"]}
     assert set(parts) >= {"Python", "packages", "torch", "scikit-learn", "liboqs", "anvil", "disk", "cores", "memory"}
     assert all(part["cost"] and part["bring"] for part in parts.values() if part["found"] is None)
+
+
+def test_doctor_names_each_part_once() -> None:
+    names = [part.name for part in importlib.import_module("node.cli.doctor").parts()]
+    assert len(names) == len(set(names))
+
+
+def test_doctor_says_what_brings_cometbft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("chain.engines.cometbft.binary.LOCAL", Path("no/such/place"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    parts = {part.name: part for part in importlib.import_module("node.cli.doctor").parts()}
+    assert parts["cometbft"].found is None
+    assert parts["cometbft"].bring == "merit testnet install"
+
+
+def test_the_machine_that_runs_every_test_gets_each_program_that_a_test_needs() -> None:
+    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("scripts/")]
+    for name in commands:
+        assert os.access(ROOT / name, os.X_OK), name
+    assert {"scripts/install-anvil", "scripts/install-cometbft", "scripts/install-liboqs"} <= set(commands)
 
 
 def test_doctor_fails_when_a_required_package_is_missing(

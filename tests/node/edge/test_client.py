@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from contracts import bindings, events
-from contracts.records import blob_digest
+from contracts.records import Record, blob_digest
 from node.client import (
     BACKOFF_FIRST_S,
     BACKOFF_MOST_S,
@@ -152,6 +152,7 @@ class Stage:
         self.learner = Learner(world.clock, deltas)
         self.network = Network(world, answering)
         self.slept: list[float] = []
+        self.told: list[tuple[Record, str]] = []
         self._directory, self._first, self._interval_s = directory, first, interval_s
 
     @contextlib.asynccontextmanager
@@ -170,6 +171,7 @@ class Stage:
                 interval_s=self._interval_s,
                 directory=self._directory,
                 clock=clock,
+                told_final=lambda record, server: self.told.append((record, server)),
             )
 
     def live(self, until: Callable[[], bool]) -> bool:
@@ -269,6 +271,41 @@ def test_what_rounding_left_is_carried_into_the_next_update(world: World, tmp_pa
     Stage(world, tmp_path / "client", deltas=deltas).live(paid(world, 3))
     sent = [np.frombuffer(world.stores[1].get(event.digest)[-2:], dtype="<i2")[0] for event in recorded(world)]
     assert sent == [0, 1, 0], "three thirds make one"
+
+
+def test_what_the_ledger_holds_is_told_once_for_each_record_with_the_server_that_said_so(
+    world: World, tmp_path: Path
+) -> None:
+    stage = Stage(world, tmp_path / "client", deltas=(0.5, 0.25), first=2)
+    stage.live(paid(world, 2))
+    assert [(record.digest, server) for record, server in stage.told] == [
+        (event.digest, "http://server-2") for event in recorded(world)
+    ]
+
+
+def test_a_final_record_is_told_once_though_its_server_dies_before_the_blob(world: World, tmp_path: Path) -> None:
+    def dies(member: int, request: httpx.Request, answer: httpx.Response) -> httpx.Response | None:
+        if member == 1 and request.method == "PUT":
+            world.dead.add(1)
+            return None
+        return answer
+
+    stage = Stage(world, tmp_path / "client", answering=dies)
+    stage.live(paid(world, 1))
+    assert [(record.digest, server) for record, server in stage.told] == [
+        (recorded(world)[0].digest, "http://server-1")
+    ]
+
+
+def test_what_no_server_says_is_on_the_ledger_is_not_told(world: World, tmp_path: Path) -> None:
+    def refuses(_: int, request: httpx.Request, answer: httpx.Response) -> httpx.Response | None:
+        if request.method == "POST":
+            return httpx.Response(200, json={"status": "refused", "reason": "no", "kind": "signature"})
+        return answer
+
+    stage = Stage(world, tmp_path / "client", answering=refuses)
+    stage.live(lambda: len(stage.uploads()) >= 2)
+    assert stage.told == []
 
 
 # -- servers that fail ----------------------------------------------------------------------------------------------
