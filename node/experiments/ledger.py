@@ -2,6 +2,7 @@
 
     [network]      validators, powers, relays, timing: as in `testnet.toml`
     [learning]     a run file (`merit run`): data, clients, rounds; `preset` names what it starts from
+    [load]         instead of [learning]: records without training, so many a second, signed ahead
     [[behaviour]]  what some clients do: go away and come back, move to another edge server
     [[step]]       at so many seconds: kill, pause, restart or disconnect a node for a while
     [[decision]]   what the edge servers decide by vote
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import httpx
 import msgspec
 
+from chain.crypto.schemes import Scheme
 from chain.engines.cometbft import binary
 from chain.engines.cometbft.rpc import CometRpc
 from chain.engines.errors import UnknownHeightError
@@ -36,6 +38,8 @@ from node.council import Asked
 from node.errors import ConfigError, RunDirectoryError
 from node.experiments.manifest import Assertion, Heading, Result
 from node.experiments.plots import plot
+from node.load.job import propose
+from node.load.running import RunningLoad, prepared
 from node.machine.home import NodeHome, SnapshotsFile, TimingFile
 from node.run import config
 from node.run.config import RunFile
@@ -50,11 +54,15 @@ from node.testnet.supervisor import PERTURBATIONS, Supervisor
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only
 
+    from node.load.process import LoadFigures
+
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Perturbation = Literal["kill", "pause", "restart", "disconnect"]
 Kind = Literal["kill", "pause", "restart", "disconnect", "join", "leave", "rotate"]
 
 SAMPLE_S = 1.0
+MOST_PER_SECOND = 2_500
+"""A load that goes as fast as it can has so many records for each of its seconds."""
 FIRST_HEIGHT_S = 300.0
 OPENING_S = 120.0
 CLOSING_GRACE_S = 120.0
@@ -72,6 +80,24 @@ class NetworkPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     relays: bool = True
     timing: TimingFile = TimingFile()
     snapshots: SnapshotsFile = SnapshotsFile(every=200)
+
+
+class LoadPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Records of many clients; see `node.load`.
+
+    `records_per_second`: 0 for as fast as it goes. `clients`: so many records may be on their way at once.
+    """
+
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
+    records_per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    scheme: Literal[44, 65] = 44
+    clients: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+
+    @property
+    def records(self) -> int:
+        """How many are signed ahead."""
+        rate = self.records_per_second or MOST_PER_SECOND
+        return int(rate * self.seconds) + self.clients
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,12 +149,14 @@ class Assertions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What has to hold.
 
     `moves`, `still`: spans of seconds in which the highest height rises, or does not. `heights_at_most`: in a span of
-    seconds. `level`: at the end every node reaches one height within a minute.
+    seconds. `level`: at the end every node reaches one height within a minute. `load_final`: every record of the load
+    that a server called final is on every node.
     """
 
     no_fork: bool = True
     level: bool = True
     finals_present: bool = True
+    load_final: bool = True
     audit_clean: bool = True
     moves: tuple[tuple[Seconds, Seconds], ...] = ()
     still: tuple[tuple[Seconds, Seconds], ...] = ()
@@ -138,11 +166,12 @@ class Assertions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Manifest(Heading, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"assert_": "assert"}):
-    """The whole file. It ends after `seconds`, or when `learning.rounds` are decided, whichever is later."""
+    """The whole file. It ends after `seconds`, when the load is over, and when `learning.rounds` are decided."""
 
     seconds: Seconds = 0.0
     network: NetworkPart = NetworkPart()
     learning: dict[str, Any] | None = None
+    load: LoadPart | None = None
     client_processes: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     behaviour: tuple[Behaviour, ...] = ()
     step: tuple[Step, ...] = ()
@@ -196,6 +225,7 @@ def _wrong_step(manifest: Manifest) -> str:
         if step.node not in names:
             return f"{where}: no node {step.node!r}, there are {', '.join(sorted(names))}"
         if step.do == "disconnect" and not manifest.network.relays:
+<<<<<<< HEAD
             return f"{where}: disconnect needs network.relays = true"
         if step.do == "leave":
             names.remove(step.node)
@@ -245,6 +275,26 @@ def _wrong_learning(manifest: Manifest, source: str) -> str:
         if times != sorted(times):
             return f"behaviour.away of clients {behaviour.clients}: seconds must rise"
     return ""
+=======
+            message = f"{source}: step at {step.at:g} s: disconnect needs network.relays = true"
+            raise ConfigError(message)
+    learning = manifest.assert_.rounds or manifest.assert_.accuracy or manifest.behaviour
+    if learning and manifest.learning is None:
+        message = f"{source}: rounds, accuracy and behaviours need a [learning] table"
+        raise ConfigError(message)
+    if manifest.learning is not None and manifest.load is not None:
+        message = f"{source}: [learning] and [load] are two experiments: leave one out"
+        raise ConfigError(message)
+    if manifest.learning is None and manifest.load is None and manifest.seconds <= 0:
+        message = f"{source}: seconds is missing: without [learning] or [load] nothing else ends the experiment"
+        raise ConfigError(message)
+    if manifest.learning is not None:
+        count = run_file(manifest, source).clients.count
+        for behaviour in manifest.behaviour:
+            if max(behaviour.clients) > count:
+                message = f"{source}: behaviour of client {max(behaviour.clients)}, there are {count}"
+                raise ConfigError(message)
+>>>>>>> wf
 
 
 def with_data(manifest: Manifest, directory: str) -> Manifest:
@@ -316,17 +366,28 @@ class _Experiment:
         self._begun = clock.monotonic()
         self._supervisor: Supervisor
         self._job = 1
+<<<<<<< HEAD
         self._perturbations = 0
+=======
+        self._load: RunningLoad | None = None
+        self._load_figures: LoadFigures | None = None
+>>>>>>> wf
 
     async def run(self) -> Result:
         """Do all of it."""
         began = self._clock.monotonic()
-        network = self._manifest.network
+        network, load = self._manifest.network, self._manifest.load
         file = TestnetFile(
             validators=network.validators,
             powers=network.powers,
+<<<<<<< HEAD
             clients=self._learning.clients.count if self._learning else 0,
             port=free_port_base(network.validators + sum(step.do == "join" for step in self._manifest.step)),
+=======
+            clients=self._learning.clients.count if self._learning else load.clients if load else 0,
+            client_scheme=load.scheme if load else Scheme.ML_DSA_44,
+            port=free_port_base(network.validators),
+>>>>>>> wf
             relays=network.relays,
             timing=network.timing,
             snapshots=network.snapshots,
@@ -339,6 +400,8 @@ class _Experiment:
             async with contextlib.AsyncExitStack() as stack:
                 if self._learning is not None:
                     await self._begin_learning(stack, self._learning)
+                if load is not None:
+                    self._load = await self._prepare_load(stack, load)
                 self._begun = self._clock.monotonic()
                 sampling = asyncio.create_task(self._sample())
                 breaking = asyncio.create_task(self._break())
@@ -407,6 +470,23 @@ class _Experiment:
         await asyncio.to_thread(self._propose, run)
         await self._until(self._is_open, OPENING_S, "the job to open")
         self._tell("the job is open")
+
+    async def _prepare_load(self, stack: contextlib.AsyncExitStack, load: LoadPart) -> RunningLoad:
+        """Propose the load's job, wait until it is open, and sign its records."""
+        self._job = await asyncio.to_thread(propose, self._layout, self._out / "job")
+        await self._until(self._is_open, OPENING_S, "the job to open")
+        self._tell(f"{load.records} records are signed")
+        running = prepared(
+            self._layout,
+            self._out / "clients" / "load",
+            job=self._job,
+            genesis_hash=bytes.fromhex((await self._ask_any("merit_genesisHash"))[2:]),
+            clients=load.clients,
+            seconds=load.seconds,
+            records=load.records,
+            records_per_second=load.records_per_second,
+        )
+        return await stack.enter_async_context(running)
 
     async def _start_clients(
         self, stack: contextlib.AsyncExitStack, number: int, spec: HostSpec
@@ -479,11 +559,15 @@ class _Experiment:
 
     async def _until_over(self, breaking: "asyncio.Task[None]") -> None:
         manifest, run = self._manifest, self._learning
+        sending = None if self._load is None else asyncio.create_task(self._load.measure())
         while self._elapsed() < manifest.seconds or not breaking.done():
             if breaking.done():
                 await breaking  # what went wrong must be seen
             await self._clock.sleep(SAMPLE_S / 4)
         await breaking
+        if sending is not None:
+            self._load_figures = await sending
+            self._tell(f"{self._load_figures.final} records of the load are final")
         if run is None:
             return
         limit = self._clock.monotonic() + 4 * run.rounds * (run.round.max_wait + run.round.attestation_timeout)
@@ -597,6 +681,8 @@ class _Experiment:
                 found.append(Assertion(name="accuracy", holds=holds, detail=f"{best:.3f} of {wanted.accuracy:g}"))
             if wanted.finals_present:
                 found.append(await asyncio.to_thread(self._finals_present))
+        if self._load is not None and wanted.load_final:
+            found.append(await asyncio.to_thread(self._finals_present, "load final"))
         if wanted.audit_clean:
             found.append(await self._audit())
         return found
@@ -635,7 +721,7 @@ class _Experiment:
                 await rpc.close()
         return Assertion(name="no fork", holds=True, detail=f"{len(nodes)} nodes, one chain up to height {newest}")
 
-    def _finals_present(self) -> Assertion:
+    def _finals_present(self, name: str = "finals present") -> Assertion:
         """Every record that a client was told is on the ledger is there, on every node."""
         promised = [
             msgspec.json.decode(line)
@@ -647,9 +733,9 @@ class _Experiment:
             lost = [entry for entry in promised if (entry["client"], entry["digest"]) not in there]
             if lost:
                 detail = f"{home.path.name} lacks {len(lost)} of {len(promised)}, first {lost[0]}"
-                return Assertion(name="finals present", holds=False, detail=detail)
+                return Assertion(name=name, holds=False, detail=detail)
         detail = f"{len(promised)} records, all on {len(self._homes())} nodes"
-        return Assertion(name="finals present", holds=bool(promised), detail=detail)
+        return Assertion(name=name, holds=bool(promised), detail=detail)
 
     async def _audit(self) -> Assertion:
         """Replay the whole history from what every node says, in this process, and compare."""
@@ -683,6 +769,8 @@ class _Experiment:
             "heights": highest[-1] if highest else 0,
             "perturbations": self._perturbations,
         }
+        if self._load_figures is not None:
+            figures["load"] = msgspec.to_builtins(self._load_figures)
         accuracies = self._accuracies()
         if accuracies:
             figures["accuracy"] = round(max(event.accuracy for event in accuracies), 4)
