@@ -225,7 +225,6 @@ def _wrong_step(manifest: Manifest) -> str:
         if step.node not in names:
             return f"{where}: no node {step.node!r}, there are {', '.join(sorted(names))}"
         if step.do == "disconnect" and not manifest.network.relays:
-<<<<<<< HEAD
             return f"{where}: disconnect needs network.relays = true"
         if step.do == "leave":
             names.remove(step.node)
@@ -241,7 +240,7 @@ def _wrong_assertion(manifest: Manifest) -> str:
     for name, begin, end in spans:
         if begin >= end:
             return f"assert.{name}: the span from {begin:g} to {end:g} s is empty"
-        if manifest.learning is None and end > manifest.seconds:
+        if manifest.learning is None and manifest.load is None and end > manifest.seconds:
             return f"assert.{name}: the span to {end:g} s is longer than the experiment's {manifest.seconds:g} s"
     for begin, end in wanted.moves:
         still = [*wanted.still, *((first, last) for first, last, most in wanted.heights_at_most if most < 1)]
@@ -256,11 +255,13 @@ def _wrong_assertion(manifest: Manifest) -> str:
 
 def _wrong_learning(manifest: Manifest, source: str) -> str:
     wanted = manifest.assert_
+    if manifest.learning is not None and manifest.load is not None:
+        return "[learning] and [load] are two experiments: leave one out"
     if manifest.learning is None:
         if wanted.rounds or wanted.accuracy or manifest.behaviour:
             return "rounds, accuracy and behaviours need a [learning] table"
-        if manifest.seconds <= 0:
-            return "seconds is missing: without [learning] nothing else ends the experiment"
+        if manifest.load is None and manifest.seconds <= 0:
+            return "seconds is missing: without [learning] or [load] nothing else ends the experiment"
         return ""
     run = run_file(manifest, source)
     if run.target_accuracy == 0 and wanted.rounds > run.rounds:
@@ -275,26 +276,6 @@ def _wrong_learning(manifest: Manifest, source: str) -> str:
         if times != sorted(times):
             return f"behaviour.away of clients {behaviour.clients}: seconds must rise"
     return ""
-=======
-            message = f"{source}: step at {step.at:g} s: disconnect needs network.relays = true"
-            raise ConfigError(message)
-    learning = manifest.assert_.rounds or manifest.assert_.accuracy or manifest.behaviour
-    if learning and manifest.learning is None:
-        message = f"{source}: rounds, accuracy and behaviours need a [learning] table"
-        raise ConfigError(message)
-    if manifest.learning is not None and manifest.load is not None:
-        message = f"{source}: [learning] and [load] are two experiments: leave one out"
-        raise ConfigError(message)
-    if manifest.learning is None and manifest.load is None and manifest.seconds <= 0:
-        message = f"{source}: seconds is missing: without [learning] or [load] nothing else ends the experiment"
-        raise ConfigError(message)
-    if manifest.learning is not None:
-        count = run_file(manifest, source).clients.count
-        for behaviour in manifest.behaviour:
-            if max(behaviour.clients) > count:
-                message = f"{source}: behaviour of client {max(behaviour.clients)}, there are {count}"
-                raise ConfigError(message)
->>>>>>> wf
 
 
 def with_data(manifest: Manifest, directory: str) -> Manifest:
@@ -366,12 +347,9 @@ class _Experiment:
         self._begun = clock.monotonic()
         self._supervisor: Supervisor
         self._job = 1
-<<<<<<< HEAD
         self._perturbations = 0
-=======
         self._load: RunningLoad | None = None
         self._load_figures: LoadFigures | None = None
->>>>>>> wf
 
     async def run(self) -> Result:
         """Do all of it."""
@@ -380,14 +358,9 @@ class _Experiment:
         file = TestnetFile(
             validators=network.validators,
             powers=network.powers,
-<<<<<<< HEAD
-            clients=self._learning.clients.count if self._learning else 0,
-            port=free_port_base(network.validators + sum(step.do == "join" for step in self._manifest.step)),
-=======
             clients=self._learning.clients.count if self._learning else load.clients if load else 0,
             client_scheme=load.scheme if load else Scheme.ML_DSA_44,
-            port=free_port_base(network.validators),
->>>>>>> wf
+            port=free_port_base(network.validators + sum(step.do == "join" for step in self._manifest.step)),
             relays=network.relays,
             timing=network.timing,
             snapshots=network.snapshots,

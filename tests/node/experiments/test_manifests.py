@@ -29,7 +29,7 @@ REFUSED = {
     'title = "x"\n': "kind",
     'kind = "lager"\ntitle = "x"\n': "no experiment of kind 'lager': choose one of ledger",
     f"{HEAD}seconds = -1\n": "at seconds",
-    HEAD: "seconds is missing: without [learning] nothing else ends the experiment",
+    HEAD: "seconds is missing: without [learning] or [load] nothing else ends the experiment",
     f"{STILL}[network]\npowers = [1, 2]\n": "2 powers for 4 validators: name one for each",
     f"{STILL}[network]\nvalidators = 65\n": "at network.validators",
     f"{STILL}{STEP}node = 'node5'\ndo = 'kill'\n": "step at 3 s: no node 'node5', there are node1, node2, node3, node4",
