@@ -71,7 +71,7 @@ async def join(
     """
     edge, validator = SigningKey.generate(Scheme.ML_DSA_44), SigningKey.generate(Scheme.ML_DSA_65)
     key = f"0x{edge.public_key.hex()}"
-    admit = Admit(role="edge-server", scheme=int(Scheme.ML_DSA_44), key=key)
+    admit = Admit(role="edge-server", scheme=44, key=key)
     await asyncio.to_thread(decide, homes, "Admit one more edge server", admit)
     member = await asyncio.to_thread(_member_of, homes[0], edge)
     tell(f"edge server {member} is admitted")
@@ -116,7 +116,7 @@ async def rotate(
     member = _edge(home)
     edge, validator = SigningKey.generate(Scheme.ML_DSA_44), SigningKey.generate(Scheme.ML_DSA_65)
     old = keystore.load(home.key, home.password.read_bytes())
-    new_key = AddKey(member=member, scheme=int(Scheme.ML_DSA_44), key=f"0x{edge.public_key.hex()}")
+    new_key = AddKey(member=member, scheme=44, key=f"0x{edge.public_key.hex()}")
     seat = RotateValidator(member=member, key=f"0x{validator.public_key.hex()}")
     await asyncio.to_thread(decide, homes, f"New keys for edge server {member}", new_key, seat)
     replace_keys(home, edge, validator)
