@@ -29,7 +29,7 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     from typer._click import Command, Context
 
-COMMANDS = {  # at most 63 characters of help, which fit into 80 columns
+COMMANDS = {  # at most 61 characters of help, which fit into 80 columns
     "run": "Train, score, pay and audit on a network in one process.",
     "up": "Start a development network with Ethereum JSON-RPC.",
     "testnet": "Run many validators under CometBFT, and break them on purpose.",
@@ -44,7 +44,7 @@ COMMANDS = {  # at most 63 characters of help, which fit into 80 columns
     "audit": "Replay a history from stores or nodes; say what diverges.",
     "keys": "Make signing keys and show what a key file holds.",
     "bench": "Measure signatures, execution of records and exact numerics.",
-    "doctor": "Say what is installed, what is missing and what brings it.",
+    "doctor": "Say what is here, and what a missing part costs and needs.",
 }
 
 _TRAIN_EXTRA = {"sklearn", "torch"}

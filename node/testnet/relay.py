@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 _CHUNK_BYTES = 1 << 20
 
@@ -58,14 +59,23 @@ class Relay:
         except asyncio.CancelledError:
             pass  # the link is cut
         finally:
-            for end in (writer, other):
-                if end is not None and not whole:
-                    end.transport.abort()
-            for end in (writer, other):
-                if end is not None:
-                    end.close()
-                    with contextlib.suppress(OSError):
-                        await end.wait_closed()
+            await _close([end for end in (writer, other) if end is not None], gently=whole)
+
+
+async def _close(ends: Sequence[asyncio.StreamWriter], *, gently: bool) -> None:
+    """Close what is open; `gently` sends what still waits, unless the link is cut meanwhile."""
+    for end in ends:
+        if gently:
+            end.close()
+        else:
+            end.transport.abort()
+    try:
+        for end in ends:
+            with contextlib.suppress(OSError):
+                await end.wait_closed()
+    except asyncio.CancelledError:
+        for end in ends:
+            end.transport.abort()
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
