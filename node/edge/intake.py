@@ -164,9 +164,12 @@ class Intake:
                 return answer
             news.clear()
             self._server.watch(job, client, digest, news.set)
+            alarm = asyncio.create_task(self._clock.sleep(left if answer.status == "queued" else min(left, LOOK_S)))
+            alarm.add_done_callback(lambda _: news.set())
             try:
-                await asyncio.wait_for(news.wait(), min(left, LOOK_S if answer.status != "queued" else left))
-            except TimeoutError:
+                await news.wait()
+            finally:
+                alarm.cancel()
                 self._server.unwatch(job, client, digest, news.set)
 
     async def _offer_blob(self, request: Request) -> Response:
