@@ -42,9 +42,9 @@ from node.load.job import propose
 from node.load.running import RunningLoad, prepared
 from node.machine.home import NodeHome, SnapshotsFile, TimingFile
 from node.run import config
+from node.run.clients import ClientSpec, HostSpec
 from node.run.config import RunFile
 from node.run.events import Accuracy, EventLog
-from node.run.host import ClientSpec, HostSpec
 from node.run.session import client_intervals
 from node.sponsor import Sponsor, describe, recorded
 from node.testnet import membership

@@ -32,9 +32,9 @@ from node.founding import Membership
 from node.jobs import JobFile, decode_job_file
 from node.network import LocalNetwork
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
+from node.run.clients import ClientSpec, HostSpec
 from node.run.config import RunFile
 from node.run.events import Accuracy, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted
-from node.run.host import ClientSpec, HostSpec
 from node.run.phases import Phase, enter
 
 _log = logging.getLogger(__name__)

@@ -49,6 +49,7 @@ def test_ratios_are_to_the_backends_that_sign_and_verify_here() -> None:
 def test_without_liboqs_its_rows_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signatures, "liboqs_library", lambda: None)
     monkeypatch.setattr(signatures, "backends", lambda: backends()[-1:])
+    monkeypatch.setattr(signatures, "verifying_backend", lambda: backends()[-1])
     rows = signatures.run(rounds=1)
     missing = [row for row in rows if row["sign_us"] is None]
     assert [row["scheme"] for row in missing] == ["ML-DSA-44", "ML-DSA-65", "Falcon-512"]
