@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis without deadlines, the folder of shared data, and no skip in a full run."""
+"""What all tests share: no deadlines in hypothesis, the folder of shared data, no skip in a full run, who runs what."""
 
 import os
 from collections.abc import Generator
@@ -6,14 +6,31 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadGroupScheduling
 
 import chain.execution.evm  # noqa: F401 - takes py-evm's opcodes before titanoboa puts tracers in their place
 
 ROOT = Path(__file__).parent.parent
 NO_SKIP = bool(os.environ.get("MERIT_NO_SKIP"))  # set by `scripts/test --all`
+TESTNETS = ("tests/node/testnet/test_running.py", "tests/node/experiments/test_runs.py")
 
 settings.register_profile("merit", deadline=None, print_blob=True)  # a shared machine keeps no deadline
 settings.load_profile("merit")
+
+
+class OneWorkerForTestnets(LoadGroupScheduling):  # type: ignore[misc] # untyped
+    """Gives all tests that run a testnet to one worker: each needs the machine, and free ports, for itself.
+
+    pytest-xdist's own mark `xdist_group` has no effect with pytest 9.2, which keeps node ids elsewhere.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "testnet" if nodeid.startswith(TESTNETS) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadGroupScheduling | None:
+    return OneWorkerForTestnets(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session")

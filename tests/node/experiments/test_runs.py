@@ -13,8 +13,6 @@ from chain.engines.errors import CometBinaryError
 from tests.conftest import ROOT
 from tests.node.testnet.running import Done, merit
 
-pytestmark = pytest.mark.xdist_group("testnet")
-
 KILLED = """\
 kind = "ledger"
 title = "Two of four are killed for a while"

@@ -22,8 +22,6 @@ from contracts.addresses import TOKEN
 from contracts.bindings import Token
 from tests.node.testnet.running import CLOCK, Testnet, merit, until
 
-pytestmark = pytest.mark.xdist_group("testnet")
-
 ALL = ("node1", "node2", "node3", "node4")
 PAY = Token.encode_transfer(bytes(19) + b"\1", 5)
 
