@@ -13,6 +13,7 @@ import pytest
 
 from chain import light
 from chain.crypto.hashing import keccak256
+from chain.engines.base import EngineName
 from chain.engines.errors import UnknownHeightError
 from chain.execution import executor
 from chain.execution.accounts import Accounts
@@ -44,6 +45,10 @@ Write = Callable[[Accounts, Any, int, int], None]
 class _Forgetful:
     """An engine's history that has forgotten everything."""
 
+    @staticmethod
+    async def first() -> Height:
+        return Height(1)
+
     async def signed_header(self, height: Height) -> Any:
         raise UnknownHeightError(height, Height(1))
 
@@ -53,6 +58,14 @@ class _Decided:
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
+
+    @staticmethod
+    async def first() -> Height:
+        return Height(1)
+
+    @staticmethod
+    async def evidence(_: Height) -> tuple[bytes, ...]:
+        return ()
 
     async def signed_header(self, height: Height) -> tuple[light.Header, light.Commit]:
         seconds = sum(seconds for seconds, *_ in self._replica.history[:height])
@@ -88,7 +101,7 @@ class Served:
 
     async def _start(self) -> RpcServer:
         app = self._replica.app
-        engine: Any = SimpleNamespace(height=Height(app.height), history=self._history)
+        engine: Any = SimpleNamespace(name=EngineName.COMETBFT, height=Height(app.height), history=self._history)
         server = RpcServer(Dispatcher(app, engine, SystemClock()), port=0)
         await server.start()
         return server

@@ -151,7 +151,7 @@ def test_records_are_counted_as_they_are_now() -> None:
     entries = [SimpleNamespace(status=RecordStatus(name)) for name in names]
     outcomes = [SimpleNamespace(agreed=True), SimpleNamespace(agreed=False), SimpleNamespace(agreed=True)]
     log = SimpleNamespace(job=1, records=entries, outcomes=outcomes, status=SimpleNamespace(value="open"))
-    desk = SimpleNamespace(log=log, unsettled={3: 0.0}, queue={}, relayed={1: 1})
+    desk = SimpleNamespace(log=log, unsettled={3: 0.0}, offered={1: {1: 1}})
     watch = EdgeWatch(server(jobs={1: desk}), cast("Any", clock))
     with watch.step():
         pass
