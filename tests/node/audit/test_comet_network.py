@@ -143,7 +143,12 @@ def rfc3339(time: light.Timestamp) -> str:
 async def lived(directory: Path, program: Path) -> tuple[AuditReport, list[light.ValidatorSet], list[int]]:
     """Let a network live through all of it; return its audit, each height's validators, and which held evidence."""
     file = TestnetFile(
-        validators=4, clients=0, port=free_port_base(4, 42_000), relays=False, timing=TimingFile(empty=1_000)
+        validators=4,
+        clients=0,
+        port=free_port_base(4, 42_000),
+        relays=False,
+        council=False,
+        timing=TimingFile(empty=1_000),
     )
     genesis = make(directory, file, int(CLOCK.now()) - 60)
     layout, told = Layout(directory), list[str]()
