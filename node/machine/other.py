@@ -33,7 +33,7 @@ class _Status(msgspec.Struct):
     name: str
     genesisHash: str  # noqa: N815 - the answer's own name, here and below
     height: str
-    blockNumber: str  # noqa: N815
+    blockNumber: str  # noqa: N815 - the answer's own name
 
 
 class _Slot(msgspec.Struct):
@@ -43,9 +43,9 @@ class _Slot(msgspec.Struct):
 class _Proof(msgspec.Struct):
     nonce: str
     balance: str
-    storageHash: str  # noqa: N815
-    codeHash: str  # noqa: N815
-    storageProof: list[_Slot]  # noqa: N815
+    storageHash: str  # noqa: N815 - the answer's own name
+    codeHash: str  # noqa: N815 - the answer's own name
+    storageProof: list[_Slot]  # noqa: N815 - the answer's own name
 
 
 class TheirLog(msgspec.Struct, frozen=True):
@@ -59,9 +59,9 @@ class TheirLog(msgspec.Struct, frozen=True):
 class TheirReceipt(msgspec.Struct, frozen=True):
     """What JSON-RPC says of a transaction's outcome."""
 
-    transactionHash: str  # noqa: N815
+    transactionHash: str  # noqa: N815 - the answer's own name
     status: str
-    gasUsed: str  # noqa: N815
+    gasUsed: str  # noqa: N815 - the answer's own name
     logs: tuple[TheirLog, ...]
 
 

@@ -12,7 +12,7 @@ have the transaction cannot know and keeps the call for `PATIENCE` heights.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeVar
 
 CALL: Final = b"\xa5"
 """The first byte: no transaction begins with it (EIP-2718 has types up to 0x7f, legacy transactions begin at 0xc0)."""
@@ -20,6 +20,8 @@ CALL_BYTES: Final = 33
 PATIENCE: Final = 6
 """Heights for which a node believes a call whose transaction it never saw."""
 _REMEMBERED: Final = 16_384
+
+_T = TypeVar("_T")
 
 
 def call_for(name: bytes) -> bytes:
@@ -58,7 +60,7 @@ class Calls:
         return height - self._first_seen[name] < PATIENCE
 
 
-def _remember(table: OrderedDict, name: bytes, value: object) -> None:  # type: ignore[type-arg]
+def _remember(table: OrderedDict[bytes, _T], name: bytes, value: _T) -> None:
     table[name] = value
     if len(table) > _REMEMBERED:
         table.popitem(last=False)
