@@ -67,6 +67,14 @@ def blobs(directory: Path, magic: bytes, edge: int = 2) -> list[Path]:
     return [path for path in files if path.read_bytes().startswith(magic)]
 
 
+def models(directory: Path, edge: int = 2) -> list[Path]:
+    """Return an edge server's models, the oldest first: the job's own, then those of the rounds that it scored.
+
+    The newest may be of a round that was settled without this server, or of a selection that was not settled at all.
+    """
+    return sorted(blobs(directory, b"MRTM", edge), key=lambda path: path.stat().st_mtime_ns)
+
+
 def sha256(raw: bytes) -> bytes:
     return hashlib.sha256(raw).digest()
 

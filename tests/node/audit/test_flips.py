@@ -277,7 +277,7 @@ def test_an_audit_sees_a_flip_in_the_last_vote(audit: Audit, run: Path) -> None:
 
 @pytest.mark.parametrize(("magic", "part"), [(b"MRTU", Part.BLOB), (b"MRTM", Part.MODEL), (b"title", Part.JOB_FILE)])
 def test_an_audit_names_what_a_flipped_blob_stands_for(audit: Audit, run: Path, magic: bytes, part: Part) -> None:
-    path = tamper.blobs(run, magic)[0]
+    path = (tamper.models(run) if part is Part.MODEL else tamper.blobs(run, magic))[0]
     path.write_bytes(tamper.flipped(path.read_bytes(), -1))
     report = audit(run)
     assert first(report)[:2] == ("edge 2 blobs", part)

@@ -36,9 +36,11 @@ def test_the_report_counts_what_was_verified(report: AuditReport) -> None:
     assert counts["blobs"]["directories"] == 4
 
 
-def test_every_reward_is_computed_again_and_sums_to_the_base(report: AuditReport) -> None:
+def test_every_reward_is_computed_again_and_sums_to_the_base_per_phi_records(report: AuditReport) -> None:
     rounds = next(tally for tally in report.tallies if tally.name == "rounds").counts
-    assert sum(account.reward_wei for account in report.clients) == rounds["rounds"] * 100 * 10**18
+    paid = sum(account.reward_wei for account in report.clients)
+    # whole rounds pay the base exactly; one that closed with fewer than phi pays its part, rounded down
+    assert 0 <= rounds["selected records"] * 100 * 10**18 - 3 * paid < 3 * rounds["rounds"]
     assert all(account.delay is not None and account.delay >= 0 for account in report.clients)
 
 

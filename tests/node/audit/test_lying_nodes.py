@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from chain import light
+from chain.light.encoding import decode_header
 from node.audit import AuditReport, Part, audit_network
 from node.audit.answers import heights as read_heights
 from node.audit.errors import FaultError
@@ -65,6 +66,10 @@ def at_height(part: str, change: Callable[[str], str]) -> Lie:
     return in_heights(told)
 
 
+def begins_at_1(page: dict[str, Any]) -> bool:
+    return bool(page["heights"]) and decode_header(bytes.fromhex(page["heights"][0]["header"][2:])).height == 1
+
+
 def with_field(name: str, value: object) -> Lie:
     return lambda found: {**found, name: value}
 
@@ -87,7 +92,7 @@ LIES: dict[str, tuple[str, Lie, Part, int | None]] = {
     "a height twice": ("merit_heights", in_heights(lambda found: [*found[:5], *found[4:-1]]), Part.COMMIT, 6),
     "an end before the end": (
         "merit_heights",
-        lambda page: {**page, "heights": page["heights"][:3] if len(page["heights"]) > 20 else []},
+        lambda page: {**page, "heights": page["heights"][:3] if begins_at_1(page) else []},
         Part.HEADER,
         4,
     ),
