@@ -7,6 +7,9 @@ from pathlib import Path
 import lmdb
 
 from chain.storage import Space, Store
+from contracts import events
+from contracts.digests import name32
+from node.audit.history import blocks_of
 from node.audit.replay import Replay
 
 CHECK_BYTES = 8
@@ -61,18 +64,18 @@ def blob_path(directory: Path, digest: bytes, edge: int = 2) -> Path:
     return directory / "edge" / str(edge) / "blobs" / name[:2] / name
 
 
+def attested_model(directory: Path, replay: Replay) -> tuple[int, int, Path]:
+    """Return the last round with a model of its own, an edge server that attested it in time, and its file of it."""
+    told = [event for block in blocks_of(replay) for event in block.events if isinstance(event, events.Attested)]
+    newest = max((event for event in told if event.k), key=lambda event: event.round)
+    digest = next(part.digest for part in newest.parts if part.name == name32("model"))
+    return newest.round, newest.edge, blob_path(directory, digest, newest.edge)
+
+
 def blobs(directory: Path, magic: bytes, edge: int = 2) -> list[Path]:
     """Return an edge server's blob files that begin with these bytes, the smallest name first."""
     files = sorted(path for path in (directory / "edge" / str(edge) / "blobs").rglob("*") if path.is_file())
     return [path for path in files if path.read_bytes().startswith(magic)]
-
-
-def models(directory: Path, edge: int = 2) -> list[Path]:
-    """Return an edge server's models, the oldest first: the job's own, then those of the rounds that it scored.
-
-    The newest may be of a round that was settled without this server, or of a selection that was not settled at all.
-    """
-    return sorted(blobs(directory, b"MRTM", edge), key=lambda path: path.stat().st_mtime_ns)
 
 
 def sha256(raw: bytes) -> bytes:

@@ -8,12 +8,12 @@ import pytest
 
 from contracts.records import UpdateHeader, blob_digest
 from node.audit import AuditReport, Divergence, Part
+from node.audit.replay import Replay
 from node.cli import main
 from tests.node.audit import tamper
 
 Audit = Callable[..., AuditReport]
 UPDATE, MODEL, JOB_FILE = b"MRTU", b"MRTM", b"title"
-SETTLED = 2  # a round that is among the last ones, whose models every attester keeps, and not the very last
 
 
 def only(report: AuditReport) -> Divergence:
@@ -52,12 +52,18 @@ def test_a_blob_that_no_server_has_any_more_is_named_for_each_and_its_round_is_s
     )
 
 
-@pytest.mark.parametrize(("magic", "part"), [(MODEL, Part.MODEL), (JOB_FILE, Part.JOB_FILE)])
-def test_a_model_or_job_file_that_is_gone_is_named(audit: Audit, run: Path, magic: bytes, part: Part) -> None:
-    path = tamper.models(run)[SETTLED] if magic == MODEL else tamper.blobs(run, magic)[0]
+def test_a_job_file_that_is_gone_is_named(audit: Audit, run: Path) -> None:
+    tamper.blobs(run, JOB_FILE)[0].unlink()
+    found = only(audit(run))
+    assert (found.store, found.part, found.job, found.found) == ("edge 2 blobs", Part.JOB_FILE, 1, "no such file")
+
+
+def test_a_model_that_is_gone_is_named_with_its_round(audit: Audit, run: Path, replay: Replay) -> None:
+    round_, edge, path = tamper.attested_model(run, replay)
     path.unlink()
     found = only(audit(run))
-    assert (found.store, found.part, found.job, found.found) == ("edge 2 blobs", part, 1, "no such file")
+    assert (found.store, found.part, found.round) == (f"edge {edge} blobs", Part.MODEL, round_)
+    assert found.found == "no such file"
 
 
 def test_a_blob_swapped_for_another_valid_one_is_named_with_both_digests(audit: Audit, run: Path) -> None:
@@ -70,12 +76,13 @@ def test_a_blob_swapped_for_another_valid_one_is_named_with_both_digests(audit: 
     assert found.found == f"a file with SHA-256 {other.name}"
 
 
-def test_a_model_swapped_for_an_older_one_is_named_with_its_round(audit: Audit, run: Path) -> None:
-    models = tamper.models(run)
-    models[SETTLED].write_bytes(models[0].read_bytes())
+def test_a_model_swapped_for_another_is_named_with_its_round(audit: Audit, run: Path, replay: Replay) -> None:
+    round_, edge, path = tamper.attested_model(run, replay)
+    other = next(model for model in tamper.blobs(run, MODEL, edge) if model != path)
+    path.write_bytes(other.read_bytes())
     found = only(audit(run))
-    assert (found.store, found.part) == ("edge 2 blobs", Part.MODEL)
-    assert found.round == SETTLED
+    assert (found.store, found.part, found.round) == (f"edge {edge} blobs", Part.MODEL, round_)
+    assert found.found == f"a file with SHA-256 {other.name}"
 
 
 def test_a_file_that_no_record_names_must_still_hash_to_its_name(audit: Audit, run: Path) -> None:

@@ -21,6 +21,7 @@ from node.audit.book import batch_of
 from node.audit.errors import FaultError
 from node.audit.history import blocks_of
 from node.audit.members import Members
+from node.audit.replay import Replay
 from tests.node.audit import tamper
 
 Audit = Callable[..., AuditReport]
@@ -275,18 +276,35 @@ def test_an_audit_sees_a_flip_in_the_last_vote(audit: Audit, run: Path) -> None:
     assert first(audit(run))[:2] == ("validator 2 engine", Part.VOTE)
 
 
-@pytest.mark.parametrize(("magic", "part"), [(b"MRTU", Part.BLOB), (b"MRTM", Part.MODEL), (b"title", Part.JOB_FILE)])
-def test_an_audit_names_what_a_flipped_blob_stands_for(audit: Audit, run: Path, magic: bytes, part: Part) -> None:
-    path = (tamper.models(run) if part is Part.MODEL else tamper.blobs(run, magic))[0]
+def flip_last_byte(path: Path) -> None:
     path.write_bytes(tamper.flipped(path.read_bytes(), -1))
+
+
+def test_an_audit_names_the_update_whose_blob_was_flipped(audit: Audit, run: Path) -> None:
+    path = tamper.blobs(run, b"MRTU")[0]
+    flip_last_byte(path)
     report = audit(run)
-    assert first(report)[:2] == ("edge 2 blobs", part)
+    assert first(report)[:2] == ("edge 2 blobs", Part.BLOB)
+    assert report.first is not None
+    assert report.first.client == UpdateHeader.decode(path.read_bytes()[:96]).client
+    assert (report.first.job, report.first.round is None) == (1, False)
+
+
+def test_an_audit_names_the_round_whose_model_was_flipped(audit: Audit, run: Path, replay: Replay) -> None:
+    round_, edge, path = tamper.attested_model(run, replay)
+    flip_last_byte(path)
+    report = audit(run)
+    assert first(report)[:2] == (f"edge {edge} blobs", Part.MODEL)
+    assert report.first is not None
+    assert (report.first.job, report.first.round) == (1, round_)
+
+
+def test_an_audit_names_the_job_whose_file_was_flipped(audit: Audit, run: Path) -> None:
+    flip_last_byte(tamper.blobs(run, b"title")[0])
+    report = audit(run)
+    assert first(report)[:2] == ("edge 2 blobs", Part.JOB_FILE)
     assert report.first is not None
     assert report.first.job == 1
-    if part is Part.BLOB:
-        header = UpdateHeader.decode(path.read_bytes()[:96])
-        assert report.first.client == header.client
-        assert report.first.round is not None
 
 
 @pytest.mark.parametrize("place", [100, 5_000, -10])
