@@ -172,6 +172,13 @@ class Accounts(AccountDatabaseAPI):
         account = self._find(address)
         return account.storage_root if account else EMPTY_ROOT
 
+    def unchanged_storage_root(self, address: "Address") -> bytes | None:
+        """Return the root of an account's storage as it stands; None when the block has changed something in it."""
+        storage = self._storages.get(address)
+        if storage is None:
+            return self.storage_root(address)
+        return None if storage.changed else storage.root
+
     def get_nonce(self, address: "Address") -> int:
         """Return the nonce; 0 for no account."""
         account = self._find(address)

@@ -5,7 +5,7 @@ that another program wrote it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chain.crypto.addresses import Address
 from chain.execution.blocks import Block, EngineHeight, Misbehavior
@@ -13,6 +13,7 @@ from chain.execution.difference import States
 from chain.execution.evm import Environment, MeritState
 from chain.execution.executor import Executor, TxResult
 from chain.execution.index import read_header
+from chain.execution.standings import Standings
 from chain.execution.transactions import Opener, describe
 from chain.storage import Store
 
@@ -52,7 +53,8 @@ def execute_again(store: Store, environment: Environment, parent: int, decided: 
     def watch(state: MeritState) -> None:
         used.update((Address(address), slots) for address, slots in state.accounts.used().items())
 
-    executed = Executor(view, environment, Opener(environment)).execute(
+    forgetful = replace(environment, standings=Standings())  # or what it remembers would not be among what it reads
+    executed = Executor(view, forgetful, Opener(forgetful)).execute(
         header,
         decided.transactions,
         decided.misbehavior,

@@ -35,6 +35,7 @@ from chain.execution.quotas import quotas_precompile
 from chain.execution.records import record_batch_precompile
 from chain.execution.signature_precompile import signature_precompile
 from chain.execution.signatures import VerdictCache
+from chain.execution.standings import Standings
 from chain.execution.transactions import Candidate
 from chain.execution.versions import Schedules
 from contracts.addresses import COUNCIL, KEYS, QUOTAS, SIGNATURES, VERIFIER
@@ -45,7 +46,7 @@ _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What genesis fixes for execution, and what this replica remembers: verdicts, decoded nodes, schedules."""
+    """What genesis fixes for execution, and what this replica remembers: verdicts, decoded nodes, and so on."""
 
     chain_id: int
     genesis_hash: bytes
@@ -55,6 +56,7 @@ class Environment:
     verdicts: VerdictCache = field(default_factory=VerdictCache, compare=False)
     nodes: NodeCache = field(default_factory=NodeCache, compare=False)
     schedules: Schedules = field(default_factory=Schedules, compare=False)
+    standings: Standings = field(default_factory=Standings, compare=False)
 
 
 class CreationRefusedError(VMError):

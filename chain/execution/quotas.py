@@ -26,7 +26,8 @@ from chain.crypto.addresses import Address
 from chain.crypto.hashing import keccak256
 from chain.execution.governance import governor_of
 from chain.execution.records import SELECTOR as BATCH
-from chain.execution.records import call_data, entries_of, standing_of
+from chain.execution.records import call_data, entries_of
+from chain.execution.standings import standing_of
 from chain.execution.verdicts import Code, Refusal
 from chain.execution.versions import GetStorage
 from chain.genesis import Quota, Quotas, votes_fit

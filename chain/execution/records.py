@@ -19,7 +19,7 @@ from chain.crypto.contexts import record_context
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, verify
 from chain.execution.keys import find_key
-from chain.execution.versions import GetStorage
+from chain.execution.standings import Standing
 from contracts.addresses import LEDGER, PROBE, PROBE_ANSWER_PREIMAGE, REGISTRY, VERIFIER
 from contracts.layout import mapped, members, slot
 from contracts.records import (
@@ -89,19 +89,6 @@ class _Job:
     spent: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """For whom an account speaks in a block (Registry.vy, `standing`); all zero when its key is not in force."""
-
-    member: int
-    role: int
-    suspended: bool
-    scheme: int
-
-
-_NOBODY: Final = Standing(0, 0, suspended=False, scheme=0)
-
-
 def record_batch_precompile(computation: ComputationAPI) -> ComputationAPI:
     """Serve the Ledger: its whole call data comes in by DELEGATECALL, one byte of reason per entry goes out.
 
@@ -123,9 +110,9 @@ def record_batch_precompile(computation: ComputationAPI) -> ComputationAPI:
     number, batch = call_data(data)
     job = _read_job(state, number)
     reasons = bytearray()
-    standings: dict[bytes, Standing] = {}
+    registry = state.accounts.unchanged_storage_root(_REGISTRY)
     for entry in entries_of(batch, number):
-        reasons.append(_take(computation, job, entry, standings))
+        reasons.append(_take(computation, job, entry, registry))
     _write_job(state, job)
     computation.output = bytes(reasons)
     return computation
@@ -168,8 +155,11 @@ def entries_of(batch: bytes, job: int) -> "list[bytes | None]":
     return entries
 
 
-def _take(computation: ComputationAPI, job: _Job, entry: bytes | None, standings: dict[bytes, Standing]) -> int:
-    """Judge one entry, record it or leave it out, emit its event; return the reason."""
+def _take(computation: ComputationAPI, job: _Job, entry: bytes | None, registry: bytes | None) -> int:
+    """Judge one entry, record it or leave it out, emit its event; return the reason.
+
+    `registry` is the root of the Registry's storage (see `Standings.of`).
+    """
     computation.consume_gas(ENTRY_GAS, reason="record")
     if entry is None:
         _log_refused(computation, job.number, 0, bytes(WORD), MALFORMED)
@@ -178,9 +168,7 @@ def _take(computation: ComputationAPI, job: _Job, entry: bytes | None, standings
     scheme, signer = entry[BODY_BYTES], Address(entry[BODY_BYTES + 1 : ENTRY_HEAD_BYTES])
     computation.consume_gas(ENTRY_SIGNATURE_GAS[scheme], reason="record signature")
     state = cast("MeritState", computation.state)
-    standing = standings.get(signer)
-    if standing is None:
-        standing = standings[signer] = standing_of(state.get_storage, signer, state.block_number)
+    standing = state.environment.standings.of(registry, signer, state.block_number, state.get_storage)
     mark_place = _mapped(job.marks, record.client)
     reason = _refusal(state, job, record, standing, scheme=scheme, mark_place=mark_place)
     if reason == RECORDED and not _signature_holds(state, entry, scheme, signer):
@@ -220,12 +208,15 @@ def _refusal(
 
 
 def _signature_holds(state: "MeritState", entry: bytes, scheme: int, signer: Address) -> bool:
-    """Check the client's signature; the verdict is remembered by the entry's bytes, which name the key by its hash."""
-    key = find_key(state, signer)
-    if key is None:
-        return False  # the Registry keeps every ML-DSA key that it admits, so this is no key of this ledger
+    """Check the client's signature; the verdict is remembered by the entry's bytes, which name the key by its hash.
 
-    def check() -> bool:
+    A signer that is in force has its key in state (`chain.execution.signatures`).
+    """
+
+    def check() -> bool | None:
+        key = find_key(state, signer)
+        if key is None:
+            return None
         kind, public_key = key
         message = LEDGER + entry[:BODY_BYTES]
         context = record_context(state.environment.genesis_hash)
@@ -281,24 +272,6 @@ def _read_job(state: "MeritState", number: int) -> _Job:
 def _write_job(state: "MeritState", job: _Job) -> None:
     state.set_storage(_LEDGER, job.place + _member("Ledger", "Job", "next_sequence"), job.next_sequence)
     state.set_storage(_LEDGER, job.place + _member("Ledger", "Job", "head"), int.from_bytes(job.head, "big"))
-
-
-def standing_of(storage: GetStorage, account: Address, number: int) -> Standing:
-    """Tell for whom an account speaks in block `number` (Registry.vy, `standing`)."""
-    name = int.from_bytes(account, "big")
-    key = _mapped(_place("Registry", "_keys"), name)
-    valid_from = storage(_REGISTRY, key + _member("Registry", "Key", "valid_from"))
-    valid_to = storage(_REGISTRY, key + _member("Registry", "Key", "valid_to"))
-    if not valid_from <= number < valid_to:
-        return _NOBODY
-    member = storage(_REGISTRY, _mapped(_place("Registry", "_member_of"), name))
-    place = _mapped(_place("Registry", "_members"), member)
-    return Standing(
-        member=member,
-        role=storage(_REGISTRY, place + _member("Registry", "Member", "role")),
-        suspended=bool(storage(_REGISTRY, place + _member("Registry", "Member", "suspended"))),
-        scheme=storage(_REGISTRY, key + _member("Registry", "Key", "scheme")),
-    )
 
 
 def _log_refused(computation: ComputationAPI, job: int, client: int, digest: bytes, reason: int) -> None:

@@ -1,9 +1,10 @@
 """Verdicts on signatures, remembered between `check_tx`, proposals and `finalize_block`.
 
 Only what can never change is remembered: whether a signature holds under a key, where the bytes that name the entry fix
-the key (an address is the hash of its key). That a key is *unknown* is never remembered, and a remembered verdict is
-used only after the key was found in the state at hand: a key can be registered between the check and the block, and
-two replicas, one with the verdict and one without, must still agree (tests/chain/execution/test_cache_traps.py).
+the key (an address is the hash of its key). That a key is *unknown* is never remembered: a key can be registered
+between the check and the block, and two replicas, one with the verdict and one without, must still agree
+(tests/chain/execution/test_cache_traps.py). A block asks for a verdict only when the Registry says that the key is in
+force, and the Registry keeps each key that it admits (Registry.vy, `_add_key`), so state has the key that was used.
 """
 
 from collections import OrderedDict
@@ -21,13 +22,20 @@ class VerdictCache:
         self._entries = entries
         self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
 
-    def holds(self, digest: bytes, check: Callable[[], bool]) -> bool:
-        """Return the verdict of `digest`, asking `check` the first time; `check` must depend on nothing else."""
+    def holds(self, digest: bytes, check: Callable[[], bool | None]) -> bool:
+        """Return the verdict of `digest`, asking `check` the first time.
+
+        What `check` returns must depend on nothing but the digest; None, for a key that is not known, is not
+        remembered.
+        """
         verdict = self._verdicts.get(digest)
         if verdict is not None:
             self._verdicts.move_to_end(digest)
             return verdict
-        verdict = self._verdicts[digest] = check()
+        verdict = check()
+        if verdict is None:
+            return False
+        self._verdicts[digest] = verdict
         if len(self._verdicts) > self._entries:
             self._verdicts.popitem(last=False)
         return verdict

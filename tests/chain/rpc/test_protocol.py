@@ -135,6 +135,7 @@ def test_an_unknown_method_is_named(dispatcher: Dispatcher) -> None:
         ("eth_getBlockByNumber", ["0x1" + "0" * 16, False], "has more than 64 bits"),
         ("eth_getBlockByNumber", ["0x0", "yes"], "full transactions: 'yes' is neither true nor false"),
         ("eth_getBlockByHash", ["0x0"], "hash: '0x0' is not data"),
+        ("eth_sendRawTransaction", ["0x 00"], "transaction: '0x 00' is not data"),
         ("eth_getStorageAt", [TOKEN, "0xasdf"], "slot: '0xasdf' is not a storage key"),
         ("eth_getStorageAt", [TOKEN, "0x" + "0" * 65], "is not a storage key"),
         ("eth_call", ["x"], "transaction: 'x' is not an object"),
