@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ _NAMES = {Scheme.ML_DSA_44: "ML-DSA-44", Scheme.ML_DSA_65: "ML-DSA-65"}
 _CHECKOUT = Path(__file__).resolve().parents[2]  # or site-packages, which has no .merit
 _PREFIX = "OQS_INSTALL_PATH"
 _SWITCH = "MERIT_LIBOQS"
+_SUCCESS = 0  # OQS_STATUS
 
 
 def liboqs_library() -> Path | None:
@@ -71,6 +73,23 @@ def _find_nothing(name: str) -> str | None:  # noqa: ARG001 - the signature of w
     return None
 
 
+def _verifiers(library: Path) -> dict[Scheme, Callable[..., int]]:
+    """Return liboqs' functions that verify, called with the interpreter's lock held and without copies.
+
+    liboqs-python copies all four arguments and gives the lock away for each call. A verification is much shorter than
+    the lock takes to come back where two threads want it.
+    """
+    functions = ctypes.PyDLL(str(library))
+    found: dict[Scheme, Callable[..., int]] = {}
+    for scheme in _NAMES:
+        function = functions[f"OQS_SIG_ml_dsa_{scheme.value}_verify_with_ctx_str"]
+        text, size = ctypes.c_char_p, ctypes.c_size_t
+        function.argtypes = [text, size, text, size, text, size, text]
+        function.restype = ctypes.c_int  # OQS_STATUS
+        found[scheme] = function
+    return found
+
+
 class LiboqsBackend:
     """See `chain.crypto.schemes.Backend`."""
 
@@ -83,17 +102,18 @@ class LiboqsBackend:
         if not set(_NAMES.values()) <= set(oqs.get_enabled_sig_mechanisms()):
             message = f"{library} was built without ML-DSA"
             raise OSError(message)
-        self._verifiers = {scheme: oqs.Signature(name) for scheme, name in _NAMES.items()}
-        for scheme, verifier in self._verifiers.items():
-            sizes = (verifier.length_public_key, verifier.length_signature)
+        for scheme, name in _NAMES.items():
+            known = oqs.Signature(name)
+            sizes = (known.length_public_key, known.length_signature)
             if sizes != (PUBLIC_KEY_BYTES[scheme], SIGNATURE_BYTES[scheme]):
-                message = f"{library}: {_NAMES[scheme]} has sizes {sizes}, not FIPS 204's"
+                message = f"{library}: {name} has sizes {sizes}, not FIPS 204's"
                 raise OSError(message)
+        self._verifiers = _verifiers(library)
 
     def verify(self, scheme: Scheme, public_key: bytes, signature: bytes, message: bytes, context: bytes) -> bool:
-        """Tell whether the signature holds."""
-        holds: bool = self._verifiers[scheme].verify_with_ctx_str(message, signature, context, public_key)
-        return holds
+        """Tell whether the signature holds; what is verified has the lengths of its scheme."""
+        verifier = self._verifiers[scheme]
+        return verifier(message, len(message), signature, len(signature), context, len(context), public_key) == _SUCCESS
 
     def signer(self, scheme: Scheme, seed: bytes) -> Signer:
         """Expand the seed in Python: liboqs takes no seeds."""

@@ -32,13 +32,14 @@ from chain.execution.interpreter import interpret
 from chain.execution.keys import keep_key_precompile
 from chain.execution.lookup import NodeCache
 from chain.execution.quotas import quotas_precompile
+from chain.execution.recent import RecentEvents
 from chain.execution.records import record_batch_precompile
 from chain.execution.signature_precompile import signature_precompile
 from chain.execution.signatures import VerdictCache
 from chain.execution.standings import Standings
 from chain.execution.transactions import Candidate
 from chain.execution.versions import Schedules
-from contracts.addresses import COUNCIL, KEYS, QUOTAS, SIGNATURES, VERIFIER
+from contracts.addresses import COUNCIL, KEYS, QUOTAS, REGISTRY, SIGNATURES, VERIFIER
 from contracts.upgrades import UpgradeKind
 
 _KEPT_PRECOMPILES: Final = (1, 2, 4)  # ecrecover, SHA-256, identity
@@ -57,6 +58,7 @@ class Environment:
     nodes: NodeCache = field(default_factory=NodeCache, compare=False)
     schedules: Schedules = field(default_factory=Schedules, compare=False)
     standings: Standings = field(default_factory=Standings, compare=False)
+    events: RecentEvents = field(default_factory=RecentEvents, compare=False)
 
 
 class CreationRefusedError(VMError):
@@ -197,6 +199,10 @@ class MeritState(PragueState):
         if version not in COMPUTATIONS:
             raise VersionError("execution", version, tuple(COMPUTATIONS), block=context.block_number)  # noqa: EM101 - a field
         self.computation_class = COMPUTATIONS[version]
+
+    def registry_root(self) -> bytes | None:
+        """Return the root of the Registry's storage as it stands (see `chain.execution.standings`)."""
+        return self.accounts.unchanged_storage_root(Address(REGISTRY))
 
     # py-evm has a journal of its own for transient storage; here one log undoes everything
 

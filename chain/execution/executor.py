@@ -145,6 +145,7 @@ class Executor:
         block = Block(header, header.hash, tuple(included), tuple(receipts), tuple(misbehavior))
         hashes = [result.hash for result in results if result.code <= Code.REVERTED]
         stage_block(self._store, block, hashes, encoded)
+        self._environment.events.remember(block, hashes)
         named = expelled + validators_named(log for result in results for log in result.logs)
         updates: tuple[ValidatorUpdate, ...] = ()
         if named:

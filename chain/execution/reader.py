@@ -294,19 +294,21 @@ class Reader:
     def _logs_of_block(self, header: Header, addresses: Sequence[bytes], topics: Topics) -> Iterator[FoundLog]:
         log_index = 0
         block_hash = header.hash
-        for key, encoded in self._store.scan(Space.RECEIPT, number_key(header.number)):
-            number, index = split_item_key(key)
-            if number != header.number:
-                return
-            receipt = decode_receipt(encoded)
-            place = Place(number, block_hash, index)
-            name: bytes | None = None
-            for log in receipt.logs:
+        events = self._environment.events.of(block_hash) or self._stored_events(header.number)
+        for index, (name, logs) in enumerate(events):
+            place = Place(header.number, block_hash, index)
+            for log in logs:
                 if _matches(log, addresses, topics):
-                    if name is None:
-                        name = keccak256(self._store.read(Space.TRANSACTION, key) or b"")
                     yield FoundLog(place, name, log_index, log, header.timestamp)
                 log_index += 1
+
+    def _stored_events(self, block: BlockNumber) -> Iterator[tuple[bytes, tuple[Log, ...]]]:
+        """Give hash and events of each transaction of a block; a transaction without events has no hash here."""
+        for key, encoded in self._store.scan(Space.RECEIPT, number_key(block)):
+            if split_item_key(key)[0] != block:
+                return
+            logs = decode_receipt(encoded).logs
+            yield keccak256(self._store.read(Space.TRANSACTION, key) or b"") if logs else b"", logs
 
     # Accounts
 

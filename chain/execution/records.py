@@ -20,7 +20,7 @@ from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import Scheme, verify
 from chain.execution.keys import find_key
 from chain.execution.standings import Standing
-from contracts.addresses import LEDGER, PROBE, PROBE_ANSWER_PREIMAGE, REGISTRY, VERIFIER
+from contracts.addresses import LEDGER, PROBE, PROBE_ANSWER_PREIMAGE, VERIFIER
 from contracts.layout import mapped, members, slot
 from contracts.records import (
     BODY_BYTES,
@@ -35,7 +35,7 @@ from contracts.records import (
 if TYPE_CHECKING:
     from chain.execution.evm import MeritState
 
-_LEDGER, _REGISTRY = Address(LEDGER), Address(REGISTRY)
+_LEDGER = Address(LEDGER)
 
 WORD: Final = 32
 SELECTOR: Final = keccak256(b"recordBatch(uint256,bytes)")[:4]
@@ -110,7 +110,7 @@ def record_batch_precompile(computation: ComputationAPI) -> ComputationAPI:
     number, batch = call_data(data)
     job = _read_job(state, number)
     reasons = bytearray()
-    registry = state.accounts.unchanged_storage_root(_REGISTRY)
+    registry = state.registry_root()
     for entry in entries_of(batch, number):
         reasons.append(_take(computation, job, entry, registry))
     _write_job(state, job)

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from chain.errors import ChainError
-from chain.rpc.limits import REQUEST_BYTES, SHUTDOWN_S
+from chain.rpc.limits import KEEP_ALIVE_S, REQUEST_BYTES, SHUTDOWN_S
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -143,6 +143,7 @@ class LoopbackServer:
             lifespan="off",
             ws="none",
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=SHUTDOWN_S,
         )
         self._server = _Server(config)

@@ -15,6 +15,7 @@ TOPIC_CHOICES: Final = 1_000  # alternatives for one position
 FEE_HISTORY_BLOCKS: Final = 1_024  # as geth
 REWARD_PERCENTILES: Final = 100
 PROOF_KEYS: Final = 1_024  # storage keys in one eth_getProof
+KEEP_ALIVE_S: Final = 75  # an idle connection is closed after so long; closing sooner meets the next request halfway
 SHUTDOWN_S: Final = 2  # what open requests get when the server stops
 WAIT_S: Final = 120.0  # how long a thread waits for the event loop: a batch of long calls may be before it
 HEIGHTS_PER_PAGE: Final = 128  # merit_heights: some 15 ms of reading, during which nothing else is answered

@@ -59,7 +59,7 @@ MAX_TRAVELLING = 16 * records.MAX_ENTRIES
 
 MAX_FLIGHTS = 256
 
-DOUBT_AFTER_S = 1.0
+DOUBT_AFTER_S = 5.0
 """What became of a batch is seen in the events of blocks; after so long its receipt is asked for as well."""
 
 LOOK_AROUND_S = 1.0

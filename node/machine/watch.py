@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from web3.exceptions import Web3Exception
@@ -110,4 +111,5 @@ class EdgeWatch:
             final[entries[done].status.value] += 1
             done += 1
         self._final[desk.log.job] = done, final
-        return final + Counter(entry.status.value for entry in entries[done:])
+        still = Counter(map(attrgetter("status"), entries[done:]))  # thousands may wait for their blobs
+        return final + Counter({status.value: count for status, count in still.items()})

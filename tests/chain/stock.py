@@ -73,6 +73,9 @@ class StockState(PragueState):
         version = self.schedule.version(UpgradeKind.EXECUTION, context.block_number)
         self.computation_class = COMPUTATIONS[version]
 
+    def registry_root(self) -> None:
+        """Say that the Registry may have changed: what it says is read each time."""
+
     def set_system_contracts(self) -> None:
         """Set none, as ours."""
 
