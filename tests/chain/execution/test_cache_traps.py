@@ -1,11 +1,12 @@
 """What is remembered between the pool and the block must never make two replicas differ."""
 
-from chain.application import Code
+from chain.application import Application, Code
+from chain.execution.records import NOT_A_CLIENT, UNKNOWN_KEY
 from chain.execution.signatures import VerdictCache
 from contracts.addresses import KEYS, LEDGER, REGISTRY, TOKEN
 from contracts.bindings import Ledger, Registry, Role, Token
 from contracts.records import encode_batch
-from tests.chain.ledger import EDGES, GOVERNOR, SPONSOR, STRANGER, Replica, edge, key
+from tests.chain.ledger import EDGES, GOVERNOR, SPONSOR, STRANGER, Replica, client, edge, key
 
 PAY = Token.encode_transfer(bytes(19) + b"\1", 5)
 
@@ -61,6 +62,51 @@ def test_checked_and_unchecked_batches_execute_alike() -> None:
     assert asked.height(batch) == fresh.height(batch)
 
 
+def reasons(replica: Replica, batch: bytes, *before: bytes) -> list[int]:
+    """Execute `before` and then the batch in one block; return its entries' reasons, recorded ones as 0."""
+    logs = replica.height(*before, batch).results[-1].logs
+    return [0 if len(log.data) > 32 else int.from_bytes(log.data, "big") for log in logs]
+
+
+def test_what_the_registry_said_of_a_client_is_forgotten_when_it_says_something_else() -> None:
+    asked = Replica()
+    asked.open_job()
+    suspend, reinstate = (call(EDGES + 2) for call in (Registry.encode_suspend, Registry.encode_reinstate))
+    assert reasons(asked, asked.batch(asked.record(1), asked.record(2))) == [0, 0]
+    steps = [
+        (asked.sign(GOVERNOR, REGISTRY, suspend), [0, NOT_A_CLIENT]),  # in the batch's own block
+        (asked.sign(GOVERNOR, REGISTRY, suspend, nonce=0), [0, NOT_A_CLIENT]),  # a refused transaction changes nothing
+        (asked.sign(GOVERNOR, REGISTRY, reinstate, nonce=1), [0, 0]),
+    ]
+    for counter, (change, expected) in enumerate(steps, 1):
+        batch = asked.batch(*(asked.record(n, counter=counter, digest=bytes((counter, n)) * 16) for n in (1, 2)))
+        assert asked.app.check_tx(batch).accepted
+        fresh = asked.twin()
+        assert reasons(asked, batch, change) == expected
+        assert reasons(fresh, batch, change) == expected
+        assert asked.app.info() == fresh.app.info()
+
+
+def test_a_key_that_ends_is_in_force_to_the_end_of_the_block_and_no_longer() -> None:
+    asked = Replica()
+    asked.open_job()
+    end = asked.sign(GOVERNOR, REGISTRY, Registry.encode_end_key(client(1).address))
+    assert reasons(asked, asked.batch(asked.record(1)), end) == [0]
+    assert reasons(asked, asked.batch(asked.record(1, counter=1, digest=bytes(32)))) == [UNKNOWN_KEY]
+
+
+def test_events_that_are_remembered_are_those_that_are_stored() -> None:
+    asked = Replica()
+    asked.open_job()
+    asked.height(asked.batch(asked.record(1), asked.record(2)), asked.batch(asked.record(3), sender=edge(2)))
+    for _ in range(12):  # more than are remembered
+        asked.height(asked.sign(SPONSOR, TOKEN, PAY))
+        newest = asked.reader.latest()
+        found = asked.reader.logs(0, newest)
+        assert found == Application(asked.store).reader().logs(0, newest)
+        assert {log.place.number for log in found} >= {newest}
+
+
 def test_the_cache_asks_once_and_forgets_the_oldest() -> None:
     cache = VerdictCache(entries=2)
     asked: list[bytes] = []
@@ -77,3 +123,5 @@ def test_the_cache_asks_once_and_forgets_the_oldest() -> None:
     verdict(b"c")
     verdict(b"a")
     assert asked == [b"a", b"b", b"c", b"a"]
+    assert not cache.holds(b"d", lambda: None)  # a key that is not known
+    assert cache.holds(b"d", lambda: True)
