@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from web3 import Web3
-from web3.exceptions import Web3Exception, Web3RPCError
+from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
 
 from chain.crypto import keystore
 from chain.crypto.schemes import SigningKey
@@ -64,6 +64,8 @@ class Account:
                 reason = _reason(error)
                 if "nonce" not in reason or attempt == NONCE_ATTEMPTS:
                     raise TransactionFailedError(reason) from error
+            except ContractLogicError as error:
+                raise TransactionFailedError(str(error.message)) from error
             except Web3Exception as error:
                 raise TransactionFailedError(str(error.user_message or error)) from error
         raise AssertionError  # the loop returns or raises

@@ -205,11 +205,11 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
     return genesis
 
 
-def add_node(layout: Layout, member: int, sync: SyncFile, edge: SigningKey, validator: SigningKey) -> NodeHome:
+def add_node(layout: Layout, member: int, sync: SyncFile | None, edge: SigningKey, validator: SigningKey) -> NodeHome:
     """Write the home of one more node, and let every other home know it.
 
     `member` is the id that the Registry has given to the edge server with the key `edge`; the node starts from a
-    snapshot as `sync` says, and votes with the key `validator` once the Council lets it.
+    snapshot as `sync` says, or from the first block, and votes with the key `validator` once the Council lets it.
     """
     file, genesis = layout.read(), load_genesis(layout.genesis)
     homes = layout.homes()

@@ -60,29 +60,34 @@ async def join(
     clock: Clock,
     tell: Callable[[str], None],
 ) -> str:
-    """Admit one more edge server, start its node from a snapshot, and let it validate; return the node's name.
+    """Admit one more edge server, start its node, and let it validate; return the node's name.
 
-    `homes` are those of the nodes that run, `start` runs a node by its name.
+    It starts from a snapshot, or from the first block while the ledger is too young for one. `homes` are those of the
+    other nodes; one that does not answer now has no vote. `start` runs a node by its name.
 
     Raises:
-        RunDirectoryError: no peer has a snapshot, or the node does not get level.
+        LedgerUnreachableError: no node answers.
+        RunDirectoryError: the node does not get level.
         TransactionFailedError: the Council refuses.
 
     """
     edge, validator = SigningKey.generate(Scheme.ML_DSA_44), SigningKey.generate(Scheme.ML_DSA_65)
     key = f"0x{edge.public_key.hex()}"
     admit = Admit(role="edge-server", scheme=44, key=key)
-    await asyncio.to_thread(decide, homes, "Admit one more edge server", admit)
-    member = await asyncio.to_thread(_member_of, homes[0], edge)
+    awake = await asyncio.to_thread(_awake, homes)
+    await asyncio.to_thread(decide, awake, "Admit one more edge server", admit)
+    member = await asyncio.to_thread(_member_of, awake[0], edge)
     tell(f"edge server {member} is admitted")
-    home = add_node(layout, member, await _trusted(homes), edge, validator)
+    sync = await _trusted(awake) if any(map(_has_snapshot, awake)) else None
+    home = add_node(layout, member, sync, edge, validator)
     name = home.path.name
     await start(name)
-    await _level(home, homes[0], clock)
-    tell(f"{name} has started from a snapshot and is level")
+    await _level(home, awake[0], clock)
+    tell(f"{name} has started from {'the first block' if sync is None else 'a snapshot'} and is level")
     seat = AddValidator(member=member, key=f"0x{validator.public_key.hex()}")
     servers = [_edge(one) for one in (*homes, home)]
-    await asyncio.to_thread(decide, homes, f"Let edge server {member} validate", seat, *_edge_set(homes[0], servers))
+    awake = await asyncio.to_thread(_awake, homes)
+    await asyncio.to_thread(decide, awake, f"Let edge server {member} validate", seat, *_edge_set(awake[0], servers))
     tell(f"edge server {member} validates")
     return name
 
@@ -100,7 +105,8 @@ async def leave(
     out = RemoveValidator(member=_edge(leaving))
     servers = [_edge(home) for home in staying]
     text = f"Edge server {_edge(leaving)} leaves"
-    await asyncio.to_thread(decide, staying, text, out, *_edge_set(staying[0], servers))
+    awake = await asyncio.to_thread(_awake, homes)  # who leaves may vote for it
+    await asyncio.to_thread(decide, awake, text, out, *_edge_set(awake[0], servers))
     tell(f"edge server {_edge(leaving)} validates no more")
     await end(leaving.path.name)
 
@@ -118,13 +124,31 @@ async def rotate(
     old = keystore.load(home.key, home.password.read_bytes())
     new_key = AddKey(member=member, scheme=44, key=f"0x{edge.public_key.hex()}")
     seat = RotateValidator(member=member, key=f"0x{validator.public_key.hex()}")
-    await asyncio.to_thread(decide, homes, f"New keys for edge server {member}", new_key, seat)
+    awake = await asyncio.to_thread(_awake, homes)
+    await asyncio.to_thread(decide, awake, f"New keys for edge server {member}", new_key, seat)
     replace_keys(home, edge, validator)
     await restart(home.path.name)
-    others = [one for one in homes if one.path != home.path]
+    others = await asyncio.to_thread(_awake, [one for one in homes if one.path != home.path])
     ends = EndKey(address=f"0x{old.address.hex()}")
     await asyncio.to_thread(decide, others, f"The old key of edge server {member} ends", ends)
     await _level(home, others[0], clock)
+
+
+def _awake(homes: Sequence[NodeHome]) -> list[NodeHome]:
+    """Return the homes whose nodes answer; pass the refusal of the last one on when none does."""
+    if not homes:
+        message = "no other edge server is here"
+        raise RunDirectoryError(message)
+    answering: list[NodeHome] = []
+    for at, home in enumerate(homes, 1):
+        try:
+            connect(home.read().rpc_url)
+        except LedgerUnreachableError:
+            if at == len(homes) and not answering:
+                raise
+        else:
+            answering.append(home)
+    return answering
 
 
 def _edge_set(home: NodeHome, servers: Sequence[int]) -> list[Asked]:
@@ -151,6 +175,10 @@ def _edge(home: NodeHome) -> int:
         message = f"{home.path.name} has no edge server"
         raise RunDirectoryError(message)
     return edge.member
+
+
+def _has_snapshot(home: NodeHome) -> bool:
+    return home.snapshots.is_dir() and any(path.name.isdecimal() for path in home.snapshots.iterdir())
 
 
 async def _trusted(homes: Sequence[NodeHome]) -> SyncFile:

@@ -21,6 +21,7 @@ from chain.engines.cometbft.wakeup import call_for
 from chain.engines.errors import CometUnreachableError, NotRunningError, PoolFullError
 from chain.engines.heights import Heights
 from chain.engines.pool import Pool
+from chain.errors import StoreMissingError
 from chain.light import Height
 
 if TYPE_CHECKING:
@@ -165,8 +166,11 @@ class CometEngine:
         return verdict
 
     def take(self, raw: bytes) -> None:
-        """Take a transaction that another node hands over; what that one must know is in its own log."""
-        with contextlib.suppress(PoolFullError):
+        """Take a transaction that another node hands over; what that one must know is in its own log.
+
+        A replica that still waits for a snapshot has no ledger to judge it by, and lets it go.
+        """
+        with contextlib.suppress(PoolFullError, StoreMissingError):
             self.bridge.admit(raw)
 
     def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
