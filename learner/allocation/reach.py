@@ -32,7 +32,11 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Limit:
-    """per_update tau x + per_sample x <= rest, of time or of energy; arrays of shape (K,), rest >= 0."""
+    """per_update tau x + per_sample x <= rest, of time or of energy; arrays of shape (K,), rest >= 0.
+
+    `floats` and `largest`: the same and their greatest values; no floats if these are too great, or if a learner pays
+    nothing for a sample.
+    """
 
     rest: Integers
     per_sample: Integers
@@ -44,7 +48,7 @@ class _Limit:
     def of(cls, rest: Integers, per_sample: Integers, per_update: Integers) -> "_Limit":
         parts = (rest, per_sample, per_update)
         rest_most, sample_most, update_most = (int(part.max()) for part in parts)
-        small = rest_most + sample_most + update_most < _EXACT_FLOAT
+        small = rest_most + sample_most + update_most < _EXACT_FLOAT and int(per_sample.min()) > 0
         floats = tuple(part.astype(np.float64) for part in parts) if small else ()
         return cls(*parts, floats, (rest_most, sample_most, update_most))
 
@@ -56,10 +60,8 @@ class _Limit:
             rest, per_sample, per_update = self.floats
             divisor = per_update * updates
             divisor += per_sample
-            with np.errstate(divide="ignore", invalid="ignore"):
-                np.divide(rest, divisor, out=divisor)
-            np.nan_to_num(divisor, copy=False, nan=LIMIT, posinf=LIMIT)
-            return np.floor(divisor, out=divisor).astype(np.int64)
+            np.divide(rest, divisor, out=divisor)
+            return divisor.astype(np.int64)
         enough = self.rest // np.maximum(self.per_update, 1) + 1  # more updates than this fit no sample at all
         denominator = self.per_sample + self.per_update * np.minimum(enough, updates if greatest < LIMIT else LIMIT)
         return np.where(denominator == 0, LIMIT, self.rest // np.maximum(denominator, 1))
