@@ -256,6 +256,21 @@ def test_narrower_window_than_the_least_is_blocked_by_named_learners() -> None:
         assert any("nothing stands against" in fault for fault in faults(instance, spoilt)), case
 
 
+def test_certificate_asks_nothing_of_windows_under_tau_min() -> None:
+    case = {
+        "time": {"C2": [1, 1], "C1": [0, 0], "C0": [0, 0], "T": 40},
+        "energy": {"G2": [0, 2], "G1": [0, 2], "G0": [0, 1], "Emax": [0, 7]},
+        "d": 31,
+        "d_l": 1,
+        "d_u": [30, 3],
+        "tau_min": 1,
+    }
+    instance = Instance.from_json(case)
+    found = allocate(instance)
+    assert found.max_staleness == 1
+    assert faults(instance, found) == ()
+
+
 def test_average_beyond_the_search_is_reported_with_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learner.allocation.average.WORK_LIMIT", 0)
     chance = seeded(6, "allocation")
