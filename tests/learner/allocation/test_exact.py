@@ -12,6 +12,7 @@ from learner.allocation.exact import allocate, allocate_most_updates, frontier
 from learner.allocation.instance import Allocation, Instance, Status, TimeModel
 from learner.allocation.reach import Reach, reach
 from learner.allocation.windows import core, least_staleness
+from learner.errors import InvalidInstance
 from merit.chance import seeded
 from tests.learner.allocation import cases
 
@@ -178,6 +179,20 @@ def test_sums_beyond_int64_are_exact() -> None:
     found = allocate(instance)
     assert found.d is not None
     assert sum(found.d.tolist()) == instance.d
+    assert faults(instance, found) == ()
+
+
+def test_staleness_with_too_many_windows_is_refused_in_one_line() -> None:
+    case = {"time": {"C2": [1, 2], "C1": [0, 0], "C0": [0, 0], "T": 10**15}, "energy": None, "d": 9, "d_l": 1, "d_u": 8}
+    with pytest.raises(InvalidInstance, match="choose among too many updates: take less"):
+        allocate_most_updates(Instance.from_json(case | {"tau_min": 0}), 10**15)
+
+
+def test_without_room_for_a_table_the_staleness_is_the_least_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.allocation.steps.TABLE_LIMIT", 0)
+    instance = Instance.from_json(EXAMPLE | {"d_u": [12, 40, 40, 40]})
+    found = allocate(instance)
+    assert found.max_staleness == 8
     assert faults(instance, found) == ()
 
 
