@@ -83,11 +83,13 @@ def made(learners: int, samples_each: int) -> Instance:
 
 
 def peers() -> list[Peer]:
-    """The peers whose packages are installed."""
+    """The peers whose packages are installed, imported so that nobody's first call pays for that."""
     found = []
     if find_spec("pyscipopt"):
+        import_module("tests.learner.allocation.scip")
         found += [Peer("scip_steps", _scip_over_steps), Peer("scip_literal", _scip_literally)]
     if find_spec("casadi") and find_spec("learner.allocation.nonlinear"):
+        import_module("casadi")
         found.append(Peer("ipopt", _ipopt))
     return found
 
