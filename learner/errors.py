@@ -8,6 +8,7 @@
     +-- MissingDataFile  a data set's file that is not there
     +-- UnusableData     arrays that are no data set
     +-- InvalidPartition a partition that cannot give every client a sample
+    +-- InvalidInstance  a task allocation whose numbers are no instance
     +-- InvalidModel     a model name, a factory or a parameter vector that does not fit
     +-- TrainingFailed   local training that cannot start
     +-- MissingExtra     a package of the extra `train` that is not installed
@@ -94,6 +95,15 @@ class InvalidPartition(LearnerError):  # noqa: N818
     def __init__(self, *, reason: str) -> None:
         """Say why, and what would work."""
         super().__init__(f"partition refused: {reason}")
+        self.reason = reason
+
+
+class InvalidInstance(LearnerError):  # noqa: N818
+    """The numbers of a task allocation are no instance of it."""
+
+    def __init__(self, *, reason: str) -> None:
+        """Name the number, the learner and what is allowed."""
+        super().__init__(f"allocation refused: {reason}")
         self.reason = reason
 
 
