@@ -262,6 +262,16 @@ def test_a_node_whose_process_is_killed_comes_back_by_itself(net: Testnet, proce
     assert set(after["processes"].values()).isdisjoint(before["processes"].values())
 
 
+def test_an_edge_server_joins_while_another_is_down_and_the_first_one_leaves(net: Testnet) -> None:
+    assert net.merit("perturb", "node2", "kill", "--for", "8").code == 0
+    joined = net.merit("join")
+    assert (joined.code, "node5" in joined.out) == (0, True), joined
+    left = net.merit("leave", "node1")
+    assert left.code == 0, left
+    assert set(net.status()) == {"node2", "node3", "node4", "node5"}
+    net.grows("node2", "node3", "node4", "node5")
+
+
 def test_stop_ends_every_process_and_status_says_so(net: Testnet) -> None:
     processes = [number for node in net.status().values() for number in node["processes"].values()]
     assert len(processes) == 8
