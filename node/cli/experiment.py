@@ -54,7 +54,8 @@ def run(
             ("assertion", "holds", "what was found"),
             [(one.name, "yes" if one.holds else "NO", one.detail) for one in result.assertions],
         )
-        typer.echo("  ".join(f"{name} {value}" for name, value in result.figures.items()))
+        short = {name: value for name, value in result.figures.items() if not isinstance(value, list)}  # JSON has all
+        typer.echo("  ".join(f"{name} {value}" for name, value in short.items()))
         typer.echo(f"{path}, {', '.join(result.files.values())}")
     if not result.holds:
         raise typer.Exit(1)

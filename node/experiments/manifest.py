@@ -15,7 +15,7 @@ from merit.clock import Clock
 from node.configuration import convert, read_toml
 from node.errors import ConfigError
 
-RUNNERS: Final = {"ledger": "node.experiments.ledger"}
+RUNNERS: Final = {"ledger": "node.experiments.ledger", "allocation": "node.experiments.allocation"}
 """Kind -> the module that runs it: its `Manifest`, a msgspec struct, and its coroutine `run`."""
 
 
