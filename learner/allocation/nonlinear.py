@@ -6,10 +6,14 @@ casadi, a package of the development group. Instances with bounded energy are re
 time, which equalities cannot say.
 """
 
+import importlib
+from typing import Any
+
 import numpy as np
 
 from learner.allocation.instance import Allocation, Instance, Status
-from learner.allocation.relaxed import rounded
+from learner.allocation.reach import Shortage, reach
+from learner.allocation.rounding import sharing
 from learner.errors import InvalidInstance, MissingPackage
 
 _QUIET = {"ipopt.print_level": 0, "ipopt.sb": "yes", "print_time": False}
@@ -18,17 +22,22 @@ _QUIET = {"ipopt.print_level": 0, "ipopt.sb": "yes", "print_time": False}
 def ipopt(instance: Instance) -> Allocation:
     """Solve the relaxed problem by Ipopt from equal shares, round its samples, and fill everyone's time.
 
+    Where Ipopt gives up, `reason` says why; its last samples are rounded all the same, and may be far from good.
+
     Raises:
         MissingPackage: casadi is not installed.
         InvalidInstance: the instance bounds energy.
 
     """
     try:
-        import casadi  # noqa: PLC0415 - a development package, and 0.2 s to load
+        casadi: Any = importlib.import_module("casadi")  # not typed: its generated stubs do not pass
     except ImportError as error:
         raise MissingPackage(package="casadi", needed_for="the route through Ipopt") from error
     if instance.energy is not None:
         raise InvalidInstance(reason="the route through Ipopt takes no bound of energy: leave energy out")
+    found = reach(instance)
+    if isinstance(found, Shortage):
+        return Allocation(Status.INFEASIBLE, reason=found.reason)
     count, time = instance.learners, instance.time
     share = instance.d / count
     # samples in units of an equal share and time in units of T, so that all numbers are near 1
@@ -54,6 +63,8 @@ def ipopt(instance: Instance) -> Allocation:
         lbg=[1.0] * count + [float(count)] + [0.0] * (2 * count),
         ubg=[1.0] * count + [float(count)] + [casadi.inf] * (2 * count),
     )
-    if not solver.stats()["success"]:
-        return Allocation(Status.INFEASIBLE, reason=f"Ipopt found nothing: {solver.stats()['return_status']}")
-    return rounded(instance, np.asarray(answer["x"], dtype=np.float64).ravel()[:count] * share)
+    stats = solver.stats()
+    samples_found = np.nan_to_num(np.asarray(answer["x"], dtype=np.float64).ravel()[:count], nan=1.0) * share
+    d = sharing(samples_found, found.least, found.most, found.d)
+    reason = "" if stats["success"] else f"Ipopt gave up: {stats['return_status']}"
+    return Allocation(Status.FEASIBLE, d, found.updates(d), reason)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.allocation.full_time import least_samples, most_samples, updates_in_full
-from learner.allocation.instance import Allocation, Instance, Integers, Status, pair_sum
+from learner.allocation.instance import Allocation, Instance, Integers, Status, pair_sum, total
+from learner.allocation.reach import Reach, Shortage, reach
 from learner.allocation.rounding import sharing
 
 Reals = NDArray[np.float64]
@@ -37,16 +37,14 @@ class Relaxation:
         return float(self.updates.max() - self.updates.min())
 
 
-def relax(instance: Instance) -> Relaxation | None:
-    """Solve the relaxed problem; None if its bounds leave no room for d (then the whole one has no solution either)."""
+def relax(instance: Instance) -> Relaxation:
+    """Solve the relaxed problem of an instance that `learner.allocation.reach.reach` finds nothing against."""
     low, high = float(instance.tau_min), float(instance.tau_min + 1)
     floor, ceiling = instance.d_l.astype(np.float64), instance.d_u.astype(np.float64)
 
     def samples(tau: float) -> Reals:
         return np.clip(_samples(instance, tau), floor, ceiling)
 
-    if (_samples(instance, low) < floor).any() or not floor.sum() <= instance.d <= samples(low).sum():
-        return None
     while samples(high).sum() > instance.d:
         high *= 2
     for _ in range(_HALVINGS):
@@ -61,38 +59,24 @@ def relax(instance: Instance) -> Relaxation | None:
 def suggest_and_improve(instance: Instance) -> Allocation:
     """Round the relaxed optimum to whole samples, then move the stalest towards the others while that can be done.
 
-    Feasible without any claim that nothing better exists; infeasible with a reason when the relaxed problem is, or when
-    its roundings are.
+    Feasible without any claim that nothing better exists, or infeasible with the learner and the bound in `reason`.
     """
-    found = relax(instance)
-    if found is None:
-        return Allocation(Status.INFEASIBLE, reason="even with real numbers the bounds leave no room for all samples")
-    suggested = rounded(instance, found.d)
-    if suggested.d is None or suggested.tau is None:
-        return suggested
-    tau = _improve(instance, suggested.tau)
-    d = sharing(suggested.d.astype(np.float64), least_samples(instance, tau), most_samples(instance, tau), instance.d)
-    return Allocation(Status.FEASIBLE, d, tau)
+    found = reach(instance)
+    if isinstance(found, Shortage):
+        return Allocation(Status.INFEASIBLE, reason=found.reason)
+    suggested = relax(instance).d
+    d = sharing(suggested, found.least, found.most, found.d)
+    tau = _improve(found, found.updates(d))
+    return Allocation(Status.FEASIBLE, sharing(suggested, *_interval(found, tau), found.d), tau)
 
 
-def rounded(instance: Instance, d: Reals) -> Allocation:
-    """Round real samples (float64, shape (K,)) to whole ones that sum to d, each with the updates of its full time."""
-    least, most = instance.d_l, most_samples(instance, instance.tau_min)
-    if (most < least).any() or not int(least.sum()) <= instance.d <= int(most.sum()):
-        return Allocation(
-            Status.INFEASIBLE, reason=f"whole samples that all can train {instance.tau_min} times do not sum to d"
-        )
-    whole = sharing(d, least, most, instance.d)
-    return Allocation(Status.FEASIBLE, whole, updates_in_full(instance, whole))
-
-
-def _improve(instance: Instance, tau: Integers) -> Integers:
+def _improve(found: Reach, tau: Integers) -> Integers:
     """Take the most updates down by one, or the fewest up, as long as samples can be dealt for that (int64, (K,))."""
     while True:
         top, bottom = int(tau.max()), int(tau.min())
         tries = (np.minimum(tau, top - 1), np.maximum(tau, bottom + 1), np.clip(tau, bottom + 1, top - 1))
         singles = [_moved(tau, learner, by) for learner, by in _extremes(tau)]
-        better = [one for one in (*tries, *singles) if _stale(one) < _stale(tau) and _can_be_dealt(instance, one)]
+        better = [one for one in (*tries, *singles) if _stale(one) < _stale(tau) and _can_be_dealt(found, one)]
         if top == bottom or not better:
             return tau
         tau = min(better, key=_stale)
@@ -116,35 +100,47 @@ def _stale(tau: Integers) -> tuple[int, int]:
     return int(tau.max() - tau.min()), pair_sum(tau)
 
 
-def _can_be_dealt(instance: Instance, tau: Integers) -> bool:
+def _can_be_dealt(found: Reach, tau: Integers) -> bool:
     """Whether samples exist with which everyone's full time is `tau`."""
-    least, most = least_samples(instance, tau), most_samples(instance, tau)
-    return (
-        int(tau.min()) >= instance.tau_min
-        and bool((least <= most).all())
-        and int(least.sum()) <= instance.d <= int(most.sum())
-    )
+    if int(tau.min()) < found.tau_min:
+        return False
+    least, most = _interval(found, tau)
+    return bool((least <= most).all()) and total(least) <= found.d <= total(most)
+
+
+def _interval(found: Reach, tau: Integers) -> tuple[Integers, Integers]:
+    """Return the fewest and the most samples with which each makes its `tau`; int64, shape (K,) each."""
+    least, most = np.empty_like(tau), np.empty_like(tau)
+    for updates in np.unique(tau).tolist():
+        here = tau == updates
+        least[here], most[here] = found.lower(updates)[here], found.upper(updates)[here]
+    return least, most
 
 
 def _samples(instance: Instance, tau: float) -> Reals:
     """D_k(tau): real samples with which `tau` real updates fill the time, or the energy if that ends first."""
-    time, energy = instance.time, instance.energy
-    found: Reals = (time.t - time.c0) / (time.c2 * tau + time.c1)
-    if energy is None:
-        return found
-    costs = energy.g2 * tau + energy.g1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bound = np.where(costs > 0, (energy.emax - energy.g0) / costs, np.where(energy.emax >= energy.g0, np.inf, 0.0))
-    return np.minimum(found, bound)
+    found = [_end(rest, per_update * tau + per_sample) for rest, per_sample, per_update in _limits(instance)]
+    return np.minimum(found[0], found[-1])
 
 
 def _updates(instance: Instance, d: Reals) -> Reals:
     """Real updates that fill the time, or the energy, with `d` real samples."""
+    found = [_end(rest - per_sample * d, per_update * d) for rest, per_sample, per_update in _limits(instance)]
+    return np.minimum(found[0], found[-1])
+
+
+def _limits(instance: Instance) -> list[tuple[Reals, Reals, Reals]]:
+    """Return (what is left, per sample, per update and sample) of time and, where it is bounded, of energy."""
     time, energy = instance.time, instance.energy
-    found: Reals = (time.t - time.c0 - time.c1 * d) / (time.c2 * d)
-    if energy is None:
-        return found
-    costs = energy.g2 * d
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bound = np.where(costs > 0, (energy.emax - energy.g0 - energy.g1 * d) / costs, np.inf)
-    return np.minimum(found, bound)
+    limits = [(time.t - time.c0, time.c1, time.c2)]
+    if energy is not None:
+        limits.append((energy.emax - energy.g0, energy.g1, energy.g2))
+    return [
+        (rest.astype(float), per_sample.astype(float), per_update.astype(float))
+        for rest, per_sample, per_update in limits
+    ]
+
+
+def _end(rest: Reals, costs: Reals) -> Reals:
+    """Divide; what costs nothing never ends."""
+    return np.divide(rest, costs, out=np.full_like(rest, np.inf), where=costs > 0)

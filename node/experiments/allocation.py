@@ -222,6 +222,9 @@ class _Experiment:
         if manifest.staleness is not None:
             files["staleness"] = self._picture_staleness(manifest.staleness)
         if accuracy is not None and split is not None:
+            import torch  # noqa: PLC0415 - takes seconds to load
+
+            torch.set_num_threads(1)  # what makes training the same on every run
             for point in _accuracy_points(accuracy, manifest.seed):
                 await self._train(point, accuracy, split)
             files["accuracy"] = self._picture_accuracy(accuracy)
