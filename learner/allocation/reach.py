@@ -48,10 +48,11 @@ class _Limit:
         floats = tuple(part.astype(np.float64) for part in parts) if small else ()
         return cls(*parts, floats, (rest_most, sample_most, update_most))
 
-    def samples(self, updates: int) -> Integers:
-        """Give the most x for which `updates` (>= 0) fit; LIMIT where there is no end."""
+    def samples(self, updates: int | Integers) -> Integers:
+        """Give the most x for which `updates` (>= 0, for all or for each) fit; LIMIT where there is no end."""
         rest_most, sample_most, update_most = self.largest
-        if self.floats and rest_most + sample_most + updates * update_most < _EXACT_FLOAT:
+        greatest = updates if isinstance(updates, int) else int(updates.max())
+        if self.floats and rest_most + sample_most + greatest * update_most < _EXACT_FLOAT:
             rest, per_sample, per_update = self.floats
             divisor = per_update * updates
             divisor += per_sample
@@ -60,7 +61,7 @@ class _Limit:
             np.nan_to_num(divisor, copy=False, nan=LIMIT, posinf=LIMIT)
             return np.floor(divisor, out=divisor).astype(np.int64)
         enough = self.rest // np.maximum(self.per_update, 1) + 1  # more updates than this fit no sample at all
-        denominator = self.per_sample + self.per_update * np.minimum(enough, min(updates, LIMIT))
+        denominator = self.per_sample + self.per_update * np.minimum(enough, updates if greatest < LIMIT else LIMIT)
         return np.where(denominator == 0, LIMIT, self.rest // np.maximum(denominator, 1))
 
     def updates(self, samples: Integers) -> Integers:
@@ -84,7 +85,7 @@ class Reach:
         found = [limit.updates(samples) for limit in self.limits]
         return np.minimum(found[0], found[-1])
 
-    def upper(self, updates: int) -> Integers:
+    def upper(self, updates: int | Integers) -> Integers:
         """U_k: the most samples with which `updates` fit, within the bounds; may lie under `least`."""
         found = self.most
         for limit in self.limits:

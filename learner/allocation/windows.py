@@ -8,11 +8,13 @@ A window is feasible iff L_k(b) <= U_k(a) for every learner and sum L(b) <= d <=
 every feasible window holds [A, B]: a <= A, b >= B, and A <= B (for b < A, L_k(b) > dmax_k(A) >= U_k(A), so the sum is
 over d). A learner with a step of its staircase in [A, B] asks for nothing more. Another one steps over [A, B]: `below`
 is its step nearest to A from below, `above` its step nearest to B from above, and a window must have a <= below or
-b >= above. Sorted by `below`, one pass gives the least b - a. The greatest cost is the search for A and B: O(K log) with
-a few evaluations of O(K), since the sum is nearly a hyperbola; the pass costs O(K log K) where all learners have gaps.
+b >= above. Sorted by `below`, one pass gives the least b - a. The search for A and B takes a few sums over K learners,
+since the sum is nearly a hyperbola (never more than O(log T) of them); the pass O(K log K), if all learners have gaps.
 
-With literal equality t_k = T in integers the question is weakly NP-hard (PARTITION reduces to it: give learner k the two
-equal-time choices x and x + w_k by its divisors); here "full time" means that no further update fits.
+"Full time" means that no further update fits. With t_k = T read as equality of integers it is already weakly NP-hard to
+say whether any allocation exists: learner k with C1 = 1, C2 = w_k, T - C0 = 1 + w_k, d_l = 1 and d_u = 1 + w_k meets T
+with x = 1 + w_k (no update) and x = 1 (one) only, so that K + sum(w) / 2 samples can be dealt out iff the numbers w_k
+split into two halves of equal sum (PARTITION).
 """
 
 from collections.abc import Callable
@@ -109,7 +111,8 @@ def fill(lower: Integers, upper: Integers, d: int) -> Integers:
     room = np.minimum(upper - lower, missing)
     if len(room) * missing < 1 << 63:
         before = np.cumsum(room) - room
-        return lower + np.clip(missing - before, 0, room)
+        added: Integers = np.clip(missing - before, 0, room)
+        return lower + added
     filled = lower.copy()
     for learner in range(len(lower)):
         step = min(int(room[learner]), missing)
