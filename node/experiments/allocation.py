@@ -44,12 +44,14 @@ class ScenarioPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What differs from the defaults of `learner.allocation.scenario.Scenario`.
 
     `samples`: with fewer than the 60,000 of Table I, the cycle and the way of the model shrink alike, so that the same
-    updates fit.
+    updates fit. `loss_db` and `loss_db_per_decade` of distance: 70 and 21 is the other reading of the path loss.
     """
 
     learning: Learning = "federated"
     samples: Count = TABLE_SAMPLES
     least_updates: Literal[0, 1] = 1
+    loss_db: float = Scenario().loss_db
+    loss_db_per_decade: float = Scenario().loss_db_per_decade
 
 
 class StalenessPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -275,7 +277,13 @@ class _Experiment:
         key = (point.learners, point.seconds, point.seed)
         if key not in self._instances:
             part = self._manifest.scenario
-            table = Scenario(learning=part.learning, seconds=point.seconds, least_updates=part.least_updates)
+            table = Scenario(
+                learning=part.learning,
+                seconds=point.seconds,
+                least_updates=part.least_updates,
+                loss_db=part.loss_db,
+                loss_db_per_decade=part.loss_db_per_decade,
+            )
             scenario = table.shrunk(part.samples / TABLE_SAMPLES)
             self._instances[key] = generate(scenario, learners=point.learners, seed=point.seed)
         return self._instances[key]
