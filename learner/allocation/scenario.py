@@ -8,8 +8,8 @@ The paper's equations, per learner k, with what its constants stand for:
                 C0_k = 2 P_m S_m / r_k                   the model there and back
     eq. 9-12    t_k = T, sum of d_k = d, d_l <= d_k <= d_u, tau_k whole
 Readings of ours where the paper leaves a choice:
-- path loss: 7 + 2.1 log10(R), R in metres, taken in decibels as it is written. In bels (70 + 21 log10(R) dB), more like a
-  real channel, the model needs 0.2 to 0.5 s for both ways instead of 0.09 s; computation outweighs either.
+- path loss: 7 + 2.1 log10(R), R in metres, taken in decibels as it is written. In bels (70 + 21 log10(R) dB), more
+  like a real channel, the model needs 0.2 to 0.5 s for both ways instead of 0.09 s; computation outweighs either.
 - N0 is a density: the noise power is N0 * W. No fading beside the path loss.
 - positions: uniform over the disc, at least a metre from its centre; they are all that chance decides.
 - which half is fast: learners 0, 2, 4, ...; of an odd number one more is fast than slow.

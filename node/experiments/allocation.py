@@ -12,7 +12,7 @@ how the samples are dealt out and ordered. All allocations are made, and the dat
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -182,18 +182,6 @@ class Point:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
-    """What a scheme found at a point; nothing but the reason where it found nothing."""
-
-    point: Point
-    status: str
-    max_staleness: int | None
-    average_staleness: float | None
-    updates: int | None
-    reason: str
-
-
 async def run(manifest: Manifest, out: Path, clock: Clock, tell: Callable[[str], None]) -> Result:
     """Run an experiment in directory `out`, which exists and is empty.
 
@@ -210,7 +198,7 @@ class _Experiment:
     def __init__(self, manifest: Manifest, out: Path, clock: Clock, tell: Callable[[str], None]) -> None:
         self._manifest, self._out, self._clock, self._tell = manifest, out, clock, tell
         self._began = clock.monotonic()
-        self._stale: list[Stale] = []
+        self._found: dict[Point, Allocation] = {}
         self._accuracies: dict[Point, list[float]] = {}
         self._instances: dict[tuple[int, float, int], Instance] = {}
 
@@ -218,8 +206,8 @@ class _Experiment:
         """Do all of it."""
         manifest, accuracy = self._manifest, self._manifest.accuracy
         split = None if accuracy is None else load_data(accuracy, manifest.seed, manifest.scenario.samples)
-        for point in self._points():
-            await asyncio.to_thread(self._allocate, point)
+        for point in dict.fromkeys(_points(manifest)):  # both figures may ask for one
+            self._found[point] = await asyncio.to_thread(self._allocate, point)
         files = {}
         if manifest.staleness is not None:
             files["staleness"] = self._picture_staleness(manifest.staleness)
@@ -246,21 +234,9 @@ class _Experiment:
 
     # -- staleness --------------------------------------------------------------------------------------------------
 
-    def _points(self) -> Iterator[Point]:
-        staleness, seed = self._manifest.staleness, self._manifest.seed
-        if staleness is not None:
-            seeds = range(seed, seed + staleness.seeds)
-            for seconds, learners, one, scheme in product(
-                staleness.seconds, staleness.learners, seeds, staleness.schemes
-            ):
-                yield Point(scheme, learners, seconds, one)
-
     def _allocate(self, point: Point) -> Allocation:
         """Ask the scheme, and write down what it says."""
         found = SCHEMES[point.scheme](self._instance(point))
-        self._stale.append(
-            Stale(point, found.status, found.max_staleness, found.average_staleness, found.updates, found.reason)
-        )
         self._log(
             "allocation",
             point,
@@ -291,10 +267,9 @@ class _Experiment:
     def _mean(self, scheme: str, learners: int, seconds: float, what: str) -> tuple[float, float] | None:
         """Mean and deviation over the seeds of a scheme's staleness; None where it found nothing."""
         values = [
-            getattr(one, what)
-            for one in self._stale
-            if (one.point.scheme, one.point.learners, one.point.seconds) == (scheme, learners, seconds)
-            and one.max_staleness is not None
+            getattr(found, what)
+            for point, found in self._found.items()
+            if (point.scheme, point.learners, point.seconds) == (scheme, learners, seconds) and found.tau is not None
         ]
         return _spread(values) if values else None
 
@@ -317,7 +292,7 @@ class _Experiment:
         from learner.allocation.cycles import cycles  # noqa: PLC0415 - loads torch
         from learner.training import SGD  # noqa: PLC0415 - as above
 
-        allocation = await asyncio.to_thread(self._allocate, point)
+        allocation = self._found[point]
         if allocation.d is None or allocation.tau is None:
             self._tell(f"{_named(point)}: {allocation.reason}")
             return
@@ -361,7 +336,7 @@ class _Experiment:
 
     def _figures(self) -> dict[str, Any]:
         staleness, accuracy = self._manifest.staleness, self._manifest.accuracy
-        figures: dict[str, Any] = {"allocations": len(self._stale), "trainings": len(self._accuracies)}
+        figures: dict[str, Any] = {"allocations": len(self._found), "trainings": len(self._accuracies)}
         if staleness is not None:
             figures["staleness"] = [
                 {"scheme": scheme, "learners": k, "seconds": seconds}
@@ -390,7 +365,7 @@ class _Experiment:
 
     def _assertions(self) -> list[Assertion]:
         wanted = self._manifest.assert_
-        found = [exact_is_best(self._stale)] if wanted.exact_is_best else []
+        found = [exact_is_best(self._found)] if wanted.exact_is_best else []
         for bound in wanted.staleness:
             mean = self._mean(bound.scheme, bound.learners, bound.seconds, bound.what)
             found.append(
@@ -421,13 +396,13 @@ class _Experiment:
             log.write(msgspec.json.encode(line) + b"\n")
 
 
-def exact_is_best(found: Sequence[Stale]) -> Assertion:
+def exact_is_best(found: Mapping[Point, Allocation]) -> Assertion:
     """Assert that no scheme that fills the cycle beats an exact one at what that one is exact for."""
-    by_place: dict[tuple[int, float, int], dict[str, Stale]] = {}
-    for one in found:
-        by_place.setdefault((one.point.learners, one.point.seconds, one.point.seed), {})[one.point.scheme] = one
+    places: dict[tuple[int, float, int], dict[str, Allocation]] = {}
+    for point, allocation in found.items():
+        places.setdefault((point.learners, point.seconds, point.seed), {})[point.scheme] = allocation
     compared = 0
-    for place, schemes in by_place.items():
+    for place, schemes in places.items():
         least, most = schemes.get("least"), schemes.get("most-updates")
         for name, other in schemes.items():
             if name not in FILLING or other.max_staleness is None or other.updates is None:
@@ -440,7 +415,7 @@ def exact_is_best(found: Sequence[Stale]) -> Assertion:
             if beaten or outdone:
                 detail = f"{name} beats it with (K, T, seed) = {place}"
                 return Assertion(name="exact is best", holds=False, detail=detail)
-    return Assertion(name="exact is best", holds=True, detail=f"{compared} allocations on {len(by_place)} instances")
+    return Assertion(name="exact is best", holds=True, detail=f"{compared} allocations on {len(places)} instances")
 
 
 def first_reached(accuracies: Sequence[float], target: float) -> int:
@@ -466,6 +441,17 @@ def load_data(part: AccuracyPart, seed: int, samples: int) -> Split:
 def mnist_directory(part: AccuracyPart) -> Path:
     """Return where MNIST is looked for."""
     return Path(part.directory or Path(os.environ.get("MERIT_SHARED") or "../shared") / "mnist")
+
+
+def _points(manifest: Manifest) -> Iterator[Point]:
+    """Yield where both figures ask for an allocation."""
+    staleness, accuracy, seed = manifest.staleness, manifest.accuracy, manifest.seed
+    if staleness is not None:
+        seeds = range(seed, seed + staleness.seeds)
+        for seconds, learners, one, scheme in product(staleness.seconds, staleness.learners, seeds, staleness.schemes):
+            yield Point(scheme, learners, seconds, one)
+    if accuracy is not None:
+        yield from _accuracy_points(accuracy, seed)
 
 
 def _accuracy_points(part: AccuracyPart, seed: int) -> Iterator[Point]:

@@ -2,25 +2,25 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
+from learner.allocation.instance import Allocation, Status
 from node import cli
 from node.experiments.allocation import (
     AccuracyPart,
     Manifest,
     Point,
-    Stale,
     exact_is_best,
     first_reached,
     mnist_directory,
     with_data,
 )
-from node.experiments.manifest import load
+from node.experiments.manifest import Assertion, load
 
 HEAD = 'kind = "allocation"\ntitle = "A test"\n'
 STALENESS = """
@@ -186,32 +186,36 @@ def test_mnist_is_looked_for_where_the_flag_says_else_in_the_shared_folder(
     assert load(tmp_path / "x.toml", data_directory="/given")[0].accuracy is None
 
 
-STALE = Stale(Point("sai", 4, 1.0, 1), "feasible", max_staleness=1, average_staleness=0.5, updates=9, reason="")
+def made(*tau: int) -> Allocation:
+    """An allocation of so many updates to each, or none at all."""
+    if not tau:
+        return Allocation(Status.INFEASIBLE, reason="none")
+    return Allocation(Status.FEASIBLE, np.ones(len(tau), dtype=np.int64), np.array(tau, dtype=np.int64))
 
 
-def found(scheme: Any, **values: Any) -> Stale:
-    return replace(STALE, point=replace(STALE.point, scheme=scheme), **values)
+def compare(**schemes: Allocation) -> Assertion:
+    return exact_is_best({Point(cast("Any", name), 4, 1.0, 1): found for name, found in schemes.items()})
 
 
 @pytest.mark.parametrize(
     ("exact", "holds"),
     [
-        (found("least", max_staleness=1), True),
-        (found("least", max_staleness=2), False),
-        (found("least", status="infeasible", max_staleness=None), False),
-        (found("most-updates", updates=9), True),
-        (found("most-updates", updates=8), False),
-        (found("most-updates", updates=None), False),
+        ({"least": made(2, 3)}, True),
+        ({"least": made(2, 4)}, False),
+        ({"least": made()}, False),
+        ({"most-updates": made(2, 3)}, True),
+        ({"most-updates": made(2, 2)}, False),
+        ({"most-updates": made()}, False),
     ],
 )
-def test_a_scheme_that_beats_an_exact_one_is_noticed(exact: Stale, *, holds: bool) -> None:
-    assertion = exact_is_best([exact, STALE])
+def test_a_scheme_that_beats_an_exact_one_is_noticed(exact: dict[str, Allocation], *, holds: bool) -> None:
+    assertion = compare(**exact, sai=made(3, 2))
     assert assertion.holds is holds
     assert holds or assertion.detail == "sai beats it with (K, T, seed) = (4, 1.0, 1)"
 
 
 def test_idling_learners_beat_nobody() -> None:
-    assert exact_is_best([found("least", max_staleness=1), found("synchronous", max_staleness=0)]).holds
+    assert compare(least=made(2, 3), synchronous=made(2, 2)).holds
 
 
 @pytest.mark.parametrize(("target", "cycle"), [(0.5, 1), (0.9, 3), (0.99, 0)])
