@@ -8,6 +8,7 @@
 
 Every point is made once per seed; a seed decides where the learners stand, and, where they train, the first model and
 how the samples are dealt out and ordered. All allocations are made, and the data read, before anybody trains.
+A run that was cut off goes on where events.jsonl ends: a training that is whole there is not made again.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ Above0 = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 TABLE_SAMPLES = Scenario().samples
+_EVENTS = "events.jsonl"
 CURVES: tuple[Scheme, ...] = ("most-updates", "least", "synchronous", "equal")
 
 
@@ -182,8 +184,46 @@ class Point:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What an earlier run wrote down of a training: by which allocation, and the accuracy after each cycle."""
+
+    d: list[int]
+    tau: list[int]
+    accuracies: list[float]
+
+    def is_of(self, allocation: Allocation) -> bool:
+        """Whether the same allocation is asked for now."""
+        return (
+            allocation.d is not None
+            and allocation.tau is not None
+            and (self.d, self.tau) == (allocation.d.tolist(), allocation.tau.tolist())
+        )
+
+
+def read_trainings(log: Path) -> dict[Point, Trained]:
+    """Read the trainings of an earlier run, whole or not; none where there is no log. A line cut off is left out."""
+    found: dict[Point, Trained] = {}
+    for line in log.read_bytes().splitlines() if log.exists() else []:
+        if not line:
+            continue
+        try:
+            event = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue  # the process ended while it wrote this line
+        point = Point(event["scheme"], event["K"], event["T"], event["seed"])
+        if event["event"] == "allocation" and event["d"] is not None:
+            before = found.get(point)
+            if before is None or (before.d, before.tau) != (event["d"], event["tau"]):
+                found[point] = Trained(event["d"], event["tau"], [])
+        elif event["event"] == "cycle":
+            del found[point].accuracies[event["cycle"] - 1 :]  # one that began again
+            found[point].accuracies.append(event["accuracy"])
+    return found
+
+
 async def run(manifest: Manifest, out: Path, clock: Clock, tell: Callable[[str], None]) -> Result:
-    """Run an experiment in directory `out`, which exists and is empty.
+    """Run an experiment in directory `out`, which exists and is empty or holds a run of the same file that was cut off.
 
     Raises:
         MeritError: data, torch or a solver is not there, before anything is computed.
@@ -199,6 +239,10 @@ class _Experiment:
         self._manifest, self._out, self._clock, self._tell = manifest, out, clock, tell
         self._began = clock.monotonic()
         self._found: dict[Point, Allocation] = {}
+        self._earlier = read_trainings(out / _EVENTS)
+        if self._earlier:
+            with (out / _EVENTS).open("ab") as log:
+                log.write(b"\n")  # ends a line that was cut off
         self._accuracies: dict[Point, list[float]] = {}
         self._instances: dict[tuple[int, float, int], Instance] = {}
 
@@ -229,7 +273,7 @@ class _Experiment:
             seconds=round(self._clock.monotonic() - self._began, 1),
             assertions=tuple(assertions),
             figures=self._figures(),
-            files={"events": str(self._out / "events.jsonl"), **files},
+            files={"events": str(self._out / _EVENTS), **files},
         )
 
     # -- staleness --------------------------------------------------------------------------------------------------
@@ -306,6 +350,10 @@ class _Experiment:
             seed=point.seed,
         )
         reached = self._accuracies.setdefault(point, [])
+        earlier = self._earlier.get(point)
+        if earlier and len(earlier.accuracies) >= part.cycles and earlier.is_of(allocation):
+            reached += earlier.accuracies[: part.cycles]
+            return
         for cycle in range(1, part.cycles + 1):
             evaluation = await asyncio.to_thread(next, steps)
             reached.append(evaluation.accuracy)
@@ -392,7 +440,7 @@ class _Experiment:
     def _log(self, event: str, point: Point, **found: Any) -> None:  # noqa: ANN401 - whatever JSON holds
         place = {"scheme": point.scheme, "K": point.learners, "T": point.seconds, "seed": point.seed}
         line = {"seconds": round(self._elapsed(), 2), "event": event, **place, **found}
-        with (self._out / "events.jsonl").open("ab") as log:
+        with (self._out / _EVENTS).open("ab") as log:
             log.write(msgspec.json.encode(line) + b"\n")
 
 
@@ -455,7 +503,7 @@ def _points(manifest: Manifest) -> Iterator[Point]:
 
 
 def _accuracy_points(part: AccuracyPart, seed: int) -> Iterator[Point]:
-    for one, learners, scheme in product(range(seed, seed + part.seeds), part.learners, part.schemes):
+    for learners, one, scheme in product(part.learners, range(seed, seed + part.seeds), part.schemes):
         yield Point(scheme, learners, part.seconds, one)
 
 

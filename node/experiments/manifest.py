@@ -17,6 +17,8 @@ from node.errors import ConfigError
 
 RUNNERS: Final = {"ledger": "node.experiments.ledger", "allocation": "node.experiments.allocation"}
 """Kind -> the module that runs it: its `Manifest`, a msgspec struct, and its coroutine `run`."""
+RESUMABLE: Final = frozenset({"allocation"})
+"""Kinds whose `run` goes on with what an earlier run of the same file left in the directory."""
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):

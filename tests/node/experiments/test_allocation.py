@@ -148,6 +148,33 @@ def test_a_small_copy_of_the_figures_holds_and_leaves_its_result_log_and_picture
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("_threads")
+def test_a_run_that_was_cut_off_trains_only_what_is_not_whole_in_its_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"{HEAD}[scenario]\nsamples = 600\n{ACCURACY}".replace("seeds = 2", "seeds = 1")
+    assert run(tmp_path, text) == 0
+    whole = json.loads(capsys.readouterr().out)["figures"]
+    log = tmp_path / "out" / "events.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(
+        b"".join(lines[:-1]) + lines[-1][:20]
+    )  # it ended while it wrote the last cycle of the last training
+    assert run(tmp_path, text, "--resume") == 0
+    assert json.loads(capsys.readouterr().out)["figures"] == whole
+    again = log.read_bytes().splitlines()[len(lines) :]
+    assert sum(b'"cycle"' in line for line in again) == 2
+
+
+def test_only_a_run_of_the_same_file_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, f"{HEAD}{STALENESS}") == 0
+    assert run(tmp_path, f"{HEAD}{STALENESS}seeds = 1\n".replace("seeds = 2\n", ""), "--resume") == 2
+    assert "holds a run of another file: name another --out" in capsys.readouterr().err
+    assert (tmp_path / "out" / "result.json").exists()
+    assert run(tmp_path, 'kind = "ledger"\ntitle = "x"\nseconds = 9\n', "--resume") == 2
+    assert "experiments of this kind begin anew" in capsys.readouterr().err
+
+
 def test_what_does_not_hold_is_said_and_gives_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     false = "[[assert.staleness]]\nscheme = 'equal'\nlearners = 20\nseconds = 7.5\nwhat = 'max_staleness'\nmost = 3\n"
     assert run(tmp_path, f"{HEAD}{STALENESS}{false}") == 1
