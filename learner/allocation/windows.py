@@ -85,20 +85,20 @@ def starts(found: Core, staleness: int) -> list[tuple[int, int]]:
 
 
 def blockers(found: Core, staleness: int) -> list[tuple[int, int, int]]:
-    """Give learners that together refuse every window [a, a + staleness] with a <= A and a + staleness >= B.
+    """Give learners that refuse the windows [a, a + staleness] which hold [A, B] and are not among `starts`.
 
-    Each as (learner, first, last): it has no step in any window with first <= a <= last. Every a is covered only if
-    `staleness` is less than the least.
+    Each as (learner, first, last): it has no step in any of the windows with first <= a <= last. Few of them suffice,
+    from the highest a down.
     """
     low, at = max(found.tau_min, found.last - staleness), found.first
-    cover: list[tuple[int, int, int]] = []
-    if not len(found.learner):
-        return cover
+    free = starts(found, staleness)
     end = found.above - staleness - 1
+    cover: list[tuple[int, int, int]] = []
     while at >= low:
+        if free and free[-1][0] <= at <= free[-1][1]:
+            at = free.pop()[0] - 1
+            continue
         holding = (found.below < at) & (end >= at)
-        if not holding.any():
-            break
         best = int(np.where(holding, found.below, at).argmin())
         cover.append((int(found.learner[best]), int(found.below[best]) + 1, int(end[best])))
         at = int(found.below[best])

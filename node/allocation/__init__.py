@@ -1,0 +1,1 @@
+"""Task allocations as files and pictures; the solvers are in `learner.allocation`."""
