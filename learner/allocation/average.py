@@ -14,7 +14,7 @@ an interval, and n (K - n), concave, is least at one of its ends. Hence, with th
   pseudo-polynomial. Beyond the limit the result is the best one known, and the bound is reported with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,7 +34,9 @@ SEARCH_LIMIT = 2_000
 NEAR_LIMIT = 1_000_000
 """Steps of learners, over all windows and common numbers of updates that are tried; one is tried in any case."""
 CUT_LIMIT = 2_000_000
-"""Learners times cuts times windows that the bound may look at; it leaves out cuts beyond."""
+"""Learners times cuts times windows that the bound may look at; it leaves out windows, then cuts beyond."""
+CUTS = 256
+"""Cuts of a window that the bound may look at, and windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,8 @@ def least_average(reach: Reach, found: Core, staleness: int) -> LeastAverage:
         samples = fill(reach.lower(first), reach.upper(first), reach.d)
         return LeastAverage(samples, 0, (AverageBound(first, 0, ()),), exact=True)
     windows = [first for low, high in ranges for first in range(low, high + 1)]
-    looked = windows[: max(1, CUT_LIMIT // count)]
-    cuts_each = max(1, CUT_LIMIT // (count * len(looked)))
+    looked = windows[: min(CUTS, max(1, CUT_LIMIT // count))]
+    cuts_each = min(CUTS, max(1, CUT_LIMIT // (count * len(looked))))
     bounds = [_bound(reach, first, (least, staleness), cuts_each) for first in looked]
     if len(looked) < len(windows):
         bounds.append(AverageBound(windows[len(looked)], least * (count - 1), ()))
@@ -176,9 +178,12 @@ def _bound(reach: Reach, low: int, widths: tuple[int, int], most_cuts: int) -> A
     """Bound the pair sum in a window by what is within reach at up to `most_cuts` cuts; `widths` as in `bound_of`."""
     staleness = widths[1]
     count, high = len(reach.least), low + staleness
-    chosen = sorted(
-        {low + 1 + (staleness * at) // min(staleness, most_cuts) for at in range(min(staleness, most_cuts))}
-    )
+    possible: Sequence[int] = range(low + 1, high + 1)
+    if staleness > most_cuts and count <= SEARCH_LIMIT:  # n_t changes where somebody has a step
+        values = np.unique(steps(reach, low, high).tau)
+        possible = sorted({*values[1:].tolist(), *(values[:-1] + 1).tolist()})
+    number = min(len(possible), most_cuts)
+    chosen = [possible[len(possible) * at // number] for at in range(number)]
     cuts = tuple((t, *_cut(reach, low, t, high).counts()) for t in chosen)
     return AverageBound(low, bound_of(cuts, low, widths, count), cuts)
 

@@ -86,19 +86,30 @@ def _at_price(cost: Integers, gain: Integers, need: int) -> tuple[Integers, Inte
     """Find the price at which `need` is passed, and each learner's cheapest and dearest best column there."""
     rises, lengths = _hull(cost, gain)
     order = np.argsort(-(rises / lengths).astype(np.float64), kind="stable")
-    at = int(np.searchsorted(np.cumsum(rises[order]), need))
+    at = int(order[np.searchsorted(np.cumsum(rises[order]), need)])
     rows = np.arange(len(cost))
-    while True:  # floats order the slopes, which may misplace nearly equal ones: step to the right one
-        p, q = int(rises[order[at]]), int(lengths[order[at]])
+    while True:  # floats order the slopes, which may misplace nearly equal ones: go on to the right one
+        p, q = int(rises[at]), int(lengths[at])
         value = gain * q - cost * p
         low = value.argmax(axis=1)
         high = value.shape[1] - 1 - value[:, ::-1].argmax(axis=1)
         if _sum(gain[rows, low]) >= need:
-            at -= 1
+            at = _next(rises, lengths, at, 1)
         elif _sum(gain[rows, high]) < need:
-            at += 1
+            at = _next(rises, lengths, at, -1)
         else:
             return low, high, (p, q)
+
+
+def _next(rises: Integers, lengths: Integers, at: int, sign: int) -> int:
+    """Find the slope nearest to that of `at` among the greater (`sign` 1) or lesser (-1) ones, in integers."""
+    left = np.flatnonzero(sign * (rises * lengths[at] - rises[at] * lengths) > 0)
+    nearest = left[0]
+    while True:
+        nearer = left[sign * (rises[left] * lengths[nearest] - rises[nearest] * lengths[left]) < 0]
+        if not len(nearer):
+            return int(nearest)
+        left, nearest = nearer, nearer[len(nearer) // 2]
 
 
 def _hull(cost: Integers, gain: Integers) -> tuple[Integers, Integers]:

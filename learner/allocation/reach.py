@@ -32,34 +32,39 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Limit:
-    """per_update tau x + per_sample x <= rest, of time or of energy; arrays of shape (K,), rest >= 0."""
+    """per_update tau x + per_sample x <= rest, of time or of energy; arrays of shape (K,), rest >= 0.
+
+    `floats` and `largest`: the same and their greatest values, no floats if these are too great; `never_free`: whether
+    every learner pays for a sample, and whether it does for an update.
+    """
 
     rest: Integers
     per_sample: Integers
     per_update: Integers
     floats: tuple[npt.NDArray[np.float64], ...]
     largest: tuple[int, int, int]
+    never_free: tuple[bool, bool]
 
     @classmethod
     def of(cls, rest: Integers, per_sample: Integers, per_update: Integers) -> "_Limit":
         parts = (rest, per_sample, per_update)
         rest_most, sample_most, update_most = (int(part.max()) for part in parts)
+        sample_least, update_least = int(per_sample.min()), int(per_update.min())
         small = rest_most + sample_most + update_most < _EXACT_FLOAT
         floats = tuple(part.astype(np.float64) for part in parts) if small else ()
-        return cls(*parts, floats, (rest_most, sample_most, update_most))
+        return cls(*parts, floats, (rest_most, sample_most, update_most), (sample_least > 0, update_least > 0))
 
     def samples(self, updates: int | Integers) -> Integers:
         """Give the most x for which `updates` (>= 0, for all or for each) fit; LIMIT where there is no end."""
         rest_most, sample_most, update_most = self.largest
-        greatest = updates if isinstance(updates, int) else int(updates.max())
-        if self.floats and rest_most + sample_most + greatest * update_most < _EXACT_FLOAT:
+        fewest, greatest = (updates, updates) if isinstance(updates, int) else (int(updates.min()), int(updates.max()))
+        costs = self.never_free[0] or (fewest > 0 and self.never_free[1])
+        if self.floats and costs and rest_most + sample_most + greatest * update_most < _EXACT_FLOAT:
             rest, per_sample, per_update = self.floats
             divisor = per_update * updates
             divisor += per_sample
-            with np.errstate(divide="ignore", invalid="ignore"):
-                np.divide(rest, divisor, out=divisor)
-            np.nan_to_num(divisor, copy=False, nan=LIMIT, posinf=LIMIT)
-            return np.floor(divisor, out=divisor).astype(np.int64)
+            np.divide(rest, divisor, out=divisor)
+            return divisor.astype(np.int64)
         enough = self.rest // np.maximum(self.per_update, 1) + 1  # more updates than this fit no sample at all
         denominator = self.per_sample + self.per_update * np.minimum(enough, updates if greatest < LIMIT else LIMIT)
         return np.where(denominator == 0, LIMIT, self.rest // np.maximum(denominator, 1))

@@ -19,6 +19,9 @@ _ENERGY = ("G2", "G1", "G0", "Emax")
 _BOUNDS = ("d_l", "d_u")
 _ONCE = ("T", "d", "tau_min")
 
+_MAX_BRACKETS = 64
+"""An instance has 12; json recurses, and py-evm, where it is loaded, lifts Python's limit of that."""
+
 
 def read_instance(path: Path) -> Instance:
     """Read an instance.
@@ -41,11 +44,12 @@ def read_instance(path: Path) -> Instance:
 
 
 def _json(path: Path) -> Mapping[str, object]:
+    data = path.read_bytes()
+    if data.count(b"[") + data.count(b"{") > _MAX_BRACKETS:
+        message = f"{path}: more lists and objects than an instance has"
+        raise ConfigError(message)
     try:
-        values = json.loads(path.read_bytes())
-    except RecursionError:
-        message = f"{path}: nested too deeply"
-        raise ConfigError(message) from None
+        values = json.loads(data)
     except ValueError as error:  # not JSON, not UTF-8, or an integer of thousands of digits
         message = f"{path}: {error}"
         raise ConfigError(message) from None

@@ -143,8 +143,8 @@ def _print_reasons(claim: "Certificate") -> None:
         reasons.append(f"with {windows.last - 1} or fewer, all together take more than there are")
     if windows.narrower:
         names = ", ".join(str(learner + 1) for learner, _, _ in windows.narrower[:3])
-        reasons.append(f"learner {names} steps over what would be narrower")
-    typer.echo(f"least staleness {windows.least}: {'; '.join(reasons)}")
+        reasons.append(f"a narrower range of updates has none that learner {names} can make")
+    typer.echo("\n".join([f"No staleness is under {windows.least}:", *(f"- {reason}" for reason in reasons)]))
     for name, value in (("pair sum", claim.pair_sum_bound), ("updates", claim.updates_bound)):
         if value is not None:
             proof = "proved" if claim.exact else f"not proved, the bound is {value:,}"
@@ -164,8 +164,8 @@ def _print_frontier(points: "tuple[Point, ...]") -> None:
                 average.updates or 0,
             )
         )
-    columns = ("staleness at most", "most updates", "their average", "least average", "its updates")
-    print_table("Frontier", columns, rows)
+    columns = ("staleness", "most updates", "their average", "least average", "its updates")
+    print_table("Frontier: what a staleness at most so great allows", columns, rows)
 
 
 def _time(instance: "Instance", learner: int, samples: int, updates: int) -> int:

@@ -10,7 +10,7 @@ from chain.execution import evm, records
 from chain.execution.evm import MeritComputation, MeritState
 from contracts.addresses import VERIFIER
 from node.cli.bench import benchmarks
-from tests.benchmarks import execution, signatures, snapshots
+from tests.benchmarks import allocation, execution, signatures, snapshots
 
 SIGNATURES = ("ML-DSA-44", "ML-DSA-65", "RSA-2048 PSS", "RSA-3072 PSS", "Ed25519", "ECDSA secp256k1", "Falcon-512")
 
@@ -21,7 +21,7 @@ def signature_rows() -> list[dict[str, object]]:
 
 
 def test_bench_finds_the_benchmarks_and_not_what_they_share() -> None:
-    assert {"execution", "gram", "signatures", "snapshots"} <= set(benchmarks())
+    assert {"allocation", "execution", "gram", "signatures", "snapshots"} <= set(benchmarks())
     assert not any(name.startswith("_") for name in benchmarks())
 
 
@@ -114,3 +114,13 @@ def test_snapshots_are_taken_and_restored_and_named_with_their_sizes(monkeypatch
     assert found["snapshot", "MB"] > 0
     assert found["nodes of the newest state", "nodes"] < found["nodes of all states in the store", "nodes"]
     assert {measure for measure, unit in found if unit == "MB/s"} == {"taking", "restoring", "executing"}
+
+
+def test_allocation_is_measured_beside_its_peers_and_is_never_staler() -> None:
+    rows = allocation.run(sizes=(5,), seconds=20.0)
+    assert {row["kind"] for row in rows} == set(allocation.SAMPLES)
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}
+    for row in rows:
+        theirs = [row[f"{name}_staleness"] for name in allocation.PEERS]
+        assert all(int(str(row["staleness"])) <= int(str(found)) for found in theirs if found is not None)
+        assert (row["times_as_fast"] is None) == (theirs == [None] * len(theirs))
