@@ -24,7 +24,7 @@ import numpy.typing as npt
 from learner.allocation.instance import Integers, pair_sum, total
 from learner.allocation.knapsack import cheapest
 from learner.allocation.reach import Reach
-from learner.allocation.steps import Steps, steps
+from learner.allocation.steps import Steps, fits, steps
 from learner.allocation.windows import Core, fill, least_staleness, starts
 
 WORK_LIMIT = 200_000
@@ -146,6 +146,8 @@ def _wide(reach: Reach, windows: list[AverageBound], staleness: int) -> tuple[In
     best: tuple[int, Integers] | None = None
     tries = NEAR_LIMIT
     for window in windows:
+        if not fits(reach, window.first, window.first + staleness):
+            continue
         table = steps(reach, window.first, window.first + staleness)
         for samples in _near(reach, table):
             value = pair_sum(reach.updates(samples))
@@ -156,9 +158,10 @@ def _wide(reach: Reach, windows: list[AverageBound], staleness: int) -> tuple[In
                 break
         if tries < 0:
             break
-    if best is None:
-        message = "every feasible window has an allocation"
-        raise AssertionError(message)
+    if best is None:  # no table fits: any allocation of this staleness
+        low, high = windows[0].first, windows[0].first + staleness
+        samples = fill(reach.lower(high), reach.upper(low), reach.d)
+        return samples, pair_sum(reach.updates(samples)), False
     work = WORK_LIMIT
     for window in windows:
         if window.pair_sum >= best[0]:

@@ -7,6 +7,9 @@ import numpy as np
 from learner.allocation.instance import Integers
 from learner.allocation.reach import Reach
 
+TABLE_LIMIT = 30_000_000
+"""Steps of all learners in a window that a table may have, 720 MB."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
@@ -19,6 +22,12 @@ class Steps:
     tau: Integers
     least: Integers
     most: Integers
+
+
+def fits(reach: Reach, low: int, high: int) -> bool:
+    """Whether the steps of the feasible window [low, high] surely keep within `TABLE_LIMIT`."""
+    width = min(high - low, int((reach.upper(low) - reach.lower(high)).max())) + 1
+    return len(reach.least) * width <= TABLE_LIMIT
 
 
 def steps(reach: Reach, low: int, high: int) -> Steps:

@@ -14,8 +14,12 @@ import numpy as np
 from learner.allocation.instance import Integers, total
 from learner.allocation.knapsack import cheapest
 from learner.allocation.reach import Reach
-from learner.allocation.steps import steps
+from learner.allocation.steps import fits, steps
 from learner.allocation.windows import Core, fill, starts
+from learner.errors import InvalidInstance
+
+WINDOW_LIMIT = 10_000
+"""Windows of the staleness asked for that are solved one after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,12 @@ def most_updates(reach: Reach, found: Core, staleness: int) -> MostUpdates:
     """Give the most updates at a staleness that is feasible, in O(K m log (K m) + S^5) for each window.
 
     m is the most steps that a learner has in the window, `staleness` + 1 at most.
+
+    Raises:
+        InvalidInstance: so wide a staleness gives more windows, or steps in one, than `WINDOW_LIMIT` and memory take.
+
     """
+    _check_size(reach, found, staleness)
     best: MostUpdates | None = None
     bounds: list[WindowBound] = []
     exact = True
@@ -57,6 +66,14 @@ def most_updates(reach: Reach, found: Core, staleness: int) -> MostUpdates:
         raise ValueError(message)
     sure = exact or best.updates >= max(bound.updates for bound in bounds)
     return MostUpdates(best.samples, best.updates, tuple(bounds), sure)
+
+
+def _check_size(reach: Reach, found: Core, staleness: int) -> None:
+    ranges = starts(found, staleness)
+    windows = sum(high - low + 1 for low, high in ranges)
+    if windows > WINDOW_LIMIT or not all(fits(reach, low, low + staleness) for low, _ in ranges):
+        reason = f"a staleness of {staleness} lets {len(reach.least)} learners choose among too many updates: take less"
+        raise InvalidInstance(reason=reason)
 
 
 def _in_window(reach: Reach, low: int, high: int) -> tuple[MostUpdates, WindowBound, bool]:

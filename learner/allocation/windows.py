@@ -100,7 +100,7 @@ def blockers(found: Core, staleness: int) -> list[tuple[int, int, int]]:
             continue
         holding = (found.below < at) & (end >= at)
         best = int(np.where(holding, found.below, at).argmin())
-        cover.append((int(found.learner[best]), int(found.below[best]) + 1, int(end[best])))
+        cover.append((int(found.learner[best]), max(low, int(found.below[best]) + 1), int(end[best])))
         at = int(found.below[best])
     return cover
 

@@ -12,6 +12,7 @@ from learner.allocation.exact import allocate, allocate_most_updates, frontier
 from learner.allocation.instance import Allocation, Instance, Status, TimeModel
 from learner.allocation.reach import Reach, reach
 from learner.allocation.windows import core, least_staleness
+from learner.errors import InvalidInstance
 from merit.chance import seeded
 from tests.learner.allocation import cases
 
@@ -181,6 +182,20 @@ def test_sums_beyond_int64_are_exact() -> None:
     assert faults(instance, found) == ()
 
 
+def test_staleness_with_too_many_windows_is_refused_in_one_line() -> None:
+    case = {"time": {"C2": [1, 2], "C1": [0, 0], "C0": [0, 0], "T": 10**15}, "energy": None, "d": 9, "d_l": 1, "d_u": 8}
+    with pytest.raises(InvalidInstance, match="choose among too many updates: take less"):
+        allocate_most_updates(Instance.from_json(case | {"tau_min": 0}), 10**15)
+
+
+def test_without_room_for_a_table_the_staleness_is_the_least_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.allocation.steps.TABLE_LIMIT", 0)
+    instance = Instance.from_json(EXAMPLE | {"d_u": [12, 40, 40, 40]})
+    found = allocate(instance)
+    assert found.max_staleness == 8
+    assert faults(instance, found) == ()
+
+
 def test_extreme_updates_do_not_overflow() -> None:
     t = (1 << 61) - 1
     case = {
@@ -254,6 +269,21 @@ def test_narrower_window_than_the_least_is_blocked_by_named_learners() -> None:
         narrowest = found.certificate.narrowest
         spoilt = replace(found, certificate=replace(found.certificate, narrowest=replace(narrowest, narrower=())))
         assert any("nothing stands against" in fault for fault in faults(instance, spoilt)), case
+
+
+def test_certificate_asks_nothing_of_windows_under_tau_min() -> None:
+    case = {
+        "time": {"C2": [1, 1], "C1": [0, 0], "C0": [0, 0], "T": 40},
+        "energy": {"G2": [0, 2], "G1": [0, 2], "G0": [0, 1], "Emax": [0, 7]},
+        "d": 31,
+        "d_l": 1,
+        "d_u": [30, 3],
+        "tau_min": 1,
+    }
+    instance = Instance.from_json(case)
+    found = allocate(instance)
+    assert found.max_staleness == 1
+    assert faults(instance, found) == ()
 
 
 def test_average_beyond_the_search_is_reported_with_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
