@@ -10,7 +10,7 @@ from learner.allocation.certificates import Certificate, Infeasible, Narrowest
 from learner.allocation.instance import Allocation, Instance, Integers, Status
 from learner.allocation.reach import Reach, Shortage, reach
 from learner.allocation.updates import most_updates
-from learner.allocation.windows import Core, blockers, core, least_staleness, starts
+from learner.allocation.windows import Core, blockers, core, fill, least_staleness, starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,19 @@ def allocate(instance: Instance) -> Allocation:
     return _average(prepared, found, staleness)
 
 
+def allocate_least_staleness(instance: Instance) -> Allocation:
+    """Give an allocation of least staleness, whatever its average; O(K log K)."""
+    prepared = reach(instance)
+    if isinstance(prepared, Shortage):
+        return _infeasible(prepared)
+    found = core(prepared)
+    staleness = least_staleness(found)
+    claim = _narrowest(prepared, found, staleness, staleness)
+    first = claim.starts[0][0]
+    samples = fill(prepared.lower(first + staleness), prepared.upper(first), prepared.d)
+    return _allocation(prepared, samples, Certificate(claim))
+
+
 def allocate_most_updates(instance: Instance, staleness: int) -> Allocation:
     """Give the allocation that makes the most updates with a staleness of at most `staleness`.
 
@@ -53,7 +66,7 @@ def allocate_most_updates(instance: Instance, staleness: int) -> Allocation:
     least = least_staleness(found)
     if staleness < least:
         reason = f"a staleness of {staleness} cannot be kept: the least is {least}"
-        return Allocation(Status.INFEASIBLE, reason=reason, certificate=_narrowest(prepared, found, least))
+        return Allocation(Status.INFEASIBLE, reason=reason, certificate=_narrowest(prepared, found, least, least))
     return _most(prepared, found, staleness)
 
 
@@ -77,13 +90,17 @@ def frontier(instance: Instance, width: int) -> tuple[Point, ...] | Allocation:
 
 def _average(prepared: Reach, found: Core, staleness: int) -> Allocation:
     best = least_average(prepared, found, staleness)
-    claim = Certificate(_narrowest(prepared, found, staleness), average=best.bounds, exact=best.exact)
+    claim = Certificate(
+        _narrowest(prepared, found, staleness, least_staleness(found)), average=best.bounds, exact=best.exact
+    )
     return _allocation(prepared, best.samples, claim)
 
 
 def _most(prepared: Reach, found: Core, staleness: int) -> Allocation:
     best = most_updates(prepared, found, staleness)
-    claim = Certificate(_narrowest(prepared, found, staleness), updates=best.bounds, exact=best.exact)
+    claim = Certificate(
+        _narrowest(prepared, found, staleness, least_staleness(found)), updates=best.bounds, exact=best.exact
+    )
     return _allocation(prepared, best.samples, claim)
 
 
@@ -95,9 +112,9 @@ def _infeasible(shortage: Shortage) -> Allocation:
     return Allocation(Status.INFEASIBLE, reason=shortage.reason, certificate=Infeasible(shortage.learner))
 
 
-def _narrowest(prepared: Reach, found: Core, staleness: int) -> Narrowest:
+def _narrowest(prepared: Reach, found: Core, staleness: int, least: int) -> Narrowest:
     """Say which windows of this width are feasible, and why none is that is narrower than the least staleness."""
-    least = least_staleness(found)
+    free = starts(found, staleness)
     lacking = prepared.upper(found.first + 1) < prepared.least
     return Narrowest(
         staleness,
@@ -105,7 +122,7 @@ def _narrowest(prepared: Reach, found: Core, staleness: int) -> Narrowest:
         found.first,
         found.last,
         int(lacking.argmax()) if lacking.any() else None,
-        tuple(blockers(found, least - 1)),
-        tuple(blockers(found, staleness)),
-        tuple(starts(found, staleness)),
+        tuple(blockers(found, least - 1, [])),
+        tuple(blockers(found, staleness, free)),
+        tuple(free),
     )

@@ -84,14 +84,14 @@ def starts(found: Core, staleness: int) -> list[tuple[int, int]]:
     return [(int(reached[at]) + 1, int(following[at]) - 1) for at in free]
 
 
-def blockers(found: Core, staleness: int) -> list[tuple[int, int, int]]:
-    """Give learners that refuse the windows [a, a + staleness] which hold [A, B] and are not among `starts`.
+def blockers(found: Core, staleness: int, free: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """Give learners that refuse the windows [a, a + staleness] which hold [A, B] and are not `free`, that is, `starts`.
 
     Each as (learner, first, last): it has no step in any of the windows with first <= a <= last. Few of them suffice,
     from the highest a down.
     """
     low, at = max(found.tau_min, found.last - staleness), found.first
-    free = starts(found, staleness)
+    free = free.copy()
     end = found.above - staleness - 1
     cover: list[tuple[int, int, int]] = []
     while at >= low:

@@ -8,7 +8,7 @@ import pytest
 
 from learner.allocation.average import least_average
 from learner.allocation.certificates import Certificate, Infeasible, faults
-from learner.allocation.exact import allocate, allocate_most_updates, frontier
+from learner.allocation.exact import allocate, allocate_least_staleness, allocate_most_updates, frontier
 from learner.allocation.instance import Allocation, Instance, Status, TimeModel
 from learner.allocation.reach import Reach, reach
 from learner.allocation.windows import core, least_staleness
@@ -40,6 +40,9 @@ def differences(seed: int, count: int) -> Counter[str]:
             met["infeasible"] += 1
             continue
         least = min(known)
+        plain = allocate_least_staleness(instance)
+        assert plain.max_staleness == least, case
+        assert faults(instance, plain) == (), case
         assert (found.status, found.max_staleness, found.pair_sum) == (Status.OPTIMAL, least, known[least][1]), case
         met["energy" if case["energy"] else "time only"] += 1
         met["gaps" if least > 1 else "no gaps"] += 1
