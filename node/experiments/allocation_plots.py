@@ -88,7 +88,7 @@ def plot_accuracy(path: Path, *, title: str, curves: Mapping[int, Sequence[Curve
         axes.set(title=f"K = {learners}", xlabel="global cycle")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy on the test images")
-    panels[-1].legend(fontsize="small", loc="lower right")
+    panels[0].legend(fontsize="small", loc="lower right")
     figure.savefig(path, dpi=110)
 
 
