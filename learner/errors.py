@@ -12,6 +12,7 @@
     +-- InvalidModel     a model name, a factory or a parameter vector that does not fit
     +-- TrainingFailed   local training that cannot start
     +-- MissingExtra     a package of the extra `train` that is not installed
+    +-- MissingPackage   a development package that is not installed
 
 A peer's bad update is no error but a value: `learner.fixedpoint.Rejected`.
 """
@@ -131,4 +132,13 @@ class MissingExtra(LearnerError):  # noqa: N818
     def __init__(self, *, package: str) -> None:
         """Name the package and the command that brings it."""
         super().__init__(f"{package} is not installed: pip install 'merit-ledger[train]'")
+        self.package = package
+
+
+class MissingPackage(LearnerError):  # noqa: N818
+    """A package of the development group is not installed."""
+
+    def __init__(self, *, package: str, needed_for: str) -> None:
+        """Name the package, what wants it, and the command that brings it."""
+        super().__init__(f"{needed_for} needs {package}: run scripts/setup --dev, or pip install {package}")
         self.package = package

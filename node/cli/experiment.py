@@ -24,11 +24,14 @@ def run(
     *,
     out: Annotated[Path | None, typer.Option(help="Where everything is kept, instead of what the file says.")] = None,
     data_dir: Annotated[str, typer.Option(help="Directory of the MNIST idx files, for those that learn on it.")] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run of the same file that was cut off.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run an experiment; exit code 1 if what it asserts does not hold.
 
-    What an earlier run of an experiment left in the same place is removed.
+    Without --resume, what an earlier run of an experiment left in the same place is removed.
     """
     import msgspec  # noqa: PLC0415 - keeps --help quick
 
@@ -36,7 +39,11 @@ def run(
 
     manifest, runner = manifests.load(file, data_directory=data_dir)
     directory = (out or (Path(manifest.out) if manifest.out else _OUT / file.stem)).absolute()
-    _make_room(directory)
+    if resume:
+        _check_same(file, directory, resumable=manifests.heading(file).kind in manifests.RESUMABLE)
+    else:
+        _make_room(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, directory / _MANIFEST)
 
     def tell(line: str) -> None:
@@ -54,7 +61,8 @@ def run(
             ("assertion", "holds", "what was found"),
             [(one.name, "yes" if one.holds else "NO", one.detail) for one in result.assertions],
         )
-        typer.echo("  ".join(f"{name} {value}" for name, value in result.figures.items()))
+        short = {name: value for name, value in result.figures.items() if not isinstance(value, list)}  # JSON has all
+        typer.echo("  ".join(f"{name} {value}" for name, value in short.items()))
         typer.echo(f"{path}, {', '.join(result.files.values())}")
     if not result.holds:
         raise typer.Exit(1)
@@ -83,4 +91,14 @@ def _make_room(directory: Path) -> None:
             message = f"{directory} is not empty and holds no experiment: name another --out"
             raise RunDirectoryError(message)
         shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+
+
+def _check_same(file: Path, directory: Path, *, resumable: bool) -> None:
+    """Refuse to go on with another experiment than the one that `directory` holds, if it holds any."""
+    if not resumable:
+        message = f"{file}: experiments of this kind begin anew: leave out --resume"
+        raise ConfigError(message)
+    earlier = directory / _MANIFEST
+    if earlier.exists() and earlier.read_bytes() != file.read_bytes():
+        message = f"{directory} holds a run of another file: name another --out, or leave out --resume"
+        raise RunDirectoryError(message)

@@ -15,8 +15,10 @@ from merit.clock import Clock
 from node.configuration import convert, read_toml
 from node.errors import ConfigError
 
-RUNNERS: Final = {"ledger": "node.experiments.ledger"}
+RUNNERS: Final = {"ledger": "node.experiments.ledger", "allocation": "node.experiments.allocation"}
 """Kind -> the module that runs it: its `Manifest`, a msgspec struct, and its coroutine `run`."""
+RESUMABLE: Final = frozenset({"allocation"})
+"""Kinds whose `run` goes on with what an earlier run of the same file left in the directory."""
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):
