@@ -3,7 +3,8 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
-import msgspec
 
 from chain.crypto.backend_liboqs import liboqs_library
 from chain.crypto.schemes import Scheme, verifying_backend
@@ -65,16 +65,24 @@ def run(seconds: float = SECONDS, clients: int = CLIENTS) -> list[dict[str, obje
     all four nodes together, per record; so they add up to what the machine's cores must give.
     """
     clock = SystemClock()
-    rows = [*_configuration(seconds, clients)]
+    rows = _told(_configuration(seconds, clients))
     with TemporaryDirectory(prefix="merit") as folder:
-        for number, case in enumerate(cases()):
-            rows += asyncio.run(_ledger(Path(folder) / str(number), case, seconds, clients, clock))
-            shutil.rmtree(Path(folder) / str(number))
+        rows += _told(asyncio.run(_anvil(clock)))
         kinds: tuple[Kind, ...] = ("ML-DSA-65", "Ed25519")
         for kind in kinds:
-            rows += asyncio.run(_store(Path(folder) / kind, kind, clock))
-        rows += asyncio.run(_anvil(clock))
+            rows += _told(asyncio.run(_store(Path(folder) / kind, kind, clock)))
+        for number, case in enumerate(cases()):
+            rows += _told(asyncio.run(_ledger(Path(folder) / str(number), case, seconds, clients, clock)))
+            shutil.rmtree(Path(folder) / str(number))
     return rows
+
+
+def _told(rows: Iterable[dict[str, object]]) -> list[dict[str, object]]:
+    """Write rows to standard error as they come: all of them take a quarter of an hour."""
+    found = list(rows)
+    for row in found:
+        sys.stderr.write(f"{row['what']}: {row['measure']}: {row['value']} {row['unit']}\n")
+    return found
 
 
 def _row(what: str, measure: str, value: object, unit: str = "") -> dict[str, object]:
@@ -181,7 +189,7 @@ async def _anvil(clock: Clock) -> list[dict[str, object]]:
 
             async def ask(method: str, *params: object) -> object:
                 request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-                answer = await http.post("/", content=msgspec.json.encode(request))
+                answer = await http.post("/", json=request)
                 return answer.json()["result"]
 
             accounts = await _when_up(ask, clock)
