@@ -70,6 +70,7 @@ class _Stopwatch:
     taken: dict[str, float] = field(default_factory=lambda: dict.fromkeys([*STEPS, REST], 0.0))
     _running: list[str] = field(default_factory=lambda: [REST])
     _since: float = 0.0
+    _on: bool = False  # the pool keeps methods that it got while timers were around them
 
     def _charge(self) -> None:
         now = self.clock.monotonic()
@@ -81,6 +82,8 @@ class _Stopwatch:
 
         @wraps(function)
         def inside(*arguments: Any, **options: Any) -> Any:
+            if not self._on:
+                return function(*arguments, **options)
             self._charge()
             self._running.append(step)
             try:
@@ -102,9 +105,10 @@ class _Stopwatch:
                     patches.enter_context(patch.object(owner, name, self.timed(step, getattr(owner, name))))
             timed = self.timed("rule of records", table[verifier])
             patches.enter_context(patch.dict(table, {verifier: timed}))  # type: ignore[arg-type] # py-evm's own dict
-            self._since = self.clock.monotonic()
+            self._since, self._on = self.clock.monotonic(), True
             yield
             self._charge()
+            self._on = False
 
 
 class Bench:
