@@ -86,6 +86,20 @@ class AllocationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     most_samples: Positive
     most_epochs: Positive = 64
 
+    def terms(self, training: TrainingSpec, round_: RoundSpec, rules_version: int) -> PlanTerms:
+        """Return what plans depend on under these rules."""
+        return PlanTerms(
+            rule=self.rule,
+            rules_version=rules_version,
+            cycle_us=self.cycle_us,
+            samples=training.samples,
+            epochs=training.epochs,
+            least_samples=self.least_samples,
+            most_samples=self.most_samples,
+            most_epochs=self.most_epochs,
+            forget_after=4 * (round_.max_staleness + 1),
+        )
+
 
 class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole job file. `samples` declares each client's data size (for the data-size baseline), by member id.
@@ -142,19 +156,7 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def plan_terms(self, rules_version: int) -> PlanTerms | None:
         """Return what plans depend on under these rules, None for a job that allocates nothing."""
         asked = self.allocation
-        if asked is None:
-            return None
-        return PlanTerms(
-            rule=asked.rule,
-            rules_version=rules_version,
-            cycle_us=asked.cycle_us,
-            samples=self.training.samples,
-            epochs=self.training.epochs,
-            least_samples=asked.least_samples,
-            most_samples=asked.most_samples,
-            most_epochs=asked.most_epochs,
-            forget_after=4 * (self.round.max_staleness + 1),
-        )
+        return None if asked is None else asked.terms(self.training, self.round, rules_version)
 
     def ledger_terms(self, *, model: bytes, edge_set: int) -> JobTerms:
         """Return the terms as the Ledger stores them; `model` is the digest of model 0's blob.

@@ -40,6 +40,11 @@ class Share:
     c1: int
     c0: int
 
+    @property
+    def cycle_ns(self) -> int:
+        """The time that its work should take, in nanoseconds."""
+        return self.c2 * self.epochs * self.samples + self.c1 * self.samples + self.c0
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

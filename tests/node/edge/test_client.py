@@ -23,6 +23,7 @@ from node.client import (
     Identity,
     JobView,
     Servers,
+    Task,
     parsed,
 )
 from node.edge.intake import Intake
@@ -125,13 +126,15 @@ class Learner:
         self.times: list[float] = []
         self.bases: list[list[float]] = []
         self.steps: list[int] = []
+        self.tasks: list[Task] = []
 
-    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int) -> NDArray[np.float64]:  # noqa: ARG002
+    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int, task: Task) -> NDArray[np.float64]:  # noqa: ARG002
         if len(self.steps) == len(self._deltas):
             raise OutOfDataError
         self.times.append(self._clock.monotonic())
         self.bases.append(list(parameters))
         self.steps.append(step)
+        self.tasks.append(task)
         return parameters + self._deltas[len(self.steps) - 1]
 
 
