@@ -241,7 +241,7 @@ def _staleness_tile(history: History) -> list[_Tile]:
         _Tile(
             "Average staleness",
             f"{mean:.2f}",
-            f"epochs between two clients, mean of {len(plans)} plans; at most {most}",
+            f"epochs between two clients, mean of {_number(len(plans), 'plan')}; at most {most}",
         )
     ]
 
