@@ -9,8 +9,14 @@ third-party package.
     signed message  96   ledger 20 | body             FIPS 204 context: "merit/record/1" | genesis hash
     update header   96   "MRTU" | format u16 | fraction bits u8 | 0 | genesis hash 32 | ledger 20 | job u64 | client u64
                          | base u64 | counter u32 | dimension u32 | 0 u32      followed by dimension * int16
+    reporting       96   "MRTU" | format u16 = 2 | fraction bits u8 | 0 | binding 32 | samples u32 | epochs u32
+     header              | training us u32 | gathering us u32 | transfer us u32 | job u64 | client u64 | base u64
+                         | counter u32 | dimension u32 | 0 u32                 followed by dimension * int16
     model header    16   "MRTM" | format u16 | fraction bits u8 | 0 | dimension u32 | 0 u32
                                                                                followed by dimension * int32
+
+The Ledger knows the length of an update's header and nothing else of it. A reporting header has the same length: one
+digest binds it to genesis hash and ledger, and what that saves tells how the client worked.
 """
 
 import hashlib
@@ -56,6 +62,7 @@ REASONS: Final = {
 _BODY: Final = struct.Struct(">QQQI32sQQ")
 _SIGNER: Final = struct.Struct(">B20s")
 _UPDATE: Final = struct.Struct(">4sHBB32s20sQQQIII")
+_REPORTING: Final = struct.Struct(">4sHBB32sIIIIIQQQIII")
 _MODEL: Final = struct.Struct(">4sHBBII")
 
 BODY_BYTES: Final = _BODY.size
@@ -69,6 +76,8 @@ MODEL_ITEM_BYTES: Final = 4
 _UPDATE_MAGIC: Final = b"MRTU"
 _MODEL_MAGIC: Final = b"MRTM"
 _FORMAT: Final = 1
+_FORMAT_REPORTING: Final = 2
+_BINDING_DOMAIN: Final = b"merit/update/2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +257,102 @@ class UpdateHeader:
 
     def blob(self, payload: bytes) -> bytes:
         """Return header and payload (`dimension` little-endian int16); raise `CodecError` for another length."""
-        if len(payload) != UPDATE_ITEM_BYTES * self.dimension:
-            raise LengthError(part="update payload", length=len(payload), expected=UPDATE_ITEM_BYTES * self.dimension)
-        return self.encode() + payload
+        return _update_blob(self.encode(), self.dimension, payload)
+
+    def reporting(self, report: "WorkReport") -> "ReportingHeader":
+        """Return the header that binds to the same and tells how the client worked."""
+        return ReportingHeader(
+            fraction_bits=self.fraction_bits,
+            binding=hashlib.sha256(_BINDING_DOMAIN + self.genesis_hash + self.ledger).digest(),
+            report=report,
+            job=self.job,
+            client=self.client,
+            base=self.base,
+            counter=self.counter,
+            dimension=self.dimension,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkReport:
+    """What a client says it did for an update: samples, epochs, and times in microseconds, each below 2^32.
+
+    `gathering_us`: until its samples were there; `training_us`: of all epochs; `transfer_us`: of its last transfers.
+    """
+
+    samples: int
+    epochs: int
+    training_us: int
+    gathering_us: int
+    transfer_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportingHeader:
+    """The head of an update's blob in a job that allocates work: an `UpdateHeader` with the client's report.
+
+    `binding` is SHA-256("merit/update/2" | genesis hash | ledger).
+    """
+
+    fraction_bits: int
+    binding: bytes
+    report: WorkReport
+    job: int
+    client: int
+    base: int
+    counter: int
+    dimension: int
+
+    def encode(self) -> bytes:
+        """Return the 96 bytes; raise `CodecError` if a field does not fit."""
+        if len(self.binding) != HASH_BYTES:
+            raise LengthError(part="binding", length=len(self.binding), expected=HASH_BYTES)
+        told = self.report
+        try:
+            return _REPORTING.pack(
+                _UPDATE_MAGIC,
+                _FORMAT_REPORTING,
+                self.fraction_bits,
+                0,
+                self.binding,
+                told.samples,
+                told.epochs,
+                told.training_us,
+                told.gathering_us,
+                told.transfer_us,
+                self.job,
+                self.client,
+                self.base,
+                self.counter,
+                self.dimension,
+                0,
+            )
+        except struct.error as error:
+            raise NumberError(part="update header", problem=str(error)) from error
+
+    @classmethod
+    def decode(cls, header: bytes) -> Self:
+        """Return the header of exactly 96 bytes; raise `CodecError` if it is not canonical."""
+        if len(header) != UPDATE_HEADER_BYTES:
+            raise LengthError(part="update header", length=len(header), expected=UPDATE_HEADER_BYTES)
+        magic, form, fraction_bits, zero, binding, *numbers, zeros = _REPORTING.unpack(header)
+        _check_head(magic, _UPDATE_MAGIC, form, zero, zeros, expected_form=_FORMAT_REPORTING)
+        return cls(fraction_bits, binding, WorkReport(*numbers[:5]), *numbers[5:])
+
+    @property
+    def blob_length(self) -> int:
+        """Bytes of the whole blob: what the record's `length` must be."""
+        return UPDATE_HEADER_BYTES + UPDATE_ITEM_BYTES * self.dimension
+
+    def blob(self, payload: bytes) -> bytes:
+        """Return header and payload (`dimension` little-endian int16); raise `CodecError` for another length."""
+        return _update_blob(self.encode(), self.dimension, payload)
+
+
+def _update_blob(header: bytes, dimension: int, payload: bytes) -> bytes:
+    if len(payload) != UPDATE_ITEM_BYTES * dimension:
+        raise LengthError(part="update payload", length=len(payload), expected=UPDATE_ITEM_BYTES * dimension)
+    return header + payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,9 +390,10 @@ class ModelHeader:
         return self.encode() + payload
 
 
-def decode_update(blob: bytes) -> tuple[UpdateHeader, bytes]:
+def decode_update(blob: bytes) -> tuple[UpdateHeader | ReportingHeader, bytes]:
     """Split an update's blob into header and payload; raise `CodecError` unless the length fits the dimension."""
-    header = UpdateHeader.decode(blob[:UPDATE_HEADER_BYTES])
+    kind = ReportingHeader if blob[4:6] == _FORMAT_REPORTING.to_bytes(2, "big") else UpdateHeader
+    header = kind.decode(blob[:UPDATE_HEADER_BYTES])
     if len(blob) != header.blob_length:
         raise LengthError(part=f"update of dimension {header.dimension}", length=len(blob), expected=header.blob_length)
     return header, blob[UPDATE_HEADER_BYTES:]
@@ -314,10 +417,12 @@ def payload_digest(blob: bytes) -> bytes:
     return hashlib.sha256(memoryview(blob)[UPDATE_HEADER_BYTES:]).digest()
 
 
-def _check_head(magic: bytes, expected: bytes, form: int, zero: int, zeros: int) -> None:
+def _check_head(
+    magic: bytes, expected: bytes, form: int, zero: int, zeros: int, *, expected_form: int = _FORMAT
+) -> None:
     if magic != expected:
         raise HeaderError(field="magic", value=magic, expected=expected)
-    if form != _FORMAT:
-        raise HeaderError(field="format", value=form, expected=_FORMAT)
+    if form != expected_form:
+        raise HeaderError(field="format", value=form, expected=expected_form)
     if zero or zeros:
         raise HeaderError(field="reserved", value=zero or zeros, expected=0)

@@ -9,6 +9,7 @@
     +-- UnusableData     arrays that are no data set
     +-- InvalidPartition a partition that cannot give every client a sample
     +-- InvalidInstance  a task allocation whose numbers are no instance
+    +-- InvalidPlan      a plan that is not canonical, or terms that no plan can follow
     +-- InvalidModel     a model name, a factory or a parameter vector that does not fit
     +-- TrainingFailed   local training that cannot start
     +-- MissingExtra     a package of the extra `train` that is not installed
@@ -105,6 +106,15 @@ class InvalidInstance(LearnerError):  # noqa: N818
     def __init__(self, *, reason: str) -> None:
         """Name the number, the learner and what is allowed."""
         super().__init__(f"allocation refused: {reason}")
+        self.reason = reason
+
+
+class InvalidPlan(LearnerError):  # noqa: N818
+    """Bytes that are no canonical plan, or terms that no plan can follow."""
+
+    def __init__(self, *, reason: str) -> None:
+        """Say what is wrong and what is allowed."""
+        super().__init__(f"plan refused: {reason}")
         self.reason = reason
 
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from chain.crypto.contexts import record_context
 from chain.crypto.schemes import SigningKey
-from contracts.records import Record, SignedRecord, UpdateHeader, blob_digest
+from contracts.records import Record, SignedRecord, UpdateHeader, WorkReport, blob_digest
+from learner.allocation.plan import Plan
+from learner.errors import InvalidPlan
 from learner.fixedpoint import Rejected, encode_update
 from learner.fixedpoint import decode_model as decode_parameters
 from learner.terms import Terms
@@ -47,10 +49,19 @@ UNRECORDED_ATTEMPTS = 5
 T = TypeVar("T", bound=msgspec.Struct)
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a client does for one update: `epochs` on the `samples` of its stream from position `first` on."""
+
+    samples: int
+    epochs: int
+    first: int
+
+
 class Trainer(Protocol):
     """Local training: from a model's parameters to new ones, on the next samples of the client's own data."""
 
-    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int) -> NDArray[np.float64]:
+    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int, task: Task) -> NDArray[np.float64]:
         """Return the trained parameters, float64[d]; `step` counts this client's trainings and seeds them."""
         ...
 
@@ -60,7 +71,8 @@ class State(msgspec.Struct, kw_only=True):
 
     `step` counts its trainings; `base` is the newest version that it trained on and `counter` that of the newest record
     that it signed for it, -1 for none: both only ever rise, so that no two records share them. `used` counts the
-    records of `base` that stand, `last` is the digest of the newest one.
+    records of `base` that stand, `last` is the digest of the newest one. `drawn` counts the samples that plans told it
+    to train on.
     """
 
     step: int = 0
@@ -68,6 +80,7 @@ class State(msgspec.Struct, kw_only=True):
     counter: int = -1
     used: int = 0
     last: str = ""
+    drawn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +94,28 @@ class Identity:
 
 
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+DigestOrNone = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """What an edge server says of a job; `model` and `job_file` are believed only when enough servers say the same."""
+    """What an edge server says of a job.
+
+    `model`, `allocation` (the plan, "" for none yet) and `job_file` are believed only when enough servers say the same.
+    """
 
     status: str
     version: int
     model: Digest
+    allocation: DigestOrNone = ""
     job_file: Digest
     edge_servers: int
 
 
 class ModelView(msgspec.Struct, frozen=True):
-    """What an edge server says of a version's model."""
+    """What an edge server says of a version's model and of the plan for it."""
 
     model: Digest
+    allocation: DigestOrNone = ""
 
 
 class JobFileView(msgspec.Struct, frozen=True):
@@ -121,6 +140,11 @@ def parsed(answer: httpx.Response | None, kind: type[T]) -> T | None:
         return msgspec.json.decode(answer.content, type=kind)
     except (msgspec.DecodeError, RecursionError):  # a liar's answer may be nested as deep as it likes
         return None
+
+
+def _microseconds(seconds: float) -> int:
+    """Return a duration as a report has it: a longer one than 2^32 - 1 microseconds is as long as that."""
+    return min(max(round(seconds * 10**6), 0), (1 << 32) - 1)
 
 
 class Servers:
@@ -200,7 +224,8 @@ class Client:
         job: the job's number.
         servers: the edge servers it knows.
         trainer: its data and how it learns from them.
-        interval_s: seconds in which the job's number of new samples comes (its speed).
+        interval_s: its speed: seconds in which the job's number of new samples comes; where work is allocated, seconds
+            that the job's number of epochs on them takes at least.
         directory: where it keeps what it has not delivered yet.
         clock: paces it.
         told_final: called once with every record that a server says is on the ledger, and that server's URL.
@@ -235,6 +260,7 @@ class Client:
             self._state = msgspec.json.decode(self._state_path.read_bytes(), type=State)
         self._residual: NDArray[np.float64] | None = None
         self._job_file: JobFile | None = None
+        self._upload_s = 0.0
 
     @property
     def steps(self) -> int:
@@ -242,16 +268,26 @@ class Client:
         return self._state.step
 
     async def run(self) -> None:
-        """Train and deliver until the job closes."""
+        """Train and deliver until the job closes.
+
+        The work waits for its samples; only where it is allocated they are there, and the work itself takes the time.
+        """
         due = self._clock.monotonic()
         await self._deliver_left()
         while True:
-            due = max(due + self._interval_s, self._clock.monotonic())
+            due = max(due + (0.0 if self._is_allocated else self._interval_s), self._clock.monotonic())
             await self._clock.sleep(due - self._clock.monotonic())
             view = await self._fresh_base()
             if view is None:
                 return
+            steps = self._state.step
             await self._contribute(view)
+            if self._is_allocated and self._state.step == steps:
+                await self._clock.sleep(BACKOFF_FIRST_S)  # the plan or the model is not to be had yet
+
+    @property
+    def _is_allocated(self) -> bool:
+        return self._job_file is not None and self._job_file.allocation is not None
 
     async def _fresh_base(self) -> JobView | None:
         """Wait for a version that this client may still send a record for; None when the job takes no more."""
@@ -315,17 +351,33 @@ class Client:
 
     async def _contribute(self, view: JobView) -> None:
         """Train on a version, sign the update and deliver it."""
-        named = f"/v1/jobs/{self._job}/models/{view.version}", ModelView(view.model)
+        named = f"/v1/jobs/{self._job}/models/{view.version}", ModelView(view.model, view.allocation)
         job_file = await self._load_job(view)
         if job_file is None or not await self._confirmed(view, *named):
             return
         terms = job_file.learner_terms()
+        begun = self._clock.monotonic()
         blob = await self._blob(bytes.fromhex(view.model))
-        if blob is None:
+        task = await self._task(view, job_file)
+        if blob is None or task is None:
             return
+        fetched = self._clock.monotonic()
         header, integers = decode_model(blob)
         base = decode_parameters(integers, header.fraction_bits)
-        trained = self._trainer.train(base, job_file, self._state.step)
+        trained = self._trainer.train(base, job_file, self._state.step, task)
+        report = None
+        if job_file.allocation is not None:
+            spec = job_file.training
+            share = task.samples * task.epochs / (spec.samples * spec.epochs)
+            await self._clock.sleep(max(0.0, fetched + self._interval_s * share - self._clock.monotonic()))
+            report = WorkReport(
+                samples=task.samples,
+                epochs=task.epochs,
+                training_us=_microseconds(self._clock.monotonic() - fetched),
+                gathering_us=0,  # its samples are at hand
+                transfer_us=_microseconds(fetched - begun + self._upload_s),
+            )
+            self._state.drawn += task.samples
         encoded = encode_update(
             trained - base, terms.fraction_bits, self._residual, norm_bound_squared=terms.norm_bound_squared
         )
@@ -337,9 +389,33 @@ class Client:
             self._mark(view.version, used=job_file.round.records_per_base)  # the next version may do better
             return
         self._residual = encoded.residual
-        signed, update = self._sign(view.version, terms, encoded.update)
+        signed, update = self._sign(view.version, terms, encoded.update, report)
         self._keep(signed, update)
         await self._deliver(signed, update)
+
+    async def _task(self, view: JobView, job_file: JobFile) -> Task | None:
+        """Return what to do: by the plan if work is allocated, else what the job asks of all.
+
+        None if the plan is not to be had, or is none: a quorum may attest what it likes, so its bounds are kept here.
+        """
+        spec, bounds = job_file.training, job_file.allocation
+        if bounds is None:
+            return Task(spec.samples, spec.epochs, self._state.step * spec.samples)
+        share = None
+        if view.allocation:
+            blob = await self._blob(bytes.fromhex(view.allocation))
+            try:
+                plan = None if blob is None else Plan.decode(blob)
+            except InvalidPlan as error:
+                _log.warning("client %d: %s", self.identity.member, error)
+                plan = None
+            if plan is None:
+                return None
+            share = plan.share_of(self.identity.member)
+        if share is None:
+            return Task(spec.samples, spec.epochs, self._state.drawn)
+        samples = min(max(share.samples, bounds.least_samples), bounds.most_samples)
+        return Task(samples, min(max(share.epochs, 1), bounds.most_epochs), self._state.drawn)
 
     async def _confirmed(self, view: JobView, path: str, word: msgspec.Struct) -> bool:
         """Believe a server's `word` only when f + 1 edge servers say the same at `path`: one of them is honest."""
@@ -372,7 +448,9 @@ class Client:
                 return answer.content
         return None
 
-    def _sign(self, base: int, terms: Terms, update: NDArray[np.int16]) -> tuple[SignedRecord, bytes]:
+    def _sign(
+        self, base: int, terms: Terms, update: NDArray[np.int16], report: WorkReport | None
+    ) -> tuple[SignedRecord, bytes]:
         counter = self._state.counter + 1 if base == self._state.base else 0
         who = self.identity
         header = UpdateHeader(
@@ -385,7 +463,7 @@ class Client:
             counter=counter,
             dimension=terms.dimension,
         )
-        blob = header.blob(update.astype("<i2").tobytes())
+        blob = (header if report is None else header.reporting(report)).blob(update.astype("<i2").tobytes())
         record = Record(
             job=self._job,
             client=who.member,
@@ -460,7 +538,9 @@ class Client:
                 self._told_final(record, self._servers.current)
                 final = True
             if told.status == "pending":
+                sent = self._clock.monotonic()
                 told = await self._tell("PUT", f"/v1/blobs/{record.digest.hex()}", content=blob)
+                self._upload_s = self._clock.monotonic() - sent
             if told.status in {"held", "stored", *_SETTLED}:
                 _log.info("client %d: its update of version %d is %s", self.identity.member, record.base, told.status)
                 break

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from contracts.digests import name32, text_of
 from contracts.terms import JobTerms
+from learner.allocation.planning import PlanTerms, check_plan_terms
 from learner.terms import Terms, check_terms
 from node.configuration import parse_toml
 
@@ -71,8 +72,40 @@ class TrainingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     learning_rate: Annotated[float, Meta(gt=0, le=1e9)] = 0.01
 
 
+class AllocationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How work is allocated to clients: by a rule of `learner/RULES.md`, "Who trains how much".
+
+    `cycle_us`: T, in microseconds. A client gets `least_samples` to `most_samples` samples and 1 to `most_epochs`
+    epochs; all together get `training.samples` each, on average. Who is not known yet gets `training.samples` and
+    `training.epochs`.
+    """
+
+    rule: str
+    cycle_us: Annotated[int, Meta(ge=1, lt=1 << 32)]
+    least_samples: Positive = 1
+    most_samples: Positive
+    most_epochs: Positive = 64
+
+    def terms(self, training: TrainingSpec, round_: RoundSpec, rules_version: int) -> PlanTerms:
+        """Return what plans depend on under these rules."""
+        return PlanTerms(
+            rule=self.rule,
+            rules_version=rules_version,
+            cycle_us=self.cycle_us,
+            samples=training.samples,
+            epochs=training.epochs,
+            least_samples=self.least_samples,
+            most_samples=self.most_samples,
+            most_epochs=self.most_epochs,
+            forget_after=4 * (round_.max_staleness + 1),
+        )
+
+
 class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The whole job file. `samples` declares each client's data size (for the data-size baseline), by member id."""
+    """The whole job file. `samples` declares each client's data size (for the data-size baseline), by member id.
+
+    A job without `allocation` has no such table, and its updates have no report.
+    """
 
     title: str
     model: ModelSpec
@@ -81,10 +114,14 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     rules: Rules = Rules()
     training: TrainingSpec = TrainingSpec()
     samples: dict[MemberNumber, Annotated[int, Meta(ge=0)]] = {}
+    allocation: AllocationSpec | None = None
 
     def encode(self) -> bytes:
         """Return the canonical TOML bytes."""
-        return tomli_w.dumps(msgspec.to_builtins(self)).encode()
+        values = msgspec.to_builtins(self)
+        if self.allocation is None:
+            del values["allocation"]
+        return tomli_w.dumps(values).encode()
 
     def samples_by_member(self) -> dict[int, int]:
         """Return the declared data size of each client, by member id."""
@@ -116,9 +153,21 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         check_terms(terms)
         return terms
 
+    def plan_terms(self, rules_version: int) -> PlanTerms | None:
+        """Return what plans depend on under these rules, None for a job that allocates nothing."""
+        asked = self.allocation
+        return None if asked is None else asked.terms(self.training, self.round, rules_version)
+
     def ledger_terms(self, *, model: bytes, edge_set: int) -> JobTerms:
-        """Return the terms as the Ledger stores them; `model` is the digest of model 0's blob."""
+        """Return the terms as the Ledger stores them; `model` is the digest of model 0's blob.
+
+        Raises:
+            learner.errors.LearnerError: a bound of RULES.md does not hold, or a rule is unknown.
+
+        """
         terms = self.learner_terms()
+        if (planned := self.plan_terms(terms.rules_version)) is not None:
+            check_plan_terms(planned)
         return JobTerms(
             dimension=terms.dimension,
             fraction_bits=terms.fraction_bits,

@@ -17,9 +17,10 @@ from chain.transaction import Transaction, decode
 from contracts import records
 from contracts.addresses import LEDGER
 from contracts.errors import ContractsError
-from contracts.records import ModelHeader, SignedRecord, UpdateHeader
+from contracts.records import ModelHeader, ReportingHeader, SignedRecord, UpdateHeader, WorkReport
 from node.audit.errors import FaultError
 from node.audit.report import Part
+from node.rounds.attestation import is_header_of
 
 KeyOf = Callable[[bytes], "tuple[Scheme, bytes] | None"]
 """Public key and scheme of an address, None if the ledger does not know it."""
@@ -155,15 +156,19 @@ def blob(raw: bytes, digest: bytes) -> None:
         raise FaultError(Part.BLOB, f"SHA-256 {digest.hex()}, its name", found.hex())
 
 
-def update(raw: bytes, expected: UpdateHeader) -> bytes:
-    """Check that a blob is the canonical update with this header; return its payload."""
+def update(raw: bytes, expected: UpdateHeader, *, reports: bool | None = False) -> tuple[WorkReport | None, bytes]:
+    """Check that a blob is the canonical update with this header; return what the client reports, and its payload.
+
+    `reports`: whether the job wants a report, None if that is not known.
+    """
     try:
         found, payload = records.decode_update(raw)
     except ContractsError as error:
         raise FaultError(Part.BLOB, "a canonical update", str(error)) from error
-    if found != expected:
-        raise FaultError(Part.BLOB, f"the header of its record, {expected}", str(found))
-    return payload
+    if not is_header_of(found, expected, reports=reports):
+        kind = ", with a report" if reports else ""
+        raise FaultError(Part.BLOB, f"the header of its record, {expected}{kind}", str(found))
+    return found.report if isinstance(found, ReportingHeader) else None, payload
 
 
 def model(raw: bytes, expected: ModelHeader) -> bytes:

@@ -52,6 +52,7 @@ class Part(StrEnum):
     THETAS = "thetas"
     AGGREGATE = "aggregate"
     MODEL = "model"
+    ALLOCATION = "allocation"
     ATTESTATION = "attestation"
     REWARD = "reward"
     ESCROW = "escrow"

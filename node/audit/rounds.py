@@ -19,9 +19,10 @@ from contracts.addresses import LEDGER
 from contracts.digests import Part as NamedPart
 from contracts.errors import ContractsError
 from contracts.events import Event
-from contracts.records import ModelHeader, UpdateHeader
+from contracts.records import ModelHeader, UpdateHeader, WorkReport
 from learner import rewards
-from learner.errors import UnknownRule
+from learner.allocation.plan import Plan
+from learner.errors import InvalidPlan, UnknownRule
 from learner.fixedpoint import Model, Update, check_update
 from learner.rounds import Entry, RoundInputs
 from learner.staleness import tau_avg
@@ -35,11 +36,20 @@ from node.audit.history import HistoryBlock, Transaction
 from node.audit.members import Members
 from node.audit.report import ClientAccount, Divergence, Part
 from node.errors import PayloadsNeededError, SelectionDivergesError
-from node.jobs import decode_job_file, learner_terms
-from node.rounds.attestation import PART_NAMES, ScoredRound, closing, decode_model, score
+from node.jobs import JobFile, decode_job_file, learner_terms
+from node.rounds.attestation import (
+    ALLOCATION,
+    PART_NAMES,
+    Planning,
+    ScoredRound,
+    closing,
+    decode_model,
+    is_header_of,
+    score,
+)
 from node.rounds.log import JobLog, RecordEntry, RecordStatus, RoundOutcome, Selection
 
-_PARTS: Final = {name: Part(name) for name in PART_NAMES}
+_PARTS: Final = {name: Part(name) for name in (*PART_NAMES, ALLOCATION)}
 _INT16 = np.dtype("<i2")
 
 
@@ -64,13 +74,16 @@ class _Payment:
 
 @dataclass(slots=True)
 class _Job:
-    """A job under audit; `derived` holds what each round that was computed again should have been attested as."""
+    """A job under audit; `derived` holds what each round that was computed again should have been attested as.
+
+    `plan` is the newest one that was computed, with its digest.
+    """
 
     log: JobLog
     terms: Terms
     created: int
-    samples: dict[int, int] = field(default_factory=dict)
-    has_file: bool = False
+    file: JobFile | None = None
+    plan: tuple[bytes, Plan] = (b"", Plan(0))
     stuck: bool = False
     ready: set[int] = field(default_factory=set)
     claims: dict[int, dict[int, bool]] = field(default_factory=lambda: defaultdict(dict))
@@ -80,6 +93,11 @@ class _Job:
     models: "OrderedDict[bytes, Model]" = field(default_factory=OrderedDict)
     verdicts: dict[int, str | None] = field(default_factory=dict)
     lost: set[bytes] = field(default_factory=set)
+
+    @property
+    def reports(self) -> bool | None:
+        """Whether clients report how they worked, so that plans follow; None without the job file."""
+        return None if self.file is None else self.file.allocation is not None
 
 
 class Rounds:
@@ -169,7 +187,6 @@ class Rounds:
         """Compare the terms on the ledger with the job file that they name."""
         terms = job.log.terms
         raw = self._blobs.get(terms.job_file)
-        job.has_file = raw is not None
         if raw is None:
             if not self._blobs.anywhere:
                 self._findings.remark(
@@ -188,7 +205,7 @@ class Rounds:
             return
         if asked != terms:
             self._diverges(job, Part.JOB_FILE, f"the ledger's terms, {terms}", str(asked))
-        job.samples = {int(client): count for client, count in job_file.samples.items()}
+        job.file = job_file
         self._model(job, terms.model)
         self._tally.add("jobs")
 
@@ -301,14 +318,16 @@ class Rounds:
         names = {version: log.model_at(version) for version in versions}
         models = {version: self._model(job, name) for version, name in names.items()}
         updates = [self._update(job, entry) for entry in selection.records]
-        lost = ["job file"] if not job.has_file else []
+        plan = self._plan(job, log.plan_at(selection.round - 1))
+        lost = ["job file"] if job.file is None else []
+        lost += [f"the plan of version {selection.round - 1}"] if plan is None else []
         lost += [f"model {version}" for version, model in models.items() if model is None]
         lost += [
             f"update {entry.sequence}"
             for entry, update in zip(selection.records, updates, strict=True)
             if update is None
         ]
-        if lost:
+        if lost or job.file is None or plan is None:
             self._findings.remark(
                 f"job {log.job} round {selection.round}: not computed again, only checked by signatures:"
                 f" {', '.join(lost)} lost"
@@ -317,16 +336,20 @@ class Rounds:
             return None
         known = {version: model for version, model in models.items() if model is not None}
         present = [update for update in updates if update is not None]
-        for entry, update in zip(selection.records, present, strict=True):
+        for entry, (_, update) in zip(selection.records, present, strict=True):
             self._fit(job, entry, known[entry.base], update, selection.round)
+        samples = job.file.samples_by_member()
         entries = [
-            Entry(entry.base, update, job.samples.get(entry.client, 0))
-            for entry, update in zip(selection.records, present, strict=True)
+            Entry(entry.base, update, samples.get(entry.client, 0))
+            for entry, (_, update) in zip(selection.records, present, strict=True)
         ]
         terms = learner_terms(log.terms_of(selection.round))
         inputs = RoundInputs(terms, selection.round, known[selection.round - 1], entries, known)
+        planned = job.file.plan_terms(terms.rules_version)
+        reports = [report for report, _ in present if report is not None]
+        planning = None if planned is None else Planning(plan, reports, planned)
         try:
-            scored = score(selection, inputs, names)
+            scored = score(selection, inputs, names, planning)
         except UnknownRule as error:
             self._findings.remark(f"job {log.job} round {selection.round}: not computed again: {error}")
             self._tally.add("rounds checked by signature only")
@@ -334,6 +357,9 @@ class Rounds:
         if scored.result is not None:
             self._keep(job, records.blob_digest(scored.model_blob), scored.result.model)
             self._tally.add("Gram entries", int(scored.result.gram.size))
+        if planning is not None:
+            job.plan = records.blob_digest(scored.plan_blob), Plan.decode(scored.plan_blob)
+            self._tally.add("plans")
         return scored
 
     # -- payment ----------------------------------------------------------------------------------------------------
@@ -440,17 +466,32 @@ class Rounds:
             dimension=job.terms.dimension,
         )
 
-    def _update(self, job: _Job, entry: RecordEntry) -> Update | None:
+    def _plan(self, job: _Job, name: bytes) -> Plan | None:
+        """Return a plan by its digest: the one just computed, or from a server's blob."""
+        if not job.reports or not name:
+            return Plan(0)
+        if name == job.plan[0]:
+            return job.plan[1]
+        raw = self._blobs.get(name)
+        if raw is None:
+            return None
+        try:
+            return Plan.decode(raw)
+        except InvalidPlan as error:
+            self._diverges(job, Part.ALLOCATION, "a canonical plan", str(error))
+            return None
+
+    def _update(self, job: _Job, entry: RecordEntry) -> tuple[WorkReport | None, Update] | None:
         raw = self._blobs.get(entry.digest)
         if raw is None:
             return None
         try:
-            payload = checks.update(raw, self._header(job, entry))
+            report, payload = checks.update(raw, self._header(job, entry), reports=job.reports)
         except FaultError as fault:
             job.verdicts[entry.sequence] = fault.found
             self._diverges(job, Part.HOLD, fault.expected, fault.found, client=entry.client)
             return None
-        return np.frombuffer(payload, dtype=_INT16).astype(np.int16)
+        return report, np.frombuffer(payload, dtype=_INT16).astype(np.int16)
 
     def _fit(self, job: _Job, entry: RecordEntry, base: Model, update: Update, number: int) -> None:
         """Judge what the holders of a consumed record should have judged."""
@@ -473,6 +514,7 @@ class Rounds:
                     self._findings.remark(f"job {job.log.job} round {number}: agreed and not paid yet")
             self._documents(job)
             self._models(job)
+            self._plans(job)
             self._holds(job)
             accounts += self._accounts(job)
         return tuple(accounts)
@@ -489,16 +531,26 @@ class Rounds:
         for outcome in job.log.outcomes:
             if not outcome.agreed:
                 continue
-            attesters = {
-                edge
-                for edge, event in job.attested[outcome.round].items()
-                if any(part == NamedPart(digests.name32("model"), outcome.model) for part in event.parts)
-            }
+            attesters = _attesters(job, outcome, NamedPart(digests.name32("model"), outcome.model))
             lacking = self._blobs.lacking(outcome.model, attesters)
             if lacking and (outcome.round > job.log.version - kept or outcome.model not in self._blobs):
                 for edge in lacking:
                     self._lacks(edge, job, Part.MODEL, outcome.model, block=outcome.height, round_=outcome.round)
             self._tally.add("models")
+
+    def _plans(self, job: _Job) -> None:
+        """Check that who attested the newest plan has it, and that somebody has each older one."""
+        if not job.reports:
+            return
+        newest = job.log.plan_at(job.log.version)
+        for outcome in job.log.outcomes:
+            part = next((part for part in outcome.parts if part.name == digests.name32(ALLOCATION)), None)
+            if part is None:
+                continue
+            lacking = self._blobs.lacking(part.digest, _attesters(job, outcome, part))
+            if lacking and (part.digest == newest or part.digest not in self._blobs):
+                for edge in lacking:
+                    self._lacks(edge, job, Part.ALLOCATION, part.digest, block=outcome.height, round_=outcome.round)
 
     def _holds(self, job: _Job) -> None:
         """Compare each server's acknowledgements with its directory and with the blob's own merits."""
@@ -550,7 +602,7 @@ class Rounds:
             header, payload = records.decode_update(raw)
         except ContractsError as error:
             return str(error)
-        if header != self._header(job, entry):
+        if not is_header_of(header, self._header(job, entry), reports=job.reports):
             return "its header differs from its record"
         update = np.frombuffer(payload, dtype=_INT16).astype(np.int16)
         rejected = check_update(base, update, shift=job.terms.shift, norm_bound_squared=job.terms.norm_bound_squared)
@@ -630,6 +682,11 @@ class Rounds:
                 client=place.client if client is None else client,
             )
         )
+
+
+def _attesters(job: _Job, outcome: RoundOutcome, part: NamedPart) -> set[int]:
+    """Return who attested this part of a decided round."""
+    return {edge for edge, event in job.attested[outcome.round].items() if part in event.parts}
 
 
 def _attestation_in(transaction: Transaction) -> digests.Attestation | None:

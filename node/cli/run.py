@@ -24,6 +24,8 @@ _FLAGS = {
     "model": "model",
     "rule": "rules.scoring",
     "aggregation": "rules.aggregation",
+    "allocation": "allocation.rule",
+    "cycle": "allocation.cycle",
     "partition": "data.partition",
     "data_dir": "data.directory",
 }
@@ -52,6 +54,10 @@ def run(
     model: Annotated[str | None, typer.Option(help="softmax, mlp, cnn or module:factory.")] = None,
     rule: Annotated[str | None, typer.Option(help="Scoring rule: cosine, uniform or data-size.")] = None,
     aggregation: Annotated[str | None, typer.Option(help="literal or delta.")] = None,
+    allocation: Annotated[
+        str | None, typer.Option(help="Who trains how much: none (all the same), equal or exact.")
+    ] = None,
+    cycle: Annotated[float | None, typer.Option(help="Seconds of a client's cycle, where work is allocated.")] = None,
     partition: Annotated[str | None, typer.Option(help="iid, shards or dirichlet.")] = None,
     json: Json = False,
 ) -> None:
@@ -64,7 +70,7 @@ def run(
         "data_dir": data_dir, "rounds": rounds, "target_accuracy": target_accuracy, "seed": seed,
         "edge_servers": edge_servers, "clients": clients, "slow": slow, "slow_factor": slow_factor,
         "interval": interval, "phi": _phi(phi), "max_wait": max_wait, "model": model, "rule": rule,
-        "aggregation": aggregation, "partition": partition,
+        "aggregation": aggregation, "allocation": allocation, "cycle": cycle, "partition": partition,
     }  # fmt: skip
     changes: dict[str, object] = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
     name = data or preset or "digits"

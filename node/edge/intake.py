@@ -3,7 +3,7 @@
     GET  /v1/status                        who this server is, which jobs it knows
     GET  /v1/jobs/{job}                    a job: status, version, model, terms; `?wait=S&after=V` waits for a version
     beyond V
-    GET  /v1/jobs/{job}/models/{version}   the digest of a version's model
+    GET  /v1/jobs/{job}/models/{version}   the digests of a version's model and of the plan by which clients train on it
     GET  /v1/jobs/{job}/clients/{client}   the client's replay mark
     GET  /v1/members/{address}             the member that an address speaks for
     POST /v1/records                       a signed record, as the record codec writes it; `?wait=S` answers when it
@@ -107,7 +107,8 @@ class Intake:
         if version > log.version:
             msg = f"version {version} is not decided yet"
             raise LookupError(msg)
-        return JSONResponse({"version": version, "model": log.model_at(version).hex()})
+        plan = log.plan_at(version).hex()
+        return JSONResponse({"version": version, "model": log.model_at(version).hex(), "allocation": plan})
 
     async def _client(self, request: Request) -> Response:
         mark = self._desk(request).log.marks.get(_number(request, "client"))

@@ -60,7 +60,9 @@ DOCUMENT: dict[str, object] = {
             _OBJECT,
         ),
         "/v1/jobs/{job}/models/{version}": _get(
-            "digest of a version's model", [_JOB, _parameter("version", "path", {"type": "integer"})], _OBJECT
+            "digests of a version's model and of the plan for it",
+            [_JOB, _parameter("version", "path", {"type": "integer"})],
+            _OBJECT,
         ),
         "/v1/jobs/{job}/clients/{client}": _get("a client's replay mark", [_JOB, _CLIENT], _OBJECT),
         "/v1/jobs/{job}/clients/{client}/records/{digest}": _get(

@@ -1,8 +1,8 @@
 """How long an edge server keeps blobs: what settled rounds left behind goes, what anything may still need stays.
 
 Kept always: job files, what is not decided or not settled, the updates of each job's newest `rounds` rounds, and the
-models from which those rounds can be computed again, which are the newest `maximum staleness + 1` at least. Everything
-else is in the digests on the ledger, and at an archive member, which keeps all.
+models and plans from which those rounds can be computed again, which are the models of the newest `maximum staleness +
+1` versions at least. Everything else is in the digests on the ledger, and at an archive member, which keeps all.
 
 Of each pruned update the digest of its payload stays, in a book on disk: a server that starts again reads the whole
 log, and must know which payloads were copies. The book is written before the blob goes.
@@ -107,9 +107,9 @@ class Retention:
             and entry.digest not in kept
             and self.gone((one.log, named) for one in by_job.values() for named in one.log.naming(entry.digest))
         }
-        models = {model for desk in by_job.values() for model in _old_models(desk, self._oldest(desk.log))}
+        files = {name for desk in by_job.values() for name in _old_files(desk, self._oldest(desk.log))}
         self.book.add({digest: payloads[digest] for digest in updates if digest in payloads})
-        gone = updates | {model for model in models - kept if model in blobs}
+        gone = updates | {name for name in files - kept if name in blobs}
         for digest in gone:
             blobs.remove(digest)
         return len(gone)
@@ -147,16 +147,18 @@ class Retention:
 
 
 def _kept_files(desk: Desk, oldest: int) -> set[bytes]:
-    """Return the digests of a job's file and of the models that must stay."""
+    """Return the digests of a job's file and of the models and plans that must stay."""
     log = desk.log
     kept = {log.terms.job_file, log.model}
     if log.status is JobStatus.PROPOSED:
         kept.add(log.terms.model)
-    return kept | {log.model_at(version) for version in range(_first_model(desk, oldest), log.version + 1)}
+    kept |= {log.model_at(version) for version in range(_first_model(desk, oldest), log.version + 1)}
+    return kept | {log.plan_at(version) for version in range(oldest - 1, log.version + 1)}
 
 
-def _old_models(desk: Desk, oldest: int) -> set[bytes]:
-    return {desk.log.model_at(version) for version in range(_first_model(desk, oldest))}
+def _old_files(desk: Desk, oldest: int) -> set[bytes]:
+    models = {desk.log.model_at(version) for version in range(_first_model(desk, oldest))}
+    return models | {plan for version in range(oldest - 1) if (plan := desk.log.plan_at(version))}
 
 
 def _first_model(desk: Desk, oldest: int) -> int:

@@ -18,8 +18,9 @@ from chain.crypto.contexts import record_context
 from chain.crypto.schemes import Scheme, verify
 from contracts import bindings, digests, events, records
 from contracts.errors import ContractsError
-from contracts.records import SignedRecord, UpdateHeader
+from contracts.records import ReportingHeader, SignedRecord, UpdateHeader
 from learner import rounds
+from learner.allocation.plan import Plan
 from learner.errors import UnknownRule
 from learner.fixedpoint import check_update
 from learner.terms import Terms
@@ -31,9 +32,17 @@ from node.edge.peers import Peer
 from node.edge.retention import Retention
 from node.edge.signatures import Signatures
 from node.errors import BlobCorruptError, BlobMissingError, BlobQuotaError, PayloadsNeededError
-from node.jobs import decode_job_file, learner_terms
+from node.jobs import JobFile, decode_job_file, learner_terms
 from node.members import MemberBook, MemberKey
-from node.rounds.attestation import ScoredRound, closing, decode_model, decode_update, score
+from node.rounds.attestation import (
+    Planning,
+    ScoredRound,
+    closing,
+    decode_model,
+    decode_update,
+    is_header_of,
+    score,
+)
 from node.rounds.log import BlockEvents, JobLog, JobStatus, RecordEntry, RecordStatus, Selection
 from node.sender import Sender
 
@@ -120,7 +129,7 @@ class JobDesk:
     log: JobLog
     terms: Terms
     blocks: deque[BlockEvents] = field(default_factory=deque)
-    samples: dict[int, int] | None = None
+    file: JobFile | None = None
     verdicts: dict[int, str | None] = field(default_factory=dict)
     accepted: bool = False
     refusal: str = ""
@@ -323,6 +332,7 @@ class EdgeServer:
             "refusal": desk.refusal,
             "version": log.version,
             "model": log.model.hex(),
+            "allocation": log.plan_at(log.version).hex(),
             "job_file": terms.job_file.hex(),
             "records_per_base": terms.records_per_base,
             "edge_servers": len(log.edge_set),
@@ -494,17 +504,16 @@ class EdgeServer:
             return
         self._send(purpose, self._ledger.encode_acknowledge_job(desk.log.job), _GAS_CALL)
 
-    def _samples(self, desk: JobDesk) -> dict[int, int] | None:
-        """Return the data sizes that the job file declares, None while the file is not here.
+    def _file(self, desk: JobDesk) -> JobFile | None:
+        """Return the job file, None while it is not here.
 
-        Read when needed and not when the job is accepted: a server that was away then, or started again, needs them
-        too.
+        Read when needed and not when the job is accepted: a server that was away then, or started again, needs it too.
         """
-        if desk.samples is None:
+        if desk.file is None:
             data = self._load(desk.log.terms.job_file)
             if data is not None:
-                desk.samples = decode_job_file(data).samples_by_member()
-        return desk.samples
+                desk.file = decode_job_file(data)
+        return desk.file
 
     # -- records and blobs ------------------------------------------------------------------------------------------
 
@@ -589,14 +598,15 @@ class EdgeServer:
         data = self._load(entry.digest)
         if data is None:
             return
-        base = self._load(desk.log.model_at(entry.base))
-        if base is not None:
-            desk.verdicts[entry.sequence] = self._fault(desk, entry, data, base)
+        base, file = self._load(desk.log.model_at(entry.base)), self._file(desk)
+        if base is not None and file is not None:
+            reports = file.allocation is not None
+            desk.verdicts[entry.sequence] = self._fault(desk, entry, data, base, reports=reports)
             desk.unchecked.pop(entry.sequence, None)
             desk.wanted.pop(entry.sequence, None)
             self._tell(desk, entry.client, entry.digest)
 
-    def _fault(self, desk: JobDesk, entry: RecordEntry, data: bytes, base: bytes) -> str | None:
+    def _fault(self, desk: JobDesk, entry: RecordEntry, data: bytes, base: bytes, *, reports: bool) -> str | None:
         """Return why a record cannot be held, None if it can: its signature, its header and its numbers are right."""
         if (unsigned := self._signatures.fault(desk.log.job, entry)) is not None:
             return unsigned
@@ -616,7 +626,7 @@ class EdgeServer:
             counter=entry.counter,
             dimension=desk.terms.dimension,
         )
-        if header != expected:
+        if not is_header_of(header, expected, reports=reports):
             return "its header differs from its record"
         _, model = decode_model(base)
         rejected = check_update(model, update, shift=desk.terms.shift, norm_bound_squared=desk.terms.norm_bound_squared)
@@ -744,20 +754,28 @@ class EdgeServer:
             return closing(selection, desk.log.model)
         versions = {entry.base for entry in selection.records} | {selection.round - 1}
         bases = {version: desk.log.model_at(version) for version in versions}
-        needed = {*bases.values(), *(entry.digest for entry in selection.records)}
+        file = self._file(desk)
+        plan = desk.log.plan_at(selection.round - 1) if file is not None and file.allocation is not None else b""
+        needed = {*bases.values(), *(entry.digest for entry in selection.records), *filter(None, [plan])}
         blobs = {digest: data for digest in needed if (data := self._load(digest)) is not None}
-        samples = self._samples(desk)
-        if len(blobs) < len(needed) or samples is None:
+        if len(blobs) < len(needed) or file is None:
             return None
+        samples = file.samples_by_member()
         models = {version: decode_model(blobs[digest])[1] for version, digest in bases.items()}
+        updates = [decode_update(blobs[entry.digest]) for entry in selection.records]
         entries = [
-            rounds.Entry(entry.base, decode_update(blobs[entry.digest])[1], samples.get(entry.client, 0))
-            for entry in selection.records
+            rounds.Entry(entry.base, update, samples.get(entry.client, 0))
+            for entry, (_, update) in zip(selection.records, updates, strict=True)
         ]
         terms = learner_terms(desk.log.terms_of(selection.round))
+        planned = file.plan_terms(terms.rules_version)
+        planning = None
+        if planned is not None:
+            reports = [header.report for header, _ in updates if isinstance(header, ReportingHeader)]
+            planning = Planning(Plan.decode(blobs[plan]) if plan else Plan(0), reports, planned)
         inputs = rounds.RoundInputs(terms, selection.round, models[selection.round - 1], entries, models)
         try:
-            scored = score(selection, inputs, bases)
+            scored = score(selection, inputs, bases, planning)
         except UnknownRule as error:
             if selection.round not in desk.unknown_rules:
                 desk.unknown_rules.add(selection.round)
@@ -771,7 +789,9 @@ class EdgeServer:
             return None
         try:
             self.blobs.put(scored.model_blob)
-        except BlobQuotaError as error:  # what it computed is right all the same; others serve the model
+            if planning is not None:
+                self.blobs.put(scored.plan_blob)
+        except BlobQuotaError as error:  # what it computed is right all the same; others serve model and plan
             self._refuse("quota", str(error))
             _log.error("edge server %d: %s", self.member, error)
         return scored

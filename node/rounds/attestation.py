@@ -5,19 +5,24 @@ over the ABI encoding.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from contracts import records
 from contracts.digests import Attestation, Part, Settlement, name32, settlement
-from contracts.records import ModelHeader, UpdateHeader
+from contracts.records import ModelHeader, ReportingHeader, UpdateHeader, WorkReport
 from learner import rounds
 from learner.aggregation import encode_aggregate
+from learner.allocation.plan import Plan
+from learner.allocation.planning import PlanTerms, Work, next_plan
 from learner.gram import encode_gram
 from node.rounds.log import Selection
 
 PART_NAMES = ("inputs", "gram", "thetas", "aggregate", "model")
+ALLOCATION = "allocation"
+"""The last part, of a job that allocates work."""
 
 _INPUTS_DOMAIN = b"merit/inputs/1"
 
@@ -26,7 +31,7 @@ _INPUTS_DOMAIN = b"merit/inputs/1"
 class ScoredRound:
     """A round computed: what is attested (`parts`), what is paid (`thetas`) and the new model's blob.
 
-    `result` is None for the closing of a job, which computes nothing.
+    `result` is None for the closing of a job, which computes nothing; `plan_blob` is empty if no work is allocated.
     """
 
     selection: Selection
@@ -34,12 +39,35 @@ class ScoredRound:
     thetas: Settlement
     model_blob: bytes
     parts: tuple[Part, ...]
+    plan_blob: bytes = b""
 
     @property
     def attestation(self) -> Attestation:
         """What an edge server says on the ledger."""
         chosen = self.selection
         return Attestation(chosen.job, chosen.round, chosen.height, len(chosen.records), chosen.spent, self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """What the plan after a round follows from: the one before, each consumed update's report in order, the terms."""
+
+    before: Plan
+    reports: Sequence[WorkReport]
+    terms: PlanTerms
+
+
+def is_header_of(found: UpdateHeader | ReportingHeader, expected: UpdateHeader, *, reports: bool | None) -> bool:
+    """Tell whether an update's header is the one of its record.
+
+    `reports`: whether the job wants the client's report, None if its file is not known. What a client reports is its
+    own word and never wrong.
+    """
+    match found:
+        case ReportingHeader():
+            return reports is not False and found == expected.reporting(found.report)
+        case UpdateHeader():
+            return not reports and found == expected
 
 
 def encode_model(model: np.ndarray, fraction_bits: int) -> bytes:
@@ -59,7 +87,7 @@ def decode_model(blob: bytes) -> tuple[ModelHeader, np.ndarray]:
     return header, np.frombuffer(payload, dtype="<i4").astype(np.int32)
 
 
-def decode_update(blob: bytes) -> tuple[UpdateHeader, np.ndarray]:
+def decode_update(blob: bytes) -> tuple[UpdateHeader | ReportingHeader, np.ndarray]:
     """Return header and int16 vector of an update's blob.
 
     Raises:
@@ -87,13 +115,19 @@ def inputs_digest(selection: Selection, bases: dict[int, bytes]) -> bytes:
     return hashlib.sha256(b"".join(fields)).digest()
 
 
-def score(selection: Selection, inputs: rounds.RoundInputs, bases: dict[int, bytes]) -> ScoredRound:
+def score(
+    selection: Selection, inputs: rounds.RoundInputs, bases: dict[int, bytes], planning: Planning | None = None
+) -> ScoredRound:
     """Compute a selected round and the digests that are attested.
 
     Args:
         selection: the records of the round, at least one.
         inputs: their updates and base models, in the same order.
         bases: digest of the model of every base version that occurs, and of the current one.
+        planning: what the next plan follows from, None for a job that allocates nothing.
+
+    Raises:
+        learner.errors.UnknownRule: this program does not have a rule that the terms name.
 
     """
     result = rounds.compute(inputs)
@@ -107,7 +141,26 @@ def score(selection: Selection, inputs: rounds.RoundInputs, bases: dict[int, byt
         "model": hashlib.sha256(blob).digest(),
     }
     parts = tuple(Part(name32(name), digests[name]) for name in PART_NAMES)
-    return ScoredRound(selection=selection, result=result, thetas=table, model_blob=blob, parts=parts)
+    plan_blob = b""
+    if planning is not None:
+        plan_blob = _plan(selection, planning).encode()
+        parts = (*parts, Part(name32(ALLOCATION), hashlib.sha256(plan_blob).digest()))
+    return ScoredRound(selection, result, table, blob, parts, plan_blob)
+
+
+def _plan(selection: Selection, planning: Planning) -> Plan:
+    done = (
+        Work(
+            client=entry.client,
+            samples=told.samples,
+            epochs=told.epochs,
+            training_us=told.training_us,
+            gathering_us=told.gathering_us,
+            transfer_us=told.transfer_us,
+        )
+        for entry, told in zip(selection.records, planning.reports, strict=True)
+    )
+    return next_plan(planning.before, selection.round, done, planning.terms)
 
 
 def closing(selection: Selection, model: bytes) -> ScoredRound:

@@ -24,9 +24,11 @@ from enum import Enum
 from typing import assert_never
 
 from contracts import events
-from contracts.digests import Part
+from contracts.digests import Part, name32
 from contracts.terms import JobTerms
 from node.errors import PayloadsNeededError, SelectionDivergesError
+
+_ALLOCATION = name32("allocation")
 
 
 class RecordStatus(Enum):
@@ -157,6 +159,7 @@ class JobLog:
     payments: dict[int, list[events.Credited]] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
     marks: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _plans: list[bytes] = field(default_factory=list)
     _terms_from: list[tuple[int, JobTerms]] = field(default_factory=list)
     _named: dict[bytes, list[RecordEntry]] = field(default_factory=dict)
     _acks: dict[int, _Acknowledgements] = field(default_factory=dict)
@@ -233,6 +236,17 @@ class JobLog:
 
         """
         return self.terms.model if version == 0 else self.outcomes[version - 1].model
+
+    def plan_at(self, version: int) -> bytes:
+        """Digest of the plan by which clients train on a version; b"" if no round has made one yet.
+
+        It is the one of the newest agreed round, up to that version, whose attestation has a part "allocation".
+
+        Raises:
+            IndexError: no such version yet.
+
+        """
+        return b"" if version == 0 else self._plans[version - 1]
 
     def terms_of(self, round_: int) -> JobTerms:
         """Return the terms with the rules that hold for a round, from 1 up to the one that is being worked on."""
@@ -491,6 +505,8 @@ class JobLog:
             parts=parts,
         )
         self.outcomes.append(outcome)
+        planned = (part.digest for part in parts if part.name == _ALLOCATION)
+        self._plans.append(next(planned, self.plan_at(self.version)))
         self.version, self.model, self.phi = event.round, model, event.phi_next
         self.boundary_height, self.boundary_time = block.height, block.timestamp
         if selection is not None:

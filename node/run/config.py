@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from learner.allocation.planning import check_plan_terms
+from learner.errors import LearnerError
 from node.configuration import convert, read_toml
 from node.errors import ConfigError
-from node.jobs import Numerics, RoundSpec, Rules, TrainingSpec
+from node.jobs import AllocationSpec, Numerics, RoundSpec, Rules, TrainingSpec
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -40,7 +42,8 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """How many clients and how fast.
 
     A client's `training.samples` new samples come in `interval` seconds times its own factor, which is log-normal with
-    `spread`; the last `slow` clients are `slow_factor` times slower on top of it.
+    `spread`; the last `slow` clients are `slow_factor` times slower on top of it. Where work is allocated, the samples
+    are there, and it is `training.epochs` on `training.samples` that take so long.
     """
 
     count: Annotated[int, Meta(ge=1, le=1024)] = 20
@@ -48,6 +51,19 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     spread: Annotated[float, Meta(ge=0, le=3)] = 0.4
     slow: Annotated[int, Meta(ge=0)] = 0
     slow_factor: Annotated[float, Meta(ge=1)] = 10.0
+
+
+class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whether and how work is allocated to clients; see `node.jobs.AllocationSpec`.
+
+    `cycle`: T in seconds, 0 for the clients' interval. `most_samples`: 0 for four times `training.samples`.
+    """
+
+    rule: Literal["none", "equal", "exact"] = "none"
+    cycle: Annotated[float, Meta(ge=0, le=4_000)] = 0.0
+    least_samples: Positive = 1
+    most_samples: Annotated[int, Meta(ge=0)] = 0
+    most_epochs: Positive = 64
 
 
 class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,6 +81,7 @@ class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     round: RoundSpec = RoundSpec()
     rules: Rules = Rules()
     training: TrainingSpec = TrainingSpec()
+    allocation: Allocation = Allocation()
 
 
 PRESETS: dict[str, RunFile] = {
@@ -162,7 +179,41 @@ def check(run: RunFile) -> RunFile:
         most = run.clients.count * run.round.records_per_base
         msg = f"round.phi is {run.round.phi}, but one version gets at most {most} records"
         raise ConfigError(msg)
+    allocated = allocation_of(run)
+    if allocated is not None:
+        try:
+            check_plan_terms(allocated.terms(run.training, run.round, run.rules.version))
+        except LearnerError as error:
+            msg = f"allocation: {error}"
+            raise ConfigError(msg) from error
     return run
+
+
+def allocation_of(run: RunFile) -> AllocationSpec | None:
+    """Return how the job of a run allocates work, None if it does not.
+
+    Raises:
+        ConfigError: the cycle has no length.
+
+    """
+    asked = run.allocation
+    if asked.rule == "none":
+        return None
+    cycle = asked.cycle or run.clients.interval
+    if not cycle:
+        msg = "allocation.cycle is 0 and so is clients.interval: say how many seconds a client's cycle takes"
+        raise ConfigError(msg)
+    return convert(
+        {
+            "rule": asked.rule,
+            "cycle_us": round(cycle * 10**6),
+            "least_samples": asked.least_samples,
+            "most_samples": asked.most_samples or 4 * run.training.samples,
+            "most_epochs": asked.most_epochs,
+        },
+        AllocationSpec,
+        "allocation",
+    )
 
 
 def _over(base: dict[str, object], changes: dict[str, object]) -> dict[str, object]:

@@ -51,6 +51,8 @@ class RunStarted(_Line, frozen=True, kw_only=True, tag="run-started"):
     aggregation: str
     phi: Count
     """Records a round; 0 stands for all clients."""
+    allocation: str = "none"
+    """Name of the allocation rule; none: all clients do the same."""
     resumed: bool = False
 
 
@@ -89,6 +91,23 @@ class RoundDone(_Line, frozen=True, kw_only=True, tag="round-done"):
     """Records that were passed over in the selection, by status (copy, stale, ...)."""
     voids: Count
     """Records that became void since the round before."""
+
+
+class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the plan of a version gives one client; `cycle_us` is what that should take it, in microseconds."""
+
+    client: Count
+    samples: Count
+    epochs: Count
+    cycle_us: Count
+
+
+class Allocated(_Line, frozen=True, kw_only=True, tag="allocated"):
+    """A round made a plan, by which clients train on the version of the same number."""
+
+    seconds: Seconds
+    version: Count
+    shares: tuple[Share, ...]
 
 
 class Accuracy(_Line, frozen=True, kw_only=True, tag="accuracy"):
@@ -138,7 +157,7 @@ class RunFinished(_Line, frozen=True, kw_only=True, tag="run-finished"):
     slow_clients: tuple[Count, ...]
 
 
-Event = RunStarted | RoundDone | Accuracy | Refusals | RunFinished
+Event = RunStarted | RoundDone | Allocated | Accuracy | Refusals | RunFinished
 
 _DECODER: msgspec.json.Decoder[Event | _Origin] = msgspec.json.Decoder(Event | _Origin)
 

@@ -4,8 +4,22 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Self
 
-from node.run.events import Accuracy, AuditVerdict, Event, RecordPaid, Refusals, RoundDone, RunFinished, RunStarted
+import numpy as np
+
+from learner.allocation.instance import pair_sum
+from node.run.events import (
+    Accuracy,
+    Allocated,
+    AuditVerdict,
+    Event,
+    RecordPaid,
+    Refusals,
+    RoundDone,
+    RunFinished,
+    RunStarted,
+)
 
 PPB = 10**9
 
@@ -47,6 +61,39 @@ class RewardCheck:
         return self.credited_wei == self.owed_wei and self.ledger_wei in {None, self.credited_wei}
 
 
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """A plan in numbers: the average and the greatest |tau_k - tau_l| over all pairs of its clients, in epochs.
+
+    The average is equation 13 of arXiv 1905.01656, `pair_sum` over the number of pairs (0 for one client).
+    """
+
+    version: int
+    seconds: float
+    clients: int
+    samples: int
+    epochs: int
+    pair_sum: int
+    average_staleness: float
+    max_staleness: int
+
+    @classmethod
+    def of(cls, plan: Allocated) -> Self:
+        """Sum a plan up."""
+        tau = np.array([share.epochs for share in plan.shares] or [0], dtype=np.int64)
+        pairs, count = pair_sum(tau), len(plan.shares)
+        return cls(
+            version=plan.version,
+            seconds=plan.seconds,
+            clients=count,
+            samples=sum(share.samples for share in plan.shares),
+            epochs=int(tau.sum()),
+            pair_sum=pairs,
+            average_staleness=pairs / max(1, count * (count - 1) // 2),
+            max_staleness=int(tau.max() - tau.min()),
+        )
+
+
 class History:
     """The state of a run after the events that were fed.
 
@@ -66,6 +113,7 @@ class History:
         self.resumed_at: list[float] = []
         self._rounds: dict[int, RoundDone] = {}
         self._accuracy: dict[int, Accuracy] = {}
+        self._allocated: dict[int, Allocated] = {}
         self._refused_before: Counter[str] = Counter()
         self._refused: dict[int, dict[str, int]] = {}
         for event in events:
@@ -88,6 +136,8 @@ class History:
                     self._rounds[event.round] = event
                     self.updates += len(event.records)
                     self.credited_wei += sum(int(record.reward_wei) for record in event.records)
+            case Allocated():
+                self._allocated.setdefault(event.version, event)
             case Accuracy():
                 self._accuracy.setdefault(event.version, event)
             case Refusals():
@@ -104,6 +154,16 @@ class History:
     def accuracies(self) -> list[Accuracy]:
         """The measurements, in the order of versions."""
         return [self._accuracy[version] for version in sorted(self._accuracy)]
+
+    @property
+    def plans(self) -> list[PlanSummary]:
+        """What was allocated, in the order of versions."""
+        return [PlanSummary.of(self._allocated[version]) for version in sorted(self._allocated)]
+
+    @property
+    def newest_plan(self) -> Allocated | None:
+        """The newest plan; None where work is not allocated."""
+        return self._allocated[max(self._allocated)] if self._allocated else None
 
     def accuracy_of(self, version: int) -> float | None:
         """Test accuracy of a version; None if it was not measured (yet)."""

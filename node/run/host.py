@@ -29,7 +29,7 @@ from learner.data.stream import arrivals
 from learner.fixedpoint import decode_model as decode_parameters
 from merit.chance import seed_of
 from merit.clock import Clock, SystemClock
-from node.client import Client, Identity, Servers
+from node.client import Client, Identity, Servers, Task
 from node.errors import ServersUnreachableError
 from node.jobs import JobFile, ModelSpec
 from node.rounds.attestation import decode_model
@@ -62,11 +62,11 @@ class StreamTrainer:
         self._samples = samples
         self._seed = seed
 
-    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int) -> NDArray[np.float64]:
+    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int, task: Task) -> NDArray[np.float64]:
         """Return the trained parameters, float64[d]."""
         spec = job.training
-        chosen = arrivals(self._samples, first=step * spec.samples, count=spec.samples, seed=self._seed)
-        sgd = training.SGD(epochs=spec.epochs, batch_size=spec.batch, learning_rate=spec.learning_rate)
+        chosen = arrivals(self._samples, first=task.first, count=task.samples, seed=self._seed)
+        sgd = training.SGD(epochs=task.epochs, batch_size=spec.batch, learning_rate=spec.learning_rate)
         seed = seed_of(self._seed, "step", step)
         return training.train(module_of(job.model), parameters, self._data.subset(chosen), sgd, seed=seed)
 

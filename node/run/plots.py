@@ -123,6 +123,25 @@ def rewards(history: History, palette: Palette) -> Figure:
     return figure
 
 
+def work(history: History, palette: Palette) -> Figure:
+    """Average (equation 13 of arXiv 1905.01656) and greatest difference of two clients' epochs, plan after plan."""
+    figure, axes = _figure(palette)
+    plans = history.plans
+    if not plans:
+        return _nothing(figure, axes, "no work was allocated", palette)
+    versions = [plan.version for plan in plans]
+    most = [plan.max_staleness for plan in plans]
+    axes.step(versions, most, where="post", color=palette.accent, linewidth=1.2, label="greatest")
+    average = [plan.average_staleness for plan in plans]
+    axes.step(versions, average, where="post", color=palette.main, linewidth=1.6, label="average")
+    axes.set_ylim(0, max(*most, 1) * 1.3)  # the legend stands above the lines
+    axes.set_xlabel("version")
+    axes.set_ylabel("difference of two clients' epochs")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes, palette, "upper right")
+    return figure
+
+
 def staleness(history: History, palette: Palette) -> Figure:
     """Histogram of the delays of consumed records, and the average delay of each client."""
     figure = _canvas()

@@ -12,7 +12,7 @@ from merit.chance import seed_of
 from node.errors import ConfigError
 from node.jobs import JobFile, ModelSpec
 from node.rounds.attestation import encode_model
-from node.run.config import RunFile
+from node.run.config import RunFile, allocation_of
 
 
 def load_data(run: RunFile) -> Split:
@@ -55,6 +55,7 @@ def prepare(run: RunFile, split: Split, members: tuple[int, ...]) -> tuple[JobFi
         rules=run.rules,
         training=run.training,
         samples={str(member): size for member, size in zip(members, sizes, strict=True)},
+        allocation=allocation_of(run),
     )
     terms = job_file.learner_terms()
     return job_file, encode_model(model_0(job_file.model, terms, run.seed), terms.model_fraction_bits)

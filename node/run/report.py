@@ -147,6 +147,8 @@ def _numbers(history: History, audit: AuditVerdict | None) -> dict[str, object]:
         },
         "clients": [{**asdict(client), "reward_wei": str(client.reward_wei)} for client in history.clients()],
         "rounds": history.rounds,
+        "plans": history.plans,
+        "newest_plan": history.newest_plan,
         "accuracy": history.accuracies,
         "refused": history.refused,
         "skipped": history.skipped,
@@ -190,7 +192,15 @@ def _page(history: History, started: RunStarted, audit: AuditVerdict | None, com
         skipped=sorted(history.skipped.items()),
         commands=commands,
         slow=[client.client for client in clients if client.slow],
+        work=_work(history),
     )
+
+
+def _work(history: History) -> dict[int, str]:
+    """Return what the newest plan gives each client, as the page shows it; empty where work is not allocated."""
+    plan = history.newest_plan
+    shares = () if plan is None else plan.shares
+    return {one.client: f"{one.samples} \N{MULTIPLICATION SIGN} {one.epochs}" for one in shares}
 
 
 def _tiles(history: History, started: RunStarted) -> list[_Tile]:
@@ -216,6 +226,23 @@ def _tiles(history: History, started: RunStarted) -> list[_Tile]:
         _Tile("Paid", tokens(history.credited_wei), f"tokens, in {paid:,} paid round{'' if paid == 1 else 's'}"),
         _Tile("Blocks", f"{blocks:,}", f"agreed by {started.edge_servers} edge servers"),
         _Tile("Time", duration(history.seconds), pace),
+        *_staleness_tile(history),
+    ]
+
+
+def _staleness_tile(history: History) -> list[_Tile]:
+    """Return the average staleness of equation 13 over all plans; nothing where work is not allocated."""
+    plans = history.plans
+    if not plans:
+        return []
+    mean = fmean(plan.average_staleness for plan in plans)
+    most = max(plan.max_staleness for plan in plans)
+    return [
+        _Tile(
+            "Average staleness",
+            f"{mean:.2f}",
+            f"epochs between two clients, mean of {_number(len(plans), 'plan')}; at most {most}",
+        )
     ]
 
 
@@ -230,6 +257,8 @@ def _drawings(history: History, clients: Sequence[ClientSummary]) -> list[_Drawi
         ("staleness", plots.staleness, "Staleness", _staleness_caption(history)),
         ("theta", plots.theta, "Theta per round", _theta_caption(history)),
     ]
+    if history.plans:
+        planned.append(("work", plots.work, "Allocated work", _work_caption(history)))
     return [
         # what `svg` returns is ours: numbers, and the title that it escapes itself
         _Drawing(title, Markup(plots.svg(plot, history, name, title)), caption)  # noqa: S704 - see above
@@ -270,6 +299,16 @@ def _staleness_caption(history: History) -> str:
     return (
         f"{fresh:.0%} of the records were trained on the version that their round replaced; "
         f"the mean delay is {fmean(delays):.2f} versions, the longest {max(delays)}."
+    )
+
+
+def _work_caption(history: History) -> str:
+    last = history.plans[-1]
+    given = f"{_number(last.samples, 'sample')} and {_number(last.epochs, 'epoch')}"
+    return (
+        f"How far apart the epochs of two clients are: {last.average_staleness:.2f} on average (equation 13 of arXiv "
+        f"1905.01656) and {last.max_staleness} at most in the newest plan, which gives "
+        f"{_number(last.clients, 'client')} {given}."
     )
 
 

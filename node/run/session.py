@@ -22,6 +22,7 @@ import tomli_w
 from chain.crypto.schemes import Scheme
 from contracts import addresses, bindings
 from contracts.records import blob_digest
+from learner.allocation.plan import Plan
 from merit.chance import seeded
 from merit.clock import Clock
 from node.configuration import parse_toml
@@ -34,7 +35,7 @@ from node.network import LocalNetwork
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.clients import ClientSpec, HostSpec
 from node.run.config import RunFile
-from node.run.events import Accuracy, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted
+from node.run.events import Accuracy, Allocated, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted, Share
 from node.run.phases import Phase, enter
 
 _log = logging.getLogger(__name__)
@@ -252,6 +253,7 @@ class Session:
             rule=run.rules.scoring,
             aggregation=run.rules.aggregation,
             phi=run.round.phi,
+            allocation=run.allocation.rule,
             resumed=self._resumed,
         )
 
@@ -386,12 +388,25 @@ class Session:
             if outcome.agreed and outcome.round not in log.settled:
                 return
             self._reported += 1
+            self._tell_plan(log, outcome.round)  # first: a run that goes on tells again what follows the last round
             self._tell(self._round_done(desk, outcome))
         for edge in self.servers.servers:
             if edge.refusals != self._refusals.get(edge.member, {}):
                 self._refusals[edge.member] = dict(edge.refusals)
                 counts = dict(edge.refusals)
                 self._tell(Refusals(seconds=self.seconds(), edge_server=edge.member, counts=counts))
+
+    def _tell_plan(self, log: JobLog, version: int) -> None:
+        """Tell the plan that a round made, if it made one."""
+        digest = log.plan_at(version)
+        if digest == log.plan_at(version - 1):
+            return
+        plan = Plan.decode(self.servers.servers[0].blobs.get(digest))
+        shares = tuple(
+            Share(client=one.client, samples=one.samples, epochs=one.epochs, cycle_us=one.cycle_ns // 1000)
+            for one in plan.shares
+        )
+        self._tell(Allocated(seconds=self.seconds(), version=version, shares=shares))
 
     def _round_done(self, desk: JobDesk, outcome: RoundOutcome) -> RoundDone:
         log = desk.log

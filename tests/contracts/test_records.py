@@ -28,8 +28,10 @@ from contracts.records import (
     UPDATE_HEADER_BYTES,
     ModelHeader,
     Record,
+    ReportingHeader,
     SignedRecord,
     UpdateHeader,
+    WorkReport,
     blob_digest,
     decode_batch,
     decode_model,
@@ -59,6 +61,9 @@ RECORD = Record(1, 2, 3, 4, bytes(range(32)), 5, 6)
 SIGNED = SignedRecord(RECORD, 44, b"s" * 20, b"\7" * 2420)
 UPDATE = UpdateHeader(12, b"g" * 32, b"l" * 20, 1, 2, 3, 4, 5)
 MODEL = ModelHeader(16, 5)
+NOTHING = WorkReport(0, 0, 0, 0, 0)
+UINT32 = st.integers(0, 2**32 - 1)
+REPORTS = st.builds(WorkReport, UINT32, UINT32, UINT32, UINT32, UINT32)
 
 
 def test_record_body_is_laid_out_as_the_paper_says() -> None:
@@ -79,6 +84,38 @@ def test_update_and_model_headers_are_laid_out_as_the_paper_says() -> None:
     assert len(UPDATE.encode()) == UPDATE_HEADER_BYTES == 96
     assert MODEL.encode() == b"MRTM\0\1\x10\0" + bytes.fromhex("0000000500000000")
     assert len(MODEL.encode()) == MODEL_HEADER_BYTES == 16
+
+
+def test_a_reporting_header_has_the_same_length_and_binds_to_the_same_by_one_digest() -> None:
+    header = UPDATE.reporting(WorkReport(20, 5, 4_000_000, 7, 8))
+    binding = hashlib.sha256(b"merit/update/2" + b"g" * 32 + b"l" * 20).digest()
+    assert header.encode() == (
+        b"MRTU\0\2\x0c\0" + binding + bytes.fromhex("0000001400000005003d09000000000700000008")
+        + bytes.fromhex("000000000000000100000000000000020000000000000003000000040000000500000000")
+    )  # fmt: skip
+    assert len(header.encode()) == UPDATE_HEADER_BYTES
+    assert header.blob_length == UPDATE.blob_length
+
+
+@given(UPDATES, REPORTS, st.data())
+def test_reported_update_survives_its_encoding(plain: UpdateHeader, report: WorkReport, data: st.DataObject) -> None:
+    payload = data.draw(st.binary(min_size=2 * plain.dimension, max_size=2 * plain.dimension))
+    header = plain.reporting(report)
+    assert decode_update(header.blob(payload)) == (header, payload)
+    assert payload_digest(header.blob(payload)) == payload_digest(plain.blob(payload)), "a report does not hide a copy"
+
+
+@given(UPDATES, REPORTS, st.data())
+def test_what_the_reporting_decoder_accepts_encodes_to_the_same_bytes(
+    plain: UpdateHeader, report: WorkReport, data: st.DataObject
+) -> None:
+    raw = bytearray(plain.reporting(report).encode())
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        found = ReportingHeader.decode(bytes(raw))
+    except CodecError:
+        return
+    assert found.encode() == bytes(raw)
 
 
 @given(RECORDS)
@@ -190,6 +227,12 @@ REFUSED: list[tuple[type[CodecError], object]] = [
     (LengthError, lambda: decode_model(MODEL.blob(bytes(20)) + b"\0")),
     (HeaderError, lambda: decode_model(UPDATE.blob(bytes(10)))),
     (HeaderError, lambda: UpdateHeader.decode(b"MRTU\0\2" + UPDATE.encode()[6:])),
+    (HeaderError, lambda: ReportingHeader.decode(UPDATE.encode())),
+    (HeaderError, lambda: decode_update(b"MRTU\0\3" + UPDATE.blob(bytes(10))[6:])),
+    (LengthError, lambda: ReportingHeader.decode(UPDATE.reporting(NOTHING).encode()[:-1])),
+    (LengthError, lambda: replace(UPDATE.reporting(NOTHING), binding=b"").encode()),
+    (LengthError, lambda: UPDATE.reporting(NOTHING).blob(bytes(9))),
+    (NumberError, lambda: UPDATE.reporting(WorkReport(0, 0, 1 << 32, 0, 0)).encode()),
     (HeaderError, lambda: UpdateHeader.decode(UPDATE.encode()[:7] + b"\1" + UPDATE.encode()[8:])),
     (HeaderError, lambda: UpdateHeader.decode(UPDATE.encode()[:-1] + b"\1")),
     (LengthError, lambda: name32("x" * 33)),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from node.configuration import MAX_DOTS_PER_LINE, MAX_TOML_BYTES, read_toml
 from node.errors import ConfigError
-from node.jobs import JobFile, ModelSpec, decode_job_file
+from node.jobs import AllocationSpec, JobFile, ModelSpec, decode_job_file
+from node.run.config import allocation_of, override, preset
 
 JOB = JobFile(title="t", model=ModelSpec(name="softmax", features=2, classes=2, dimension=6))
 
@@ -90,3 +91,33 @@ def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path: Path) -> Non
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r"run\.toml: 'utf-8' codec"):
         read_toml(path)
+
+
+def test_a_run_allocates_nothing_unless_told_and_then_within_the_clients_interval() -> None:
+    plain = preset("digits")
+    assert allocation_of(plain) is None
+    told = override(plain, {"allocation.rule": "exact"})
+    assert allocation_of(told) == AllocationSpec(rule="exact", cycle_us=4_000_000, most_samples=80)
+    other = override(told, {"allocation.cycle": 2.5, "allocation.most_samples": 50})
+    assert allocation_of(other) == AllocationSpec(rule="exact", cycle_us=2_500_000, most_samples=50)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"allocation.rule": "fastest"}, "flags"),
+        ({"allocation.most_samples": 5}, "samples is 20: choose 1 to 5"),
+        ({"allocation.most_epochs": 3}, "epochs is 5: choose 1 to 3"),
+        ({"clients.interval": 0.0}, "allocation.cycle is 0"),
+        ({"rules.version": 2}, "allocation rule"),
+    ],
+)
+def test_an_allocation_that_cannot_be_is_refused_with_the_reason(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        override(preset("digits"), {"allocation.rule": "exact"} | changes)
+
+
+def test_a_job_file_with_an_allocation_decodes_to_what_was_encoded() -> None:
+    spec = AllocationSpec(rule="equal", cycle_us=1, least_samples=2, most_samples=40, most_epochs=9)
+    file = JobFile(title="t", model=ModelSpec(name="softmax", features=2, classes=2, dimension=6), allocation=spec)
+    assert decode_job_file(file.encode()) == file

@@ -16,6 +16,7 @@ from merit.chance import seeded
 from node.errors import RunDirectoryError
 from node.run.events import (
     Accuracy,
+    Allocated,
     AuditVerdict,
     Event,
     EventLog,
@@ -24,6 +25,7 @@ from node.run.events import (
     RoundDone,
     RunFinished,
     RunStarted,
+    Share,
 )
 from node.run.history import History
 from node.run.report import MOST_ROUNDS_SHOWN, Command, default_commands, write_report
@@ -170,6 +172,39 @@ class _Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
+
+
+def allocated(version: int, *epochs: int) -> Allocated:
+    shares = tuple(
+        Share(client=client, samples=20, epochs=tau, cycle_us=4_000_000) for client, tau in enumerate(epochs, start=5)
+    )
+    return Allocated(seconds=2.0 * version, version=version, shares=shares)
+
+
+class TestAllocatedWork:
+    def test_average_staleness_is_equation_13_over_the_plans_epochs(self) -> None:
+        history = History([started(), allocated(1, 7), allocated(2, 5, 5, 4, 2)])
+        alone, four = history.plans
+        assert (alone.average_staleness, alone.max_staleness, alone.pair_sum) == (0.0, 0, 0)
+        assert (four.pair_sum, four.max_staleness, four.epochs, four.samples) == (10, 3, 16, 80)
+        assert four.average_staleness == pytest.approx(10 / 6)
+
+    def test_a_plan_that_is_told_again_after_a_restart_changes_nothing(self) -> None:
+        history = History([allocated(1, 5, 4), allocated(1, 9, 1)])
+        assert [plan.max_staleness for plan in history.plans] == [1]
+
+    def test_the_page_shows_the_rule_the_staleness_and_each_clients_work(self, tmp_path: Path) -> None:
+        events = [replace(started(), allocation="exact"), allocated(1, 5, 5, 4), *ORDINARY[1:]]
+        text = _Page(report_of(tmp_path, [*events, finished(events)])).text
+        assert "Work is allocated by the rule exact" in text
+        assert "Average staleness 0.67 epochs between two clients, mean of 1 plan; at most 1" in text
+        assert "20 \N{MULTIPLICATION SIGN} 4" in text
+        assert [plan["average_staleness"] for plan in numbers(tmp_path)["plans"]] == [pytest.approx(2 / 3)]
+
+    def test_the_page_of_a_run_that_allocates_nothing_says_nothing_of_it(self, ordinary: Written) -> None:
+        assert "Average staleness" not in ordinary.page
+        assert "newest work" not in ordinary.page
+        assert numbers(ordinary.directory)["plans"] == []
 
 
 class TestLog:

@@ -4,6 +4,11 @@ Softmax on digits, four edge servers, five clients, three rounds or a few more. 
 
     quorum    all of them attest, and post, other thetas than round 2 gives, and another model than round 3 gives
     minority  one alone attests other thetas: edge server 1 in odd rounds, 4 in even ones
+    plan      work is allocated by the rule exact; all of them attest another plan than round 2 gives, 4 alone than 3
+
+Or, with one of these names, nobody lies:
+
+    exact, equal   work is allocated by that rule
 """
 
 import asyncio
@@ -11,17 +16,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 import torch
 
 from contracts.digests import Part, name32, settlement
 from contracts.records import blob_digest
+from learner.allocation.plan import Plan
 from merit.clock import SystemClock
 from node.edge.server import EdgeServer, JobDesk
 from node.jobs import RoundSpec, Rules, TrainingSpec
 from node.rounds.attestation import ScoredRound
 from node.rounds.log import Selection
-from node.run.config import Clients, Data, Network, RunFile
+from node.run.config import Allocation, Clients, Data, Network, RunFile
 from node.run.session import Session
 
 ROUNDS = 3
@@ -54,6 +62,13 @@ def other_model(scored: ScoredRound) -> ScoredRound:
     return replace(scored, model_blob=bytes(blob), parts=replaced(scored.parts, "model", blob_digest(bytes(blob))))
 
 
+def other_plan(scored: ScoredRound) -> ScoredRound:
+    plan = Plan.decode(scored.plan_blob)
+    first, *others = plan.shares
+    blob = replace(plan, shares=(replace(first, samples=first.samples + 1), *others)).encode()
+    return replace(scored, plan_blob=blob, parts=replaced(scored.parts, "allocation", blob_digest(blob)))
+
+
 def replaced(parts: tuple[Part, ...], name: str, digest: bytes) -> tuple[Part, ...]:
     return tuple(Part(part.name, digest) if part.name == name32(name) else part for part in parts)
 
@@ -70,7 +85,22 @@ def told_by_one(round_: int, member: int) -> Lie | None:
     return other_thetas if member == (FIRST if round_ % 2 else LAST) else None
 
 
-LIES = {"quorum": told_by_all, "minority": told_by_one}
+def told_about_the_plan(round_: int, member: int) -> Lie | None:
+    return other_plan if round_ == 2 or (round_, member) == (3, LAST) else None
+
+
+def nothing_told(round_: int, member: int) -> Lie | None:
+    del round_, member
+
+
+LIES = {
+    "quorum": told_by_all,
+    "minority": told_by_one,
+    "plan": told_about_the_plan,
+    "exact": nothing_told,
+    "equal": nothing_told,
+}
+ALLOCATION: dict[str, Literal["exact", "equal"]] = {"plan": "exact", "exact": "exact", "equal": "equal"}
 
 
 def lie(kind: str) -> None:
@@ -82,19 +112,24 @@ def lie(kind: str) -> None:
         if scored is None or told is None or not selection.records:
             return scored
         changed = told(scored)
-        self.blobs.put(changed.model_blob)
+        for blob in filter(None, (changed.model_blob, changed.plan_blob)):
+            self.blobs.put(blob)
         return changed
 
     EdgeServer._score = lying  # type: ignore[method-assign] # noqa: SLF001
 
 
-async def main(directory: Path) -> None:
-    session = Session(directory, RUN, SystemClock(), lambda _: None, source="test")
+async def main(directory: Path, kind: str) -> None:
+    run = RUN
+    if kind in ALLOCATION:
+        run = msgspec.structs.replace(RUN, allocation=Allocation(rule=ALLOCATION[kind]))
+    session = Session(directory, run, SystemClock(), lambda _: None, source="test")
     await session.run()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if len(sys.argv) > 2:
-        lie(sys.argv[2])
-    asyncio.run(main(Path(sys.argv[1])))
+    told = sys.argv[2] if len(sys.argv) > 2 else ""
+    if told:
+        lie(told)
+    asyncio.run(main(Path(sys.argv[1]), told))

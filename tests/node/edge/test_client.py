@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from contracts import bindings, events
-from contracts.records import Record, blob_digest
+from contracts.records import Record, ReportingHeader, blob_digest
+from learner.allocation.plan import Plan, Share
 from node.client import (
     BACKOFF_FIRST_S,
     BACKOFF_MOST_S,
@@ -23,13 +24,14 @@ from node.client import (
     Identity,
     JobView,
     Servers,
+    Task,
     parsed,
 )
 from node.edge.intake import Intake
 from node.edge.server import Answer
 from node.errors import ServersUnreachableError
-from node.jobs import JobFile
-from node.rounds.attestation import encode_model
+from node.jobs import AllocationSpec, JobFile
+from node.rounds.attestation import decode_update, encode_model
 from tests.node.edge.conftest import Worlds
 from tests.node.edge.world import (
     DIMENSION,
@@ -125,13 +127,15 @@ class Learner:
         self.times: list[float] = []
         self.bases: list[list[float]] = []
         self.steps: list[int] = []
+        self.tasks: list[Task] = []
 
-    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int) -> NDArray[np.float64]:  # noqa: ARG002
+    def train(self, parameters: NDArray[np.float64], job: JobFile, step: int, task: Task) -> NDArray[np.float64]:  # noqa: ARG002
         if len(self.steps) == len(self._deltas):
             raise OutOfDataError
         self.times.append(self._clock.monotonic())
         self.bases.append(list(parameters))
         self.steps.append(step)
+        self.tasks.append(task)
         return parameters + self._deltas[len(self.steps) - 1]
 
 
@@ -229,6 +233,45 @@ def never() -> bool:
 
 
 # -- what a client does ---------------------------------------------------------------------------------------------
+
+
+def test_a_client_works_as_the_plan_says_and_reports_what_it_did(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds()
+    world.open(phi=1, allocation=AllocationSpec(rule="exact", cycle_us=4_000_000, most_samples=160))
+    stage = Stage(world, tmp_path / "client", deltas=(0.5, 0.25), interval_s=10.0)
+    stage.live(paid(world, 2))
+    log, start = world.log(), world.file.training
+    headers = [decode_update(world.stores[1].get(entry.digest))[0] for entry in log.records[:2]]
+    reports = [header.report for header in headers if isinstance(header, ReportingHeader)]
+    share = Plan.decode(world.stores[1].get(log.plan_at(1))).share_of(SERVERS + 1)
+    assert share is not None
+    assert stage.learner.tasks == [
+        Task(start.samples, start.epochs, 0),
+        Task(share.samples, share.epochs, start.samples),
+    ]
+    done = [(task.samples, task.epochs) for task in stage.learner.tasks]
+    assert [(one.samples, one.epochs) for one in reports] == done
+    assert reports[0].training_us >= 10_000_000, "the job's own work takes it its interval"
+    assert share.epochs < start.epochs, "that was longer than the cycle"
+
+
+def test_a_plan_beyond_the_jobs_bounds_binds_no_client(worlds: Worlds, tmp_path: Path) -> None:
+    """A quorum may attest what it likes; a client need not train for ever."""
+    world = worlds()
+    world.open(phi=1, allocation=AllocationSpec(rule="exact", cycle_us=4_000_000, most_samples=30, most_epochs=6))
+    wrong = Plan(1, (Share(SERVERS + 1, 1, 2**32 - 1, 2**32 - 1, 1, 1, 1),)).encode()
+    for store in world.stores.values():
+        store.put(wrong)
+
+    def lying(member: int, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        del member
+        if not request.url.path.startswith("/v1/jobs/") or "allocation" not in answer.text:
+            return answer
+        return httpx.Response(200, json=answer.json() | {"allocation": blob_digest(wrong).hex()})
+
+    stage = Stage(world, tmp_path / "client", answering=lying)
+    stage.live(lambda: bool(stage.learner.tasks))
+    assert stage.learner.tasks == [Task(30, 6, 0)]
 
 
 def test_a_client_trains_signs_and_delivers_until_the_job_closes(world: World, tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ from contracts import bindings, events, records
 from contracts.addresses import ZERO
 from contracts.artifacts import initcode
 from contracts.digests import Attestation
-from contracts.records import Record, SignedRecord, UpdateHeader
+from contracts.records import Record, SignedRecord, UpdateHeader, WorkReport
 from contracts.terms import JobTerms
 from node.blobs import BlobStore
 from node.edge.peers import DirectoryPeer
 from node.edge.server import Answer, EdgeServer, JobDesk
-from node.jobs import JobFile, ModelSpec, Numerics, RoundSpec, Rules
+from node.jobs import AllocationSpec, JobFile, ModelSpec, Numerics, RoundSpec, Rules
 from node.rounds.attestation import encode_model
 from node.rounds.log import JobLog, RecordEntry, RoundOutcome
 from node.sender import AccountSigner, Sender
@@ -199,6 +199,7 @@ def job_file(  # noqa: PLR0917 - a table of terms
     scoring: str = "cosine",
     samples: Mapping[str, int] | None = None,
     rules_version: int = 1,
+    allocation: AllocationSpec | None = None,
 ) -> JobFile:
     return JobFile(
         title="a test",
@@ -215,6 +216,7 @@ def job_file(  # noqa: PLR0917 - a table of terms
         ),
         rules=Rules(scoring=scoring, version=rules_version),
         samples=dict(samples or {}),
+        allocation=allocation,
     )
 
 
@@ -395,9 +397,10 @@ class World:
         key: SigningKey | None = None,
         header: Mapping[str, Any] | None = None,
         payload: bytes | None = None,
+        report: WorkReport | None = None,
         **record: Any,
     ) -> Update:
-        """Make the update of the n-th client (from 1); `header` and `record` falsify fields."""
+        """Make the update of the n-th client (from 1), with a report if given; `header` and `record` falsify fields."""
         member = SERVERS + client
         base = self.version if base is None else base
         numbers = np.array(values or [client, 1, 1, 1, 1, 1 + base], dtype="<i2")
@@ -412,7 +415,8 @@ class World:
             "dimension": DIMENSION,
         }
         head = UpdateHeader(**fields | dict(header or {}))
-        blob = head.encode() + (numbers.tobytes() if payload is None else payload)
+        first = head.encode() if report is None else head.reporting(report).encode()
+        blob = first + (numbers.tobytes() if payload is None else payload)
         said = Record(
             job=self.job,
             client=member,
