@@ -60,6 +60,7 @@ def run(sizes: tuple[int, ...] = SIZES, seconds: float = SECONDS) -> list[dict[s
                 if theirs is not None:
                     answered.append(theirs[0])
             rows.append(row | {"times_as_fast": round(min(answered) / taken, 1) if answered else None})
+            sys.stderr.write(f"{rows[-1]}\n")  # all of it takes most of an hour
     return rows
 
 
