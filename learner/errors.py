@@ -3,6 +3,7 @@
     LearnerError
     +-- InvalidTerms     a job's terms leave the bounds of RULES.md
     +-- InvalidRound     a round's inputs contradict its terms or each other
+    +-- InvalidReferences  an edge server's references, or a sketch, that are none
     +-- UnknownRule      a rule, discount or aggregation form that this version does not have
     +-- InvalidDataFile  an idx file that is not what its header says
     +-- MissingDataFile  a data set's file that is not there
@@ -45,6 +46,15 @@ class InvalidRound(LearnerError):  # noqa: N818
     def __init__(self, *, reason: str) -> None:
         """Say what contradicts what."""
         super().__init__(f"round inputs refused: {reason}")
+        self.reason = reason
+
+
+class InvalidReferences(LearnerError):  # noqa: N818
+    """An edge server's references, or a sketch of them, are not what they must be."""
+
+    def __init__(self, *, reason: str) -> None:
+        """Say what does not fit."""
+        super().__init__(f"references refused: {reason}")
         self.reason = reason
 
 
