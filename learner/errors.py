@@ -11,6 +11,7 @@
     +-- InvalidPartition a partition that cannot give every client a sample
     +-- InvalidInstance  a task allocation whose numbers are no instance
     +-- InvalidPlan      a plan that is not canonical, or terms that no plan can follow
+    +-- InvalidScenario  a simulation whose parts contradict each other, or that stands still
     +-- InvalidModel     a model name, a factory or a parameter vector that does not fit
     +-- TrainingFailed   local training that cannot start
     +-- MissingExtra     a package of the extra `train` that is not installed
@@ -125,6 +126,15 @@ class InvalidPlan(LearnerError):  # noqa: N818
     def __init__(self, *, reason: str) -> None:
         """Say what is wrong and what is allowed."""
         super().__init__(f"plan refused: {reason}")
+        self.reason = reason
+
+
+class InvalidScenario(LearnerError):  # noqa: N818
+    """The parts of a simulation contradict each other, or nobody can go on."""
+
+    def __init__(self, *, reason: str) -> None:
+        """Say what contradicts what."""
+        super().__init__(f"simulation refused: {reason}")
         self.reason = reason
 
 

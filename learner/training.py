@@ -118,7 +118,9 @@ def one_thread() -> Iterator[None]:
 def _batches(samples: int, sgd: SGD, chance: torch.Generator) -> Iterator[Tensor]:
     """Yield the indices of each step's samples, each epoch in an order of its own."""
     for _ in range(sgd.epochs):
-        yield from torch.randperm(samples, generator=chance).split(sgd.batch_size)
+        order = torch.randperm(samples, generator=chance)
+        for first in range(0, samples, sgd.batch_size):
+            yield order[first : first + sgd.batch_size]
 
 
 def _step(parameters: list[nn.Parameter], gradients: tuple[Tensor, ...], velocities: list[Tensor], sgd: SGD) -> None:

@@ -45,6 +45,7 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def trigger(self, data: Dataset) -> Dataset | None:
         """Return samples that the model gets wrong where the attack works as intended, None if there are no such."""
         del data
+        return None
 
 
 def _word(value: object) -> str:
@@ -53,4 +54,5 @@ def _word(value: object) -> str:
 
 def mean(vectors: Sequence[Reals]) -> Reals:
     """Mean of at least one vector, float64[d]."""
-    return np.mean(np.stack(vectors), axis=0)
+    total: Reals = np.mean(np.stack(vectors), axis=0)
+    return total

@@ -37,7 +37,8 @@ class Noise(Attack, frozen=True, tag="noise"):
             first = view.conspiracy.notes[0,] = view.model(1) - view.model(0)
         size = len(view.model(view.base))
         deviation = view.usual_norm() / size**0.5 if first is None else float(np.std(first))
-        return self.scale * deviation * (view.base + 1) ** -self.fading * view.chance.standard_normal(size)
+        deviation *= self.scale * float((view.base + 1) ** -self.fading)
+        return deviation * view.chance.standard_normal(size)
 
 
 class DeltaReplay(Attack, frozen=True, tag="delta-replay"):

@@ -70,7 +70,8 @@ class LittleIsEnough(Attack, frozen=True, tag="little-is-enough"):
         trained = list(view.conspiracy.trained.values())[-self.among :]
         if len(trained) < 3:  # noqa: PLR2004 - a deviation of two says nothing
             return own
-        return mean(trained) - self.z * np.std(np.stack(trained), axis=0)
+        deviation: Reals = np.std(np.stack(trained), axis=0)
+        return mean(trained) - self.z * deviation
 
 
 class Blend(Attack, frozen=True, tag="blend"):

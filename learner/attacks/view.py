@@ -29,8 +29,8 @@ class Published:
 class Conspiracy:
     """What the attackers of one run share.
 
-    `trained`: what each of them last trained on its own data, float64[d], by client, the newest last. `notes`: what an attack writes
-    down for its accomplices, by a key of its own.
+    `trained`: what each of them last trained on its own data, float64[d], by client, the newest last. `notes`: what an
+    attack writes down for its accomplices, by a key of its own.
     """
 
     members: tuple[int, ...]

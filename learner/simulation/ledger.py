@@ -4,17 +4,25 @@ Scores, weights, models and rewards come from `learner.rounds.compute` and `lear
 are: what is too stale, a second record of a client and base, what does not pass the hold check, and copies.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
+from typing import TypeAlias
 
+from learner.context import Context, step_between
+from learner.contribution import Needs, rule
+from learner.errors import InvalidScenario
 from learner.fixedpoint import Model, Update, check_update
+from learner.references import References
 from learner.rewards import rewards, round_reward
 from learner.rounds import Entry, RoundInputs, RoundResult, compute
 from learner.staleness import delay
 from learner.terms import Terms, check_terms
+
+Publish: TypeAlias = Callable[[int, Model], Sequence[References]]
+"""(version, model int32[d]) -> what each edge server publishes of that version."""
 
 
 class Fate(StrEnum):
@@ -53,29 +61,34 @@ class Round:
 class Ledger:
     """The state of a simulated job.
 
-    `models` holds the versions that a record may still have as its base; `rounds` the newest `kept_rounds` decided
-    rounds, oldest first. `complete` is given the ledger and a round's inputs, and returns those inputs with what a
-    scoring rule needs beyond the entries (references, history, earlier records); by default nothing.
+    `models` holds the versions that a record may still have as its base. `publish` makes what the edge servers publish
+    of a version (its number, the model); it is asked once for each version, and only by a rule that needs references.
+    `context` grows and shrinks with the rounds: it holds what the scoring rule needs, and no more.
     """
 
     terms: Terms
     model: Model
     base_reward_wei: int
-    kept_rounds: int = 8
-    complete: Callable[["Ledger", RoundInputs, Sequence[Record]], RoundInputs] | None = None
+    publish: Publish | None = None
     version: int = 0
     models: dict[int, Model] = field(default_factory=dict)
     pending: list[Record] = field(default_factory=list)
-    rounds: deque[Round] = field(default_factory=deque)
+    context: Context = field(default_factory=Context)
     refused: Counter[Fate] = field(default_factory=Counter)
+    _needs: Needs = field(default_factory=Needs)
     _payloads: set[bytes] = field(default_factory=set)
     _used: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Check the terms; the first model is version 0. Raises `InvalidTerms`."""
-        check_terms(self.terms)
-        self.models[0] = self.model
-        self.rounds = deque(self.rounds, maxlen=self.kept_rounds)
+        """Check the terms; the first model is version 0.
+
+        Raises `InvalidTerms`, or `InvalidScenario` if the rule needs references that nobody publishes.
+        """
+        check_terms(self.terms, context=True)
+        self._needs = rule(self.terms.scoring, self.terms.rules_version).needs
+        if self._referenced and self.publish is None:
+            raise InvalidScenario(reason=f"scoring {self.terms.scoring} needs references, and nobody publishes any")
+        self._keep(0, self.model)
 
     @property
     def oldest(self) -> int:
@@ -100,20 +113,41 @@ class Ledger:
         """Decide the next round of at least one pending record, phi at most."""
         records = tuple(self.pending[: self.terms.phi])
         del self.pending[: len(records)]
-        entries = [Entry(record.base, record.update, record.samples) for record in records]
-        inputs = RoundInputs(self.terms, self.version + 1, self.model, entries, dict(self.models))
-        if self.complete is not None:
-            inputs = self.complete(self, inputs, records)
+        entries = [Entry(record.base, record.update, record.samples, record.client) for record in records]
+        inputs = RoundInputs(self.terms, self.version + 1, self.model, entries, dict(self.models), self.context)
         result = compute(inputs)
         pot = round_reward(self.base_reward_wei, len(records), self.terms.phi)
         decided = Round(inputs.number, at_us, records, inputs, result, rewards(pot, result.thetas))
-        self.rounds.append(decided)
-        self.version, self.model = inputs.number, result.model
-        self.models[self.version] = self.model
-        for version in [one for one in self.models if one < self.oldest]:
-            del self.models[version]
-        self._used = {(client, base) for client, base in self._used if base >= self.oldest}
+        self._remember(decided)
         return decided
+
+    def _remember(self, decided: Round) -> None:
+        """Make the round's model current, and keep of the round what later ones need."""
+        number, result, window = decided.number, decided.result, self._needs.window
+        records, steps = dict(self.context.records), dict(self.context.steps)
+        if window is not None:
+            records[number] = [record.update for record in decided.records]
+            steps[number] = step_between(self.model, result.model, self.terms.shift)
+            records = {past: kept for past, kept in records.items() if past > number - window.rounds}
+            steps = {past: kept for past, kept in steps.items() if past > number - window.steps}
+        self.context = Context(self.context.references, records, steps, result.history, result.sums)
+        self._keep(number, result.model)
+        self._used = {(client, base) for client, base in self._used if base >= self.oldest}
+
+    def _keep(self, version: int, model: Model) -> None:
+        """Make a model current, with what is published of it; drop what no record can start from any more."""
+        self.version, self.model = version, model
+        self.models[version] = model
+        published = dict(self.context.references)
+        if self._referenced and self.publish is not None:
+            published[version] = self.publish(version, model)
+        self.models = {kept: one for kept, one in self.models.items() if kept >= self.oldest}
+        published = {kept: one for kept, one in published.items() if kept >= self.oldest}
+        self.context = replace(self.context, references=published)
+
+    @property
+    def _referenced(self) -> bool:
+        return self._needs.labels or self._needs.root or self._needs.newest_root
 
     def _judge(self, record: Record) -> Fate | None:
         if delay(self.version + 1, record.base) > self.terms.max_staleness:

@@ -1,0 +1,116 @@
+"""What the clients of a simulated run do: train and round as real ones, or attack."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from learner.attacks import Attack, Conspiracy, Published, View
+from learner.data import Dataset
+from learner.fixedpoint import Encoded, Reals, Refusal, Update, decode_model, encode_update
+from learner.models import build
+from learner.simulation.ledger import Fate, Ledger, Record
+from learner.simulation.population import Client, Role
+from learner.simulation.scenario import Scenario
+from learner.training import SGD, train
+from merit.chance import seed_of
+
+PUBLISHED = 64
+"""How many of the newest updates an attacker can look at."""
+
+
+class Clients:
+    """All clients of a run; each keeps its rounding residual, and counts its updates.
+
+    An honest update depends on the scenario's seed, the client, its number and the base model, on nothing else.
+    """
+
+    def __init__(self, scenario: Scenario, population: Sequence[Client], ledger: Ledger) -> None:
+        """Make the scratch module; nothing is trained yet."""
+        features, classes = population[0].data.features, population[0].data.classes
+        self._scenario, self._ledger, self._clients = scenario, ledger, population
+        self._module = build(scenario.model, features=features, classes=classes)
+        training = scenario.training
+        self._sgd = SGD(
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            learning_rate=training.learning_rate,
+            momentum=training.momentum,
+        )
+        self._decoded: dict[int, Reals] = {}
+        self._residuals: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
+        self._published: deque[Published] = deque(maxlen=PUBLISHED)
+        members = tuple(one.number for one in population if one.role is Role.ATTACKER)
+        self._conspiracy = Conspiracy(members, {}, {})
+        self.sent: Counter[int] = Counter()
+        self.refused: Counter[Refusal | Fate] = Counter()
+
+    def base(self, client: int) -> int:
+        """Choose the version that a client starts from now."""
+        attack = self._attack(client)
+        newest = self._ledger.version
+        return newest if attack is None else attack.base(newest, self._ledger.oldest)
+
+    def update(self, client: int, base: int) -> Update | None:
+        """Make a client's next update from version `base`; None if it is refused at the source."""
+        if base not in self._ledger.models:
+            self.sent[client] += 1
+            self.refused[Fate.STALE] += 1  # as the ledger would; so nobody trains it
+            return None
+        attack, terms = self._attack(client), self._ledger.terms
+        residual = None
+        if attack is None:
+            delta = self._train(client, base, self._clients[client].data)
+            residual = self._residuals.get(client)
+        else:
+            delta = attack.update(self._view(client, base))
+        self.sent[client] += 1
+        encoded = encode_update(
+            delta,
+            terms.fraction_bits,
+            None if residual is None else residual.astype(np.float64),
+            norm_bound_squared=terms.norm_bound_squared,
+        )
+        if not isinstance(encoded, Encoded):
+            self.refused[encoded.reason] += 1
+            return None
+        if attack is None:
+            self._residuals[client] = encoded.residual.astype(np.float32)
+        return encoded.update
+
+    def publish(self, record: Record) -> None:
+        """Let everybody see an available update."""
+        bits = self._ledger.terms.fraction_bits
+        self._published.append(Published(record.client, record.base, record.update, bits))
+
+    def model(self, version: int) -> Reals:
+        """Give a version that can still be had, in real numbers, float64[d]."""
+        if version not in self._decoded:
+            held = self._ledger.models
+            self._decoded = {kept: one for kept, one in self._decoded.items() if kept in held}
+            self._decoded[version] = decode_model(held[version], self._ledger.terms.model_fraction_bits)
+        return self._decoded[version]
+
+    def _attack(self, client: int) -> Attack | None:
+        return self._scenario.attack if self._clients[client].role is Role.ATTACKER else None
+
+    def _train(self, client: int, base: int, data: Dataset) -> Reals:
+        start = self.model(base)
+        seed = seed_of(self._scenario.seed, "train", client, self.sent[client])
+        return train(self._module, start, data, self._sgd, seed=seed) - start
+
+    def _view(self, client: int, base: int) -> View:
+        chance = np.random.default_rng(seed_of(self._scenario.seed, "attack", client, self.sent[client]))
+        return View(
+            client=client,
+            sent=self.sent[client],
+            base=base,
+            newest=self._ledger.version,
+            oldest=self._ledger.oldest,
+            data=self._clients[client].data,
+            model=self.model,
+            published=self._published,
+            train=lambda data: self._train(client, base, data),
+            conspiracy=self._conspiracy,
+            chance=chance,
+        )
