@@ -22,17 +22,6 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     An attack keeps nothing itself: what it must remember lies in the view, so one value serves all attackers.
     """
 
-    @property
-    def label(self) -> str:
-        """Its name and the parameters that differ from the defaults, as one word for tables and file names."""
-        fields = msgspec.structs.fields(self)
-        changed = [
-            f"{field.encode_name}-{_word(value)}"
-            for field in fields
-            if (value := getattr(self, field.name)) != field.default
-        ]
-        return "-".join([str(self.__struct_config__.tag), *changed])
-
     def base(self, newest: int, oldest: int) -> int:
         """Choose the version to start from, of those that can be had; honest clients take the newest."""
         del oldest
@@ -46,10 +35,6 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Return samples that the model gets wrong where the attack works as intended, None if there are no such."""
         del data
         return None
-
-
-def _word(value: object) -> str:
-    return value.label if isinstance(value, Attack) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def mean(vectors: Sequence[Reals]) -> Reals:

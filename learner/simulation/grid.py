@@ -164,7 +164,7 @@ def _round_line(decided: Round, tally: Tally) -> dict[str, Any]:
         "clients": [record.client for record in decided.records],
         "bases": [record.base for record in decided.records],
         "thetas_ppb": decided.result.thetas,
-        "rewards_wei": decided.rewards_wei,
+        "rewards_wei": [str(pay) for pay in decided.rewards_wei],  # beyond what most JSON readers keep exactly
         "attackers_share": tally.attackers_share(decided),
         "model": sha256(decided.result.model.astype("<i4").tobytes()).hexdigest(),
     }
