@@ -44,10 +44,10 @@ def score(scored: Round) -> Scored:
 
 
 def bounds(scored: Round) -> tuple[int, ...]:
-    """Cut updates to 3/2 of the round's lower median norm: of 2^30, from squared norms, the limit rounded down."""
+    """Give the factors, of 2^30, that cut updates to 3/2 of the round's lower median norm."""
     squared = [int(scored.gram[at, at]) for at in range(len(scored.gram))]
-    limit = 9 * lower_median(squared) // 4
-    return tuple(bound(norm, limit) for norm in squared)
+    typical = lower_median(squared)
+    return tuple(bound(4 * norm, 9 * typical) for norm in squared)
 
 
 def values(scored: Round, entries: Sequence[int], cut: Sequence[int]) -> list[int]:
