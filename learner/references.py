@@ -45,6 +45,12 @@ class References:
         """|g|^2 of each row."""
         return squared_norms(self.vectors)
 
+    def joined(self, other: "References") -> "References":
+        """Put another table of the same server and version under this one."""
+        if other.sketch != self.sketch or other.vectors.shape[1] != self.vectors.shape[1]:
+            raise InvalidReferences(reason="tables of different width or sketch are not one server's")
+        return References(self.labels + other.labels, np.concatenate([self.vectors, other.vectors]), self.sketch)
+
     def sketched(self, sketch: Sketch) -> "References":
         """Give the same references, sketched; they must be whole."""
         if self.sketch is not None:

@@ -7,15 +7,29 @@ new file and a line in `RULES`; a changed rule is a new version, and old rounds 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from learner.contribution import cosine, data_size, uniform
+from learner.contribution import (
+    cgsv,
+    cosine,
+    data_size,
+    dbscan,
+    fltrust,
+    foolsgold,
+    geometric_median,
+    gram_shapley,
+    leave_one_out,
+    multi_krum,
+    trimmed_mean,
+    uniform,
+)
+from learner.contribution.anchored import anchored
 from learner.contribution.round import ROOT, Comparison, History, Label, Neighbours, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step, Window
 from learner.errors import UnknownRule
 
 
-def _weighing(thetas: Callable[[Round], tuple[int, ...]]) -> Rule:
+def _weighing(thetas: Callable[[Round], tuple[int, ...]], needs: Needs = Needs()) -> Rule:  # noqa: B008 - immutable
     """Make a rule of a function that gives thetas alone: they weigh the step, too."""
-    return Rule(lambda scored: Scored(thetas(scored)))
+    return Rule(lambda scored: Scored(thetas(scored)), needs)
 
 
 RULES: Mapping[tuple[str, int], Rule] = MappingProxyType(
@@ -23,6 +37,17 @@ RULES: Mapping[tuple[str, int], Rule] = MappingProxyType(
         ("cosine", 1): _weighing(cosine.score),
         ("uniform", 1): _weighing(uniform.score),
         ("data-size", 1): _weighing(data_size.score),
+        ("leave-one-out", 1): Rule(leave_one_out.score),
+        ("multi-krum", 1): _weighing(multi_krum.score),
+        ("trimmed-mean", 1): _weighing(trimmed_mean.score),
+        ("geometric-median", 1): _weighing(geometric_median.score),
+        ("dbscan", 1): _weighing(dbscan.score),
+        ("fltrust", 1): Rule(fltrust.score, fltrust.NEEDS),
+        ("cgsv", 1): Rule(cgsv.score, cgsv.NEEDS),
+        ("foolsgold", 1): _weighing(foolsgold.score, foolsgold.NEEDS),
+        ("gram-shapley", 1): Rule(gram_shapley.score, gram_shapley.NEEDS),
+        ("anchored", 1): anchored(),
+        ("anchored-shapley", 1): anchored(shapley=True),
     }
 )
 
