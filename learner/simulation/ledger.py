@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 from learner.context import Context, step_between
 from learner.contribution import Needs, rule
-from learner.errors import InvalidScenario
 from learner.fixedpoint import Model, Update, check_update
 from learner.references import References
 from learner.rewards import rewards, round_reward
@@ -69,7 +68,7 @@ class Ledger:
     terms: Terms
     model: Model
     base_reward_wei: int
-    publish: Publish | None = None
+    publish: Publish
     version: int = 0
     models: dict[int, Model] = field(default_factory=dict)
     pending: list[Record] = field(default_factory=list)
@@ -82,12 +81,10 @@ class Ledger:
     def __post_init__(self) -> None:
         """Check the terms; the first model is version 0.
 
-        Raises `InvalidTerms`, or `InvalidScenario` if the rule needs references that nobody publishes.
+        Raises `InvalidTerms`.
         """
         check_terms(self.terms, context=True)
         self._needs = rule(self.terms.scoring, self.terms.rules_version).needs
-        if self._referenced and self.publish is None:
-            raise InvalidScenario(reason=f"scoring {self.terms.scoring} needs references, and nobody publishes any")
         self._keep(0, self.model)
 
     @property
@@ -139,15 +136,11 @@ class Ledger:
         self.version, self.model = version, model
         self.models[version] = model
         published = dict(self.context.references)
-        if self._referenced and self.publish is not None:
+        if self._needs.labels or self._needs.root or self._needs.newest_root:
             published[version] = self.publish(version, model)
         self.models = {kept: one for kept, one in self.models.items() if kept >= self.oldest}
         published = {kept: one for kept, one in published.items() if kept >= self.oldest}
         self.context = replace(self.context, references=published)
-
-    @property
-    def _referenced(self) -> bool:
-        return self._needs.labels or self._needs.root or self._needs.newest_root
 
     def _judge(self, record: Record) -> Fate | None:
         if delay(self.version + 1, record.base) > self.terms.max_staleness:

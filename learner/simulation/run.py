@@ -9,12 +9,14 @@ from typing import TypeAlias
 
 import numpy as np
 
+from learner.contribution import rule
 from learner.data import Dataset, Split
 from learner.errors import InvalidScenario
 from learner.fixedpoint import Model, Rejected, encode_model
 from learner.models import build, dimension, flatten
 from learner.simulation.clients import Clients
-from learner.simulation.ledger import Ledger, Publish, Record, Round
+from learner.simulation.edge import EdgeServers, hold_out
+from learner.simulation.ledger import Ledger, Record, Round
 from learner.simulation.population import Client, Role, population
 from learner.simulation.scenario import Asynchronous, Scenario, Synchronous, check_scenario
 from learner.simulation.timing import MICROSECONDS, Connections, Stopwatch
@@ -55,17 +57,16 @@ class Finished:
 Event: TypeAlias = Started | Round | Evaluated | Finished
 
 
-def simulate(scenario: Scenario, split: Split, *, publish: Publish | None = None) -> Iterator[Event]:
+def simulate(scenario: Scenario, split: Split) -> Iterator[Event]:
     """Run a scenario on a data set; yield the beginning, each decided round, each evaluation, and the end.
 
-    `publish` makes the edge servers' references of a version, for scoring rules that need some. To be run with one
-    torch thread (`learner.training.one_thread`), or equal scenarios may differ in their last bits.
+    To be run with one torch thread (`learner.training.one_thread`), or equal scenarios may differ in their last bits.
 
     Raises `InvalidScenario` for parts that contradict each other, or if nobody can send any more, and what partitions,
     models, terms and training raise.
     """
     check_scenario(scenario)
-    return _Run(scenario, split, publish).events()
+    return _Run(scenario, split).events()
 
 
 class _Step(IntEnum):
@@ -77,12 +78,15 @@ class _Step(IntEnum):
 class _Run:
     """One run under way."""
 
-    def __init__(self, scenario: Scenario, split: Split, publish: Publish | None) -> None:
+    def __init__(self, scenario: Scenario, split: Split) -> None:
         seed = scenario.seed
         self._scenario = scenario
-        self._everybody = population(scenario, split.train)
+        dealt, roots = hold_out(scenario, split.train)
+        self._everybody = population(scenario, dealt)
         first = _first_model(scenario, split)
         terms = scenario.terms(len(first))
+        needs = rule(scenario.rules.scoring, scenario.rules.version).needs
+        publish = EdgeServers(scenario, needs, roots, len(dealt) / scenario.clients)
         self._ledger = Ledger(terms, first, scenario.rules.base_reward_wei, publish)
         self._clients = Clients(scenario, self._everybody, self._ledger)
         slow = {one.number: scenario.outliers.slow_factor for one in self._everybody if one.role is Role.SLOW}

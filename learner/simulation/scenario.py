@@ -115,6 +115,18 @@ class Synchronous(_Kind, frozen=True, tag="synchronous"):
 Server: TypeAlias = Asynchronous | Synchronous
 
 
+class Edge(_Part, frozen=True):
+    """The edge servers' root samples, for scoring rules that need references.
+
+    `root_samples` for each server, held out of the training samples. `sketch_buckets`: publish sketches of so many
+    buckets, a power of two; 0: whole vectors.
+    """
+
+    servers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    root_samples: Count = 50
+    sketch_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class Rules(_Part, frozen=True):
     """The job terms that scoring, aggregation and pay depend on; names as in RULES.md."""
 
@@ -126,7 +138,7 @@ class Rules(_Part, frozen=True):
     fraction_bits: int = 12
     shift: int = 10
     norm_bound: Above0 = 64.0
-    base_reward_wei: Annotated[int, msgspec.Meta(ge=1, lt=1 << 128)] = 10**18
+    base_reward_wei: Annotated[int, msgspec.Meta(ge=1, le=10**18)] = 10**18
 
 
 class Training(_Part, frozen=True):
@@ -170,6 +182,7 @@ class Scenario(_Part, frozen=True):
     mobility: Mobility | None = None
     server: Server = Asynchronous()
     rules: Rules = Rules()
+    edge: Edge = Edge()
     training: Training = Training()
     outliers: Outliers = Outliers()
     attack: AnyAttack | None = None

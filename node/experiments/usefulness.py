@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from rich.console import Console
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]+$")]
 
-NONE = "none"
-ABSENT = "absent"
+NONE: Final = "none"
+ABSENT: Final = "absent"
 CELLS = "cells"
 _EVENTS = "events.jsonl"
 _TABLE = "table.txt"

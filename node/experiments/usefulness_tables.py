@@ -38,11 +38,11 @@ class Place(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Mean and sample standard deviation (0 for one value) of `count` values."""
+    """Mean and sample standard deviation (0 for one value) over `seeds` runs."""
 
     mean: float
     deviation: float
-    count: int
+    seeds: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread | None":
@@ -64,7 +64,7 @@ class Row:
         return {
             what: None
             if one is None
-            else {"mean": round(one.mean, DIGITS), "deviation": round(one.deviation, DIGITS), "seeds": one.count}
+            else {"mean": round(one.mean, DIGITS), "deviation": round(one.deviation, DIGITS), "seeds": one.seeds}
             for what, one in self.values.items()
         }
 
@@ -115,4 +115,4 @@ def _spread(by_seed: Mapping[int, Summary], what: str) -> Spread | None:
 def _cell(one: Spread | None) -> str:
     if one is None:
         return "-"
-    return f"{one.mean:.3f}" + (f" ±{one.deviation:.3f}" if one.count > 1 else "")
+    return f"{one.mean:.3f}" + (f" ±{one.deviation:.3f}" if one.seeds > 1 else "")
