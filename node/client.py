@@ -413,7 +413,7 @@ class Client:
                 return None
             share = plan.share_of(self.identity.member)
         if share is None:
-            return Task(spec.samples, spec.epochs, self._state.drawn)
+            return Task(spec.samples, 1, self._state.drawn)  # so that a slow client is known before it is too late
         samples = min(max(share.samples, bounds.least_samples), bounds.most_samples)
         return Task(samples, min(max(share.epochs, 1), bounds.most_epochs), self._state.drawn)
 

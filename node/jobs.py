@@ -76,8 +76,7 @@ class AllocationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """How work is allocated to clients: by a rule of `learner/RULES.md`, "Who trains how much".
 
     `cycle_us`: T, in microseconds. A client gets `least_samples` to `most_samples` samples and 1 to `most_epochs`
-    epochs; all together get `training.samples` each, on average. Who is not known yet gets `training.samples` and
-    `training.epochs`.
+    epochs; all together get `training.samples` each, on average. Who is not known yet makes one epoch on as many.
     """
 
     rule: str
@@ -93,7 +92,6 @@ class AllocationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             rules_version=rules_version,
             cycle_us=self.cycle_us,
             samples=training.samples,
-            epochs=training.epochs,
             least_samples=self.least_samples,
             most_samples=self.most_samples,
             most_epochs=self.most_epochs,

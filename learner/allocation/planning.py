@@ -29,8 +29,8 @@ class PlanTerms:
     """What a job says about the work of its clients.
 
     `rule`: "equal" or "exact", under `rules_version`. `cycle_us`: T, microseconds from fetching a version to having
-    delivered the update. `samples` and `epochs`: the work of a client that no plan knows; all clients together get
-    `samples` times their number. `least_samples` to `most_samples`: d of one client. `most_epochs`: its most epochs.
+    delivered the update. All clients together get `samples` times their number; one that no plan knows makes one epoch
+    on as many. `least_samples` to `most_samples`: d of one client. `most_epochs`: its most epochs.
     `forget_after`: rounds after which a client of which nothing was consumed is unknown again.
     """
 
@@ -38,7 +38,6 @@ class PlanTerms:
     rules_version: int
     cycle_us: int
     samples: int
-    epochs: int
     least_samples: int
     most_samples: int
     most_epochs: int
@@ -79,7 +78,6 @@ def check_plan_terms(terms: PlanTerms) -> None:
     """Raise `InvalidPlan`, naming the term, unless the bounds of RULES.md hold; to be called when a job is made."""
     for name, value, most in (
         ("cycle_us", terms.cycle_us, UINT32_END - 1),
-        ("epochs", terms.epochs, terms.most_epochs),
         ("least_samples", terms.least_samples, terms.samples),
         ("samples", terms.samples, terms.most_samples),
         ("most_samples", terms.most_samples, (1 << 31) - 1),

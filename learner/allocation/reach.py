@@ -72,23 +72,31 @@ class _Limit:
     def updates(self, samples: Integers) -> Integers:
         """Give the most updates that fit with `samples` (>= 1, within `samples(0)`); LIMIT where there is no end."""
         rest = self.rest - self.per_sample * samples
+        if self.never_free[1]:
+            return rest // self.per_update // samples
         return np.where(self.per_update == 0, LIMIT, rest // np.maximum(self.per_update, 1) // samples)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reach:
-    """The staircases of an instance whose every learner can do something; `least` and `most` samples, shape (K,)."""
+    """The staircases of an instance whose every learner can do something; `least` and `most` samples, shape (K,).
+
+    `sums_fit`: whether any of their `upper` or `lower` sums up in int64.
+    """
 
     limits: tuple[_Limit, ...]
     least: Integers
     most: Integers
     d: int
     tau_min: int
+    sums_fit: bool
 
     def updates(self, samples: Integers) -> Integers:
         """tau_k(x_k), shape (K,), for 1 <= x_k <= `most`."""
-        found = [limit.updates(samples) for limit in self.limits]
-        return np.minimum(found[0], found[-1])
+        found = self.limits[0].updates(samples)
+        for limit in self.limits[1:]:
+            found = np.minimum(found, limit.updates(samples))
+        return found
 
     def upper(self, updates: int | Integers) -> Integers:
         """U_k: the most samples with which `updates` fit, within the bounds; may lie under `least`."""
@@ -100,6 +108,17 @@ class Reach:
     def lower(self, updates: int) -> Integers:
         """L_k: the fewest samples with which no more than `updates` fit, within the bounds; may lie over `most`."""
         return np.maximum(self.least, self.upper(updates + 1) + 1)
+
+    def sum_upper(self, updates: int) -> int:
+        """Sum of U_k."""
+        return self._sum(self.upper(updates))
+
+    def sum_lower(self, updates: int) -> int:
+        """Sum of L_k."""
+        return self._sum(self.lower(updates))
+
+    def _sum(self, samples: Integers) -> int:
+        return int(samples.sum()) if self.sums_fit else total(samples)
 
 
 def reach(instance: Instance) -> Reach | Shortage:
@@ -136,4 +155,5 @@ def reach(instance: Instance) -> Reach | Shortage:
         text = f"d = {instance.d} cannot be reached: all learners together take {greatest} samples"
         why = f"{capped} of {count} held by T or Emax below d_u" if capped else "the sum of the upper bounds d_u"
         return Shortage(None, f"{text}, {why}")
-    return Reach(tuple(limits), instance.d_l, most, instance.d, instance.tau_min)
+    sums_fit = count * (int(instance.d_u.max()) + 1) < 1 << 63  # `upper` is at most d_u, `lower` at most one more
+    return Reach(tuple(limits), instance.d_l, most, instance.d, instance.tau_min, sums_fit)

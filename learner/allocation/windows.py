@@ -44,8 +44,8 @@ class Core:
 def core(reach: Reach) -> Core:
     """Find what every feasible window holds."""
     top = int(reach.updates(reach.least).min())  # beyond it some learner's U_k is under d_l
-    first = _last_with(lambda a: total(reach.upper(a)), reach.tau_min, top, reach.d)
-    last = _first_with(lambda b: total(reach.lower(b)), first, reach.d)
+    first = _last_with(reach.sum_upper, reach.tau_min, top, reach.d)
+    last = _first_with(reach.sum_lower, first, reach.d)
     upper = reach.upper(first)
     above = reach.updates(upper)
     stepping = np.flatnonzero(above > last)
@@ -74,6 +74,8 @@ def starts(found: Core, staleness: int) -> list[tuple[int, int]]:
     low, high = max(found.tau_min, found.last - staleness), found.first
     if low > high:
         return []
+    if not len(found.learner):
+        return [(low, high)]
     begin = np.maximum(found.below + 1, low)
     end = np.minimum(found.above - staleness - 1, high)
     blocked = np.flatnonzero(begin <= end)

@@ -107,7 +107,7 @@ def test_a_run_allocates_nothing_unless_told_and_then_within_the_clients_interva
     [
         ({"allocation.rule": "fastest"}, "flags"),
         ({"allocation.most_samples": 5}, "samples is 20: choose 1 to 5"),
-        ({"allocation.most_epochs": 3}, "epochs is 5: choose 1 to 3"),
+        ({"allocation.most_epochs": 70_000}, "most_epochs is 70000: choose 1 to 65535"),
         ({"clients.interval": 0.0}, "allocation.cycle is 0"),
         ({"rules.version": 2}, "allocation rule"),
     ],

@@ -17,7 +17,6 @@ TERMS = PlanTerms(
     rules_version=1,
     cycle_us=4_000_000,
     samples=20,
-    epochs=5,
     least_samples=1,
     most_samples=160,
     most_epochs=64,
@@ -72,7 +71,6 @@ def small_terms(draw: st.DrawFn) -> PlanTerms:
         rule=draw(st.sampled_from(["equal", "exact"])),
         cycle_us=draw(st.integers(1, 60)),
         samples=samples,
-        epochs=1,
         least_samples=least,
         most_samples=draw(st.integers(samples, 12)),
         most_epochs=draw(st.integers(1, 40)),
@@ -177,7 +175,6 @@ def test_a_client_that_claims_to_be_endlessly_fast_gets_no_more_than_the_most_sa
     ("change", "told"),
     [
         ({"cycle_us": 0}, "cycle_us is 0: choose 1 to 4294967295"),
-        ({"epochs": 65}, "epochs is 65: choose 1 to 64"),
         ({"least_samples": 21}, "least_samples is 21: choose 1 to 20"),
         ({"samples": 161}, "samples is 161: choose 1 to 160"),
         ({"most_epochs": 1 << 16}, "most_epochs is 65536: choose 1 to 65535"),
