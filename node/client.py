@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from chain.crypto.contexts import record_context
 from chain.crypto.schemes import SigningKey
 from contracts.records import Record, SignedRecord, UpdateHeader, WorkReport, blob_digest
-from learner.allocation.plan import Plan
+from learner.allocation.plan import Plan, Task
 from learner.errors import InvalidPlan
 from learner.fixedpoint import Rejected, encode_update
 from learner.fixedpoint import decode_model as decode_parameters
@@ -47,15 +47,6 @@ UNRECORDED_ATTEMPTS = 5
 
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a client does for one update: `epochs` on the `samples` of its stream from position `first` on."""
-
-    samples: int
-    epochs: int
-    first: int
 
 
 class Trainer(Protocol):

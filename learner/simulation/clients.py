@@ -2,11 +2,14 @@
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from learner.allocation.plan import Task
 from learner.attacks import Attack, Conspiracy, Published, View
 from learner.data import Dataset
+from learner.data.stream import arrivals
 from learner.fixedpoint import Encoded, Reals, Refusal, Update, decode_model, encode_update
 from learner.models import build
 from learner.simulation.ledger import Fate, Ledger, Record
@@ -37,6 +40,7 @@ class Clients:
             learning_rate=training.learning_rate,
             momentum=training.momentum,
         )
+        self._drawn: Counter[int] = Counter()  # samples of its stream that each client was told to train on
         self._decoded: dict[int, Reals] = {}
         self._residuals: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
         self._published: deque[Published] = deque(maxlen=PUBLISHED)
@@ -51,7 +55,23 @@ class Clients:
         newest = self._ledger.version
         return newest if attack is None else attack.base(newest, self._ledger.oldest)
 
-    def update(self, client: int, base: int) -> Update | None:
+    def task(self, client: int) -> Task:
+        """Say what a client does for its next update, by the plan or the same as all.
+
+        Without an allocation that is the job's epochs on all of its samples.
+        """
+        allocation, epochs = self._scenario.allocation, self._scenario.training.epochs
+        if allocation is None:
+            return Task(len(self._clients[client].data), epochs, 0)
+        share = self._ledger.plan.share_of(client)
+        samples = allocation.samples if share is None else share.samples
+        if self._ledger.plan_terms is not None:
+            epochs = 1 if share is None else share.epochs
+        first = self._drawn[client]
+        self._drawn[client] += samples
+        return Task(samples, epochs, first)
+
+    def update(self, client: int, base: int, task: Task) -> Update | None:
         """Make a client's next update from version `base`; None if it is refused at the source."""
         if base not in self._ledger.models:
             self.sent[client] += 1
@@ -60,10 +80,10 @@ class Clients:
         attack, terms = self._attack(client), self._ledger.terms
         residual = None
         if attack is None:
-            delta = self._train(client, base, self._clients[client].data)
+            delta = self._train(client, base, self._told(client, task), task.epochs)
             residual = self._residuals.get(client)
         else:
-            delta = attack.update(self._view(client, base))
+            delta = attack.update(self._view(client, base, task))
         self.sent[client] += 1
         encoded = encode_update(
             delta,
@@ -94,12 +114,20 @@ class Clients:
     def _attack(self, client: int) -> Attack | None:
         return self._scenario.attack if self._clients[client].role is Role.ATTACKER else None
 
-    def _train(self, client: int, base: int, data: Dataset) -> Reals:
+    def _told(self, client: int, task: Task) -> Dataset:
+        """Give the samples of a task."""
+        data = self._clients[client].data
+        if self._scenario.allocation is None:
+            return data
+        seed = seed_of(self._scenario.seed, "stream", client)
+        return data.subset(arrivals(np.arange(len(data)), first=task.first, count=task.samples, seed=seed))
+
+    def _train(self, client: int, base: int, data: Dataset, epochs: int) -> Reals:
         start = self.model(base)
         seed = seed_of(self._scenario.seed, "train", client, self.sent[client])
-        return train(self._module, start, data, self._sgd, seed=seed) - start
+        return train(self._module, start, data, replace(self._sgd, epochs=epochs), seed=seed) - start
 
-    def _view(self, client: int, base: int) -> View:
+    def _view(self, client: int, base: int, task: Task) -> View:
         chance = np.random.default_rng(seed_of(self._scenario.seed, "attack", client, self.sent[client]))
         return View(
             client=client,
@@ -107,10 +135,10 @@ class Clients:
             base=base,
             newest=self._ledger.version,
             oldest=self._ledger.oldest,
-            data=self._clients[client].data,
+            data=self._told(client, task),
             model=self.model,
             published=self._published,
-            train=lambda data: self._train(client, base, data),
+            train=lambda data: self._train(client, base, data, task.epochs),
             conspiracy=self._conspiracy,
             chance=chance,
         )

@@ -11,6 +11,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import TypeAlias
 
+from learner.allocation.plan import Plan
+from learner.allocation.planning import PlanTerms, Work, next_plan
 from learner.context import Context, step_between
 from learner.contribution import Needs, rule
 from learner.fixedpoint import Model, Update, check_update
@@ -35,18 +37,22 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """An available update: who sent it, from which version, when; `samples` are what the job credits to the client."""
+    """An available update: who sent it, from which version, when; `samples` are what the job credits to the client.
+
+    `work`: what the client reports of it.
+    """
 
     client: int
     base: int
     update: Update
     samples: int
     at_us: int
+    work: Work | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Round:
-    """A decided round: what it was computed from, what came out, and what each record earned in wei."""
+    """A decided round: what it was computed from, what came out, what each record earned in wei, and the next plan."""
 
     number: int
     at_us: int
@@ -54,6 +60,7 @@ class Round:
     inputs: RoundInputs
     result: RoundResult
     rewards_wei: tuple[int, ...]
+    plan: Plan | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -62,17 +69,20 @@ class Ledger:
 
     `models` holds the versions that a record may still have as its base. `publish` makes what the edge servers publish
     of a version (its number, the model); it is asked once for each version, and only by a rule that needs references.
-    `context` grows and shrinks with the rounds: it holds what the scoring rule needs, and no more.
+    `context` grows and shrinks with the rounds: it holds what the scoring rule needs, and no more. `plan` tells clients
+    how much to do where there are `plan_terms`.
     """
 
     terms: Terms
     model: Model
     base_reward_wei: int
     publish: Publish
+    plan_terms: PlanTerms | None = None
     version: int = 0
     models: dict[int, Model] = field(default_factory=dict)
     pending: list[Record] = field(default_factory=list)
     context: Context = field(default_factory=Context)
+    plan: Plan = field(default_factory=lambda: Plan(0))
     refused: Counter[Fate] = field(default_factory=Counter)
     _needs: Needs = field(default_factory=Needs)
     _payloads: set[bytes] = field(default_factory=set)
@@ -114,7 +124,11 @@ class Ledger:
         inputs = RoundInputs(self.terms, self.version + 1, self.model, entries, dict(self.models), self.context)
         result = compute(inputs)
         pot = round_reward(self.base_reward_wei, len(records), self.terms.phi)
-        decided = Round(inputs.number, at_us, records, inputs, result, rewards(pot, result.thetas))
+        if self.plan_terms is not None:
+            done = [record.work for record in records if record.work is not None]
+            self.plan = next_plan(self.plan, inputs.number, done, self.plan_terms)
+        plan = None if self.plan_terms is None else self.plan
+        decided = Round(inputs.number, at_us, records, inputs, result, rewards(pot, result.thetas), plan)
         self._remember(decided)
         return decided
 

@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from learner.allocation.plan import Task
+from learner.allocation.planning import Work
 from learner.contribution import rule
 from learner.data import Dataset, Split
 from learner.errors import InvalidScenario
@@ -87,7 +89,7 @@ class _Run:
         terms = scenario.terms(len(first))
         needs = rule(scenario.rules.scoring, scenario.rules.version).needs
         publish = EdgeServers(scenario, needs, roots, len(dealt) / scenario.clients)
-        self._ledger = Ledger(terms, first, scenario.rules.base_reward_wei, publish)
+        self._ledger = Ledger(terms, first, scenario.rules.base_reward_wei, publish, scenario.plan_terms())
         self._clients = Clients(scenario, self._everybody, self._ledger)
         slow = {one.number: scenario.outliers.slow_factor for one in self._everybody if one.role is Role.SLOW}
         self._stopwatch = Stopwatch(scenario.speed, slow, seed)
@@ -99,6 +101,7 @@ class _Run:
         self._judge = build(scenario.model, features=split.train.features, classes=split.train.classes)
         self._turns = seeded(seed, "turns")
         self._updates = 0
+        self._under_way: dict[int, tuple[Task, int]] = {}  # what each client does, and for how many microseconds
 
     def events(self) -> Iterator[Event]:
         yield Started(len(self._ledger.model), tuple(one.role for one in self._everybody))
@@ -183,16 +186,23 @@ class _Run:
         raise InvalidScenario(reason=f"from version {self._ledger.version} on nobody sends what a round can take")
 
     def _arrival_us(self, client: int, start_us: int) -> int:
-        number, samples = self._clients.sent[client], len(self._everybody[client].data)
-        taken = self._stopwatch.duration_us(client, number, samples, self._scenario.training.epochs)
+        scenario, number, task = self._scenario, self._clients.sent[client], self._clients.task(client)
+        ordinary = (
+            task if scenario.allocation is None else Task(scenario.allocation.samples, scenario.training.epochs, 0)
+        )
+        share = task.samples * task.epochs / (ordinary.samples * ordinary.epochs)
+        taken = self._stopwatch.duration_us(client, number, task.samples, task.epochs, share=share)
+        self._under_way[client] = task, taken
         return self._connections.from_us(client, start_us + taken)
 
     def _send(self, client: int, base: int, at_us: int) -> None:
         self._updates += 1
-        update = self._clients.update(client, base)
+        task, taken = self._under_way[client]
+        update = self._clients.update(client, base, task)
         if update is None:
             return
-        record = Record(client, base, update, len(self._everybody[client].data), at_us)
+        work = Work(client, task.samples, task.epochs, taken, 0, 0)
+        record = Record(client, base, update, len(self._everybody[client].data), at_us, work)
         if self._ledger.receive(record) is None:
             self._clients.publish(record)
 

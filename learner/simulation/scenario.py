@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from learner.allocation.planning import PlanTerms, check_plan_terms
 from learner.attacks import AnyAttack
 from learner.errors import InvalidScenario
 from learner.terms import MAX_PHI, Terms
@@ -165,12 +166,28 @@ class Outliers(_Part, frozen=True):
     slow_factor: Annotated[float, msgspec.Meta(ge=1)] = 5.0
 
 
+class Allocation(_Part, frozen=True):
+    """Who trains how much: each update is so many epochs on so many samples of its client's stream.
+
+    `rule` "same": all make the job's `training.epochs` on `samples`, however long that takes them; "equal" and "exact":
+    by the plan of RULES.md, "Who trains how much", within a cycle of `cycle_seconds`.
+    """
+
+    rule: Literal["same", "equal", "exact"] = "exact"
+    cycle_seconds: Annotated[float, msgspec.Meta(gt=0, lt=4_000)] = 4.0
+    samples: Count = 20
+    least_samples: Count = 1
+    most_samples: Count = 80
+    most_epochs: Count = 64
+
+
 class Scenario(_Part, frozen=True):
     """One run: who learns what, how fast, by which rules, and who attacks.
 
     `data` names the data set. `rounds`: after how many the run ends. The model is evaluated after every
     `evaluate_every` of them on the first `evaluation_samples` test samples (0: all). A share `attackers` of the clients
     makes the `attack`; with none they are as honest as the others, and if `attackers_away` they take no part at all.
+    Without an `allocation` an update is `training.epochs` on all samples of its client.
     """
 
     data: Literal["digits", "mnist"] = "digits"
@@ -184,6 +201,7 @@ class Scenario(_Part, frozen=True):
     rules: Rules = Rules()
     edge: Edge = Edge()
     training: Training = Training()
+    allocation: Allocation | None = None
     outliers: Outliers = Outliers()
     attack: AnyAttack | None = None
     attackers: Share = 0.25
@@ -213,9 +231,28 @@ class Scenario(_Part, frozen=True):
             rules_version=rules.version,
         )
 
+    def plan_terms(self) -> PlanTerms | None:
+        """Return the terms by which clients are told how much to do; None where no plan tells them."""
+        asked = self.allocation
+        if asked is None or asked.rule == "same":
+            return None
+        return PlanTerms(
+            rule=asked.rule,
+            rules_version=self.rules.version,
+            cycle_us=round(asked.cycle_seconds * 10**6),
+            samples=asked.samples,
+            least_samples=asked.least_samples,
+            most_samples=asked.most_samples,
+            most_epochs=asked.most_epochs,
+            forget_after=4 * (self.rules.max_staleness + 1),
+        )
+
 
 def check_scenario(scenario: Scenario) -> None:
-    """Raise `InvalidScenario` for a scenario whose parts contradict each other."""
+    """Raise `InvalidScenario` for a scenario whose parts contradict each other, `InvalidPlan` for an allocation's."""
+    plan_terms = scenario.plan_terms()
+    if plan_terms is not None:
+        check_plan_terms(plan_terms)
     outliers = scenario.outliers
     odd = outliers.rare + outliers.small + outliers.slow
     taking_part = scenario.clients - (scenario.attacking if scenario.attackers_away else 0)

@@ -22,13 +22,16 @@ class Stopwatch:
         """Draw nothing yet."""
         self._speed, self._factors, self._seed = speed, factors, seed
 
-    def duration_us(self, client: int, number: int, samples: int, epochs: int) -> int:
-        """Microseconds that update `number` of a client takes, training and transfers; at least 1."""
+    def duration_us(self, client: int, number: int, samples: int, epochs: int, *, share: float = 1.0) -> int:
+        """Microseconds that update `number` of a client takes, training and transfers; at least 1.
+
+        `share`: how much of an ordinary update's work it is, for speeds that know updates and no samples.
+        """
         speed = self._speed
         match speed:
             case LogNormal():
                 own = self._stream(client).lognormvariate(0, speed.clients)
-                seconds = speed.seconds * own
+                seconds = speed.seconds * own * share
             case DeviceClasses():
                 weights = [one.weight for one in speed.classes]
                 device = self._stream(client).choices(speed.classes, weights)[0]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from contracts import bindings, events
 from contracts.records import Record, ReportingHeader, blob_digest
-from learner.allocation.plan import Plan, Share
+from learner.allocation.plan import Plan, Share, Task
 from node.client import (
     BACKOFF_FIRST_S,
     BACKOFF_MOST_S,
@@ -24,7 +24,6 @@ from node.client import (
     Identity,
     JobView,
     Servers,
-    Task,
     parsed,
 )
 from node.edge.intake import Intake
