@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from learner.allocation.plan import Task
+from learner.allocation.planning import first_samples
 from learner.attacks import Attack, Conspiracy, Published, View
 from learner.data import Dataset
 from learner.data.stream import arrivals
@@ -63,10 +64,11 @@ class Clients:
         allocation, epochs = self._scenario.allocation, self._scenario.training.epochs
         if allocation is None:
             return Task(len(self._clients[client].data), epochs, 0)
-        share = self._ledger.plan.share_of(client)
-        samples = allocation.samples if share is None else share.samples
+        samples = allocation.samples
         if self._ledger.plan_terms is not None:
-            epochs = 1 if share is None else share.epochs
+            share = self._ledger.plan.share_of(client)
+            unknown = first_samples(samples, allocation.least_samples), 1
+            samples, epochs = unknown if share is None else (share.samples, share.epochs)
         first = self._drawn[client]
         self._drawn[client] += samples
         return Task(samples, epochs, first)

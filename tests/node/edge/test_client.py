@@ -245,12 +245,14 @@ def test_a_client_works_as_the_plan_says_and_reports_what_it_did(worlds: Worlds,
     share = Plan.decode(world.stores[1].get(log.plan_at(1))).share_of(SERVERS + 1)
     assert share is not None
     assert stage.learner.tasks == [
-        Task(start.samples, 1, 0),
-        Task(share.samples, share.epochs, start.samples),
+        Task(start.samples // 8, 1, 0),
+        Task(share.samples, share.epochs, start.samples // 8),
     ]
     done = [(task.samples, task.epochs) for task in stage.learner.tasks]
     assert [(one.samples, one.epochs) for one in reports] == done
-    assert reports[0].training_us >= 10_000_000 // start.epochs, "the job's own work takes it its interval"
+    assert reports[0].training_us >= 10_000_000 * 2 // (start.samples * start.epochs), (
+        "its share of the time that the job's own work takes it"
+    )
     assert share.epochs < start.epochs, "that was longer than the cycle"
 
 
