@@ -3,6 +3,7 @@
     LearnerError
     +-- InvalidTerms     a job's terms leave the bounds of RULES.md
     +-- InvalidRound     a round's inputs contradict its terms or each other
+    +-- InvalidReferences  an edge server's references, or a sketch, that are none
     +-- UnknownRule      a rule, discount or aggregation form that this version does not have
     +-- InvalidDataFile  an idx file that is not what its header says
     +-- MissingDataFile  a data set's file that is not there
@@ -10,6 +11,7 @@
     +-- InvalidPartition a partition that cannot give every client a sample
     +-- InvalidInstance  a task allocation whose numbers are no instance
     +-- InvalidPlan      a plan that is not canonical, or terms that no plan can follow
+    +-- InvalidScenario  a simulation whose parts contradict each other, or that stands still
     +-- InvalidModel     a model name, a factory or a parameter vector that does not fit
     +-- TrainingFailed   local training that cannot start
     +-- MissingExtra     a package of the extra `train` that is not installed
@@ -45,6 +47,15 @@ class InvalidRound(LearnerError):  # noqa: N818
     def __init__(self, *, reason: str) -> None:
         """Say what contradicts what."""
         super().__init__(f"round inputs refused: {reason}")
+        self.reason = reason
+
+
+class InvalidReferences(LearnerError):  # noqa: N818
+    """An edge server's references, or a sketch of them, are not what they must be."""
+
+    def __init__(self, *, reason: str) -> None:
+        """Say what does not fit."""
+        super().__init__(f"references refused: {reason}")
         self.reason = reason
 
 
@@ -115,6 +126,15 @@ class InvalidPlan(LearnerError):  # noqa: N818
     def __init__(self, *, reason: str) -> None:
         """Say what is wrong and what is allowed."""
         super().__init__(f"plan refused: {reason}")
+        self.reason = reason
+
+
+class InvalidScenario(LearnerError):  # noqa: N818
+    """The parts of a simulation contradict each other, or nobody can go on."""
+
+    def __init__(self, *, reason: str) -> None:
+        """Say what contradicts what."""
+        super().__init__(f"simulation refused: {reason}")
         self.reason = reason
 
 

@@ -25,6 +25,17 @@ def step_weights(thetas: Sequence[int]) -> tuple[int, ...]:
     return tuple(weights)
 
 
+def bounded_weights(shares: Sequence[int], bounds: Sequence[int], least: int) -> tuple[int, ...]:
+    """p_i = share_i * bound_i // max(sum of shares, least), of 2^30, for bounds of at most 2^30; they may sum to less.
+
+    `least`, in units of the shares, keeps a round of little weight from taking a whole step. All zero: all weights 0.
+    """
+    total = max(sum(shares), least)
+    if total == 0:
+        return (0,) * len(shares)
+    return tuple(share * bound // total for share, bound in zip(shares, bounds, strict=True))
+
+
 def round_reward(base_reward_wei: int, k: int, phi: int) -> int:
     """Give what a round of k of phi records pays in all, in wei: base * k // phi."""
     return base_reward_wei * k // phi

@@ -4,27 +4,33 @@ updates -> Gram -> thetas (scored, then discounted by delay) -> weights -> aggre
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learner import aggregation, contribution, staleness
+from learner.context import Context, add_to_sums, view
+from learner.contribution import History, Rule, Scored
 from learner.errors import InvalidRound, UnknownRule
 from learner.fixedpoint import Model, Update
 from learner.gram import gram
-from learner.rewards import step_weights
+from learner.rewards import STEP_TOTAL, bounded_weights, step_weights
 from learner.terms import MAX_PHI, Terms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A record that the round consumes: its base version, its update int16[d], its client's samples (job file)."""
+    """A record that the round consumes: its base version, its update int16[d], its client's samples (job file).
+
+    `client` is that client's number, by which rules that remember know it again.
+    """
 
     base: int
     update: Update
     samples: int = 0
+    client: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +39,7 @@ class RoundInputs:
 
     Round `number` makes version `number` from version `number` - 1, which is `current`, int32[d]. `entries` are in
     selection order, 1 to 1,024. `models` holds the base versions of the entries, int32[d] each; only the literal form
-    reads them, and version `number` - 1 may be left out.
+    reads them, and version `number` - 1 may be left out. `context` is what rules with `Needs` are given.
     """
 
     terms: Terms
@@ -41,6 +47,7 @@ class RoundInputs:
     current: Model
     entries: Sequence[Entry]
     models: Mapping[int, Model]
+    context: Context | None = None
 
 
 class Outcome(StrEnum):
@@ -58,6 +65,9 @@ class RoundResult:
     `gram` int64[n, n]; `thetas` in ppb and `weights` (of 2^30) in selection order; `total` their sum of thetas;
     `aggregate` int64[d], the new model times 2^30 before rounding; `model` int32[d]. If `total` is 0 the round is not
     paid, every weight is 0 and the model is the current one; `outcome` says why.
+
+    Whatever the outcome, `parts` are what the rule found on the way (`contribution.Scored`), and `history` and `sums`
+    are for the next round's `Context`; they are empty for a rule that keeps none.
     """
 
     outcome: Outcome
@@ -67,6 +77,9 @@ class RoundResult:
     total: int
     aggregate: NDArray[np.int64]
     model: Model
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    history: History = field(default_factory=dict)
+    sums: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
 
     @property
     def paid(self) -> bool:
@@ -74,31 +87,47 @@ class RoundResult:
         return self.total > 0
 
 
-def compute(inputs: RoundInputs) -> RoundResult:
+def compute(inputs: RoundInputs, rule: Rule | None = None) -> RoundResult:
     """Compute a round by RULES.md. Pure and exact: equal inputs give equal bits on any machine.
 
+    `rule` stands in for the one that the terms name, to try thresholds that have no name.
     Raises `InvalidRound` if the inputs contradict each other and `UnknownRule` for a rule that this code does not
-    have. That each base + (u << k) fits int32 is the hold check's business (`fixedpoint.check_update`).
+    have, or that needs a context where none is given. That each base + (u << k) fits int32 is the hold check's
+    business (`fixedpoint.check_update`).
     """
     terms = inputs.terms
     models = _checked_models(inputs)
-    score = contribution.rule(terms.scoring, terms.rules_version)
+    chosen = _rule(inputs) if rule is None else rule
     discount = staleness.discount(terms.staleness, terms.rules_version)
     updates = [entry.update for entry in inputs.entries]
     bases = [entry.base for entry in inputs.entries]
+    context = inputs.context or Context()
 
     products = gram(updates)
-    scored = score(contribution.Round(products, tuple(entry.samples for entry in inputs.entries)))
-    thetas = tuple(
-        staleness.discounted(theta, discount(staleness.delay(inputs.number, base)))
-        for theta, base in zip(scored, bases, strict=True)
+    clients = [entry.client for entry in inputs.entries]
+    sums = add_to_sums(context.sums, clients, updates) if chosen.needs.sums else {}
+    scored = chosen.score(
+        view(
+            chosen.needs,
+            context,
+            number=inputs.number,
+            updates=updates,
+            bases=bases,
+            clients=clients,
+            samples=[entry.samples for entry in inputs.entries],
+            products=products,
+            sums=sums,
+        )
     )
-    weights = step_weights(thetas)
+    discounts = [discount(staleness.delay(inputs.number, base)) for base in bases]
+    thetas = _discounted(scored.thetas, discounts) if chosen.pay_discounted else scored.thetas
     if sum(thetas) == 0:
-        return _not_paid(Outcome.ALL_ZERO, inputs, products)
+        return _not_paid(Outcome.ALL_ZERO, inputs, products, scored, sums)
+    weights = _weights(thetas, scored, discounts)
     match terms.aggregation:
         case "literal":
             aggregate = aggregation.literal(models, bases, updates, weights, terms.shift)
+            aggregate += inputs.current.astype(np.int64) * (STEP_TOTAL - sum(weights))
         case "delta":
             aggregate = aggregation.delta(inputs.current, updates, weights, terms.shift)
         case unknown:
@@ -107,14 +136,53 @@ def compute(inputs: RoundInputs) -> RoundResult:
             )
     rounded = aggregation.half_even(aggregate)
     if not aggregation.fits_model(rounded):
-        return _not_paid(Outcome.MODEL_OVERFLOW, inputs, products)
-    return RoundResult(Outcome.PAID, products, thetas, weights, sum(thetas), aggregate, rounded.astype(np.int32))
+        return _not_paid(Outcome.MODEL_OVERFLOW, inputs, products, scored, sums)
+    return RoundResult(
+        Outcome.PAID,
+        products,
+        thetas,
+        weights,
+        sum(thetas),
+        aggregate,
+        rounded.astype(np.int32),
+        scored.parts,
+        scored.history,
+        sums,
+    )
 
 
-def _not_paid(outcome: Outcome, inputs: RoundInputs, products: NDArray[np.int64]) -> RoundResult:
+def _rule(inputs: RoundInputs) -> Rule:
+    name, version = inputs.terms.scoring, inputs.terms.rules_version
+    chosen = contribution.rule(name, version)
+    if inputs.context is None and not chosen.needs.nothing:
+        known = contribution.names(version, alone=True)
+        raise UnknownRule(kind="scoring rule that needs no context", name=name, version=version, known=known)
+    return chosen
+
+
+def _discounted(shares: Sequence[int], discounts: Sequence[int]) -> tuple[int, ...]:
+    return tuple(staleness.discounted(share, ppb) for share, ppb in zip(shares, discounts, strict=True))
+
+
+def _weights(thetas: Sequence[int], scored: Scored, discounts: Sequence[int]) -> tuple[int, ...]:
+    """p_i of 2^30: by theta, or as the rule wants its step, which a delay shortens all the same."""
+    if scored.step is None:
+        return step_weights(thetas)
+    least = sum(staleness.discounted(scored.step.floor, ppb) for ppb in discounts)
+    return bounded_weights(_discounted(scored.step.shares, discounts), scored.step.bounds, least)
+
+
+def _not_paid(
+    outcome: Outcome,
+    inputs: RoundInputs,
+    products: NDArray[np.int64],
+    scored: Scored,
+    sums: Mapping[int, NDArray[np.int32]],
+) -> RoundResult:
     zeros = (0,) * len(inputs.entries)
     aggregate = aggregation.unchanged(inputs.current)
-    return RoundResult(outcome, products, zeros, zeros, 0, aggregate, inputs.current.copy())
+    model = inputs.current.copy()
+    return RoundResult(outcome, products, zeros, zeros, 0, aggregate, model, scored.parts, scored.history, sums)
 
 
 def _checked_models(inputs: RoundInputs) -> Mapping[int, Model]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from learner.aggregation import FORMS
-from learner.contribution import RULES
+from learner.contribution import RULES, names
 from learner.errors import InvalidTerms
 from learner.staleness import DISCOUNTS
 
@@ -42,8 +42,11 @@ class Terms:
         return self.fraction_bits + self.shift
 
 
-def check_terms(terms: Terms) -> None:
+def check_terms(terms: Terms, *, context: bool = False) -> None:
     """Raise `InvalidTerms`, naming the term, unless every bound of RULES.md holds; to be called when a job is made.
+
+    `context`: whether whoever computes the job's rounds gives them a `learner.context.Context`. A ledger does not, so
+    its jobs are refused the rules that need one.
 
     Why these bounds suffice, with n <= 1,024 updates of int16 (|u| <= 2^15), weights p_i >= 0 that sum to 2^30:
     - Gram chunks: 8,192 columns * 2^30 = 2^43 < 2^53, exact in float64. |G_ij| <= 2^26 * 2^30 = 2^56 fits int64.
@@ -62,7 +65,7 @@ def check_terms(terms: Terms) -> None:
     versions = sorted({version for _, version in RULES})
     if terms.rules_version not in versions:
         raise InvalidTerms(field="rules_version", value=terms.rules_version, allowed=_one_of(versions))
-    _named("scoring", terms.scoring, [name for name, version in RULES if version == terms.rules_version])
+    _named("scoring", terms.scoring, names(terms.rules_version, alone=not context))
     _named("staleness", terms.staleness, [name for name, version in DISCOUNTS if version == terms.rules_version])
     _named("aggregation", terms.aggregation, list(FORMS))
 

@@ -4,9 +4,12 @@ Deterministic for one torch thread (`torch.set_num_threads(1)`, set once by the 
 need not be the same on another: only the client's own update depends on it, and that is signed, not recomputed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from learner.data import Dataset
+from learner.dense import dense_layers, descend
 from learner.errors import MissingExtra, TrainingFailed
 from learner.fixedpoint import Reals
 from learner.models import flatten, unflatten
@@ -66,17 +69,19 @@ def train(module: nn.Module, start: Reals, data: Dataset, sgd: SGD, *, seed: int
     velocities = [torch.zeros_like(parameter) for parameter in parameters] if sgd.momentum else []
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     chance = torch.Generator().manual_seed(seed_of(seed, "training") % SEED_END)
+    if not sgd.momentum and (layers := dense_layers(module)):
+        with torch.no_grad():
+            for batch in _batches(len(labels), sgd, chance):
+                descend(layers, images[batch], labels[batch], sgd.learning_rate)
+        return flatten(module)
     # dropout and the like draw from torch's global generator: seed that too, and give it back as it was
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "layers") % SEED_END)
-        for _ in range(sgd.epochs):
-            order = torch.randperm(len(labels), generator=chance)
-            for first in range(0, len(labels), sgd.batch_size):
-                batch = order[first : first + sgd.batch_size]
-                loss = functional.cross_entropy(module(images[batch]), labels[batch])
-                # a parameter that the loss does not reach stands still
-                gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-                _step(parameters, gradients, velocities, sgd)
+        for batch in _batches(len(labels), sgd, chance):
+            loss = functional.cross_entropy(module(images[batch]), labels[batch])
+            # a parameter that the loss does not reach stands still
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            _step(parameters, gradients, velocities, sgd)
     return flatten(module)
 
 
@@ -97,6 +102,25 @@ def evaluate(module: nn.Module, vector: Reals, data: Dataset) -> Evaluation:
             right += int((logits.argmax(dim=1) == labels).sum())
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
     return Evaluation(right / len(data), loss / len(data))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold torch to one thread, which makes training the same on every run; others find it as they left it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _batches(samples: int, sgd: SGD, chance: torch.Generator) -> Iterator[Tensor]:
+    """Yield the indices of each step's samples, each epoch in an order of its own."""
+    for _ in range(sgd.epochs):
+        order = torch.randperm(samples, generator=chance)
+        for first in range(0, samples, sgd.batch_size):
+            yield order[first : first + sgd.batch_size]
 
 
 def _step(parameters: list[nn.Parameter], gradients: tuple[Tensor, ...], velocities: list[Tensor], sgd: SGD) -> None:

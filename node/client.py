@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from chain.crypto.contexts import record_context
 from chain.crypto.schemes import SigningKey
 from contracts.records import Record, SignedRecord, UpdateHeader, WorkReport, blob_digest
-from learner.allocation.plan import Plan
+from learner.allocation.plan import Plan, Task
+from learner.allocation.planning import first_samples
 from learner.errors import InvalidPlan
 from learner.fixedpoint import Rejected, encode_update
 from learner.fixedpoint import decode_model as decode_parameters
@@ -47,15 +48,6 @@ UNRECORDED_ATTEMPTS = 5
 
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a client does for one update: `epochs` on the `samples` of its stream from position `first` on."""
-
-    samples: int
-    epochs: int
-    first: int
 
 
 class Trainer(Protocol):
@@ -413,7 +405,7 @@ class Client:
                 return None
             share = plan.share_of(self.identity.member)
         if share is None:
-            return Task(spec.samples, 1, self._state.drawn)  # so that a slow client is known before it is too late
+            return Task(first_samples(spec.samples, bounds.least_samples), 1, self._state.drawn)
         samples = min(max(share.samples, bounds.least_samples), bounds.most_samples)
         return Task(samples, min(max(share.epochs, 1), bounds.most_epochs), self._state.drawn)
 

@@ -76,7 +76,8 @@ class AllocationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """How work is allocated to clients: by a rule of `learner/RULES.md`, "Who trains how much".
 
     `cycle_us`: T, in microseconds. A client gets `least_samples` to `most_samples` samples and 1 to `most_epochs`
-    epochs; all together get `training.samples` each, on average. Who is not known yet makes one epoch on as many.
+    epochs; all together get `training.samples` each, on average. Who is not known yet makes one epoch on an eighth
+    of that.
     """
 
     rule: str

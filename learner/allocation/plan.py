@@ -24,6 +24,15 @@ SHARE_BYTES: Final = _SHARE.size
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """What a client does for one update: `epochs` on the `samples` of its stream from position `first` on."""
+
+    samples: int
+    epochs: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
     """What one client is to do, and the speed that it is believed to have.
 

@@ -22,6 +22,8 @@ NS: Final = 1000
 """Nanoseconds in a microsecond."""
 MEMORY: Final = 4
 """A new observation counts for one in so many."""
+TRIAL: Final = 8
+"""The first update is on one in so many of the ordinary samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +31,8 @@ class PlanTerms:
     """What a job says about the work of its clients.
 
     `rule`: "equal" or "exact", under `rules_version`. `cycle_us`: T, microseconds from fetching a version to having
-    delivered the update. All clients together get `samples` times their number; one that no plan knows makes one epoch
-    on as many. `least_samples` to `most_samples`: d of one client. `most_epochs`: its most epochs.
+    delivered the update. All clients together get `samples` times their number. `least_samples` to
+    `most_samples`: d of one client. `most_epochs`: its most epochs.
     `forget_after`: rounds after which a client of which nothing was consumed is unknown again.
     """
 
@@ -42,6 +44,11 @@ class PlanTerms:
     most_samples: int
     most_epochs: int
     forget_after: int
+
+
+def first_samples(samples: int, least_samples: int) -> int:
+    """Give the samples on which a client that no plan knows makes one epoch: few, so that a slow one is in time."""
+    return max(least_samples, samples // TRIAL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,78 @@ new file and a line in `RULES`; a changed rule is a new version, and old rounds 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from learner.contribution import cosine, data_size, uniform
-from learner.contribution.round import Round
+from learner.contribution import (
+    cgsv,
+    cosine,
+    data_size,
+    dbscan,
+    fltrust,
+    foolsgold,
+    geometric_median,
+    gram_shapley,
+    leave_one_out,
+    multi_krum,
+    trimmed_mean,
+    uniform,
+)
+from learner.contribution.anchored import anchored
+from learner.contribution.round import ROOT, Comparison, History, Label, Neighbours, Round
+from learner.contribution.rule import Needs, Rule, Scored, Step, Window
 from learner.errors import UnknownRule
 
-Score = Callable[[Round], tuple[int, ...]]
 
-RULES: Mapping[tuple[str, int], Score] = MappingProxyType(
-    {("cosine", 1): cosine.score, ("uniform", 1): uniform.score, ("data-size", 1): data_size.score}
+def _weighing(thetas: Callable[[Round], tuple[int, ...]], needs: Needs = Needs()) -> Rule:  # noqa: B008 - immutable
+    """Make a rule of a function that gives thetas alone: they weigh the step, too."""
+    return Rule(lambda scored: Scored(thetas(scored)), needs)
+
+
+RULES: Mapping[tuple[str, int], Rule] = MappingProxyType(
+    {
+        ("cosine", 1): _weighing(cosine.score),
+        ("uniform", 1): _weighing(uniform.score),
+        ("data-size", 1): _weighing(data_size.score),
+        ("leave-one-out", 1): Rule(leave_one_out.score),
+        ("multi-krum", 1): _weighing(multi_krum.score),
+        ("trimmed-mean", 1): _weighing(trimmed_mean.score),
+        ("geometric-median", 1): _weighing(geometric_median.score),
+        ("dbscan", 1): _weighing(dbscan.score),
+        ("fltrust", 1): Rule(fltrust.score, fltrust.NEEDS),
+        ("cgsv", 1): Rule(cgsv.score, cgsv.NEEDS),
+        ("foolsgold", 1): _weighing(foolsgold.score, foolsgold.NEEDS),
+        ("gram-shapley", 1): Rule(gram_shapley.score, gram_shapley.NEEDS),
+        ("anchored", 1): anchored(),
+        ("anchored-shapley", 1): anchored(shapley=True),
+    }
 )
 
 
-def rule(name: str, version: int) -> Score:
+def rule(name: str, version: int) -> Rule:
     """Find the scoring rule of this name and rules version; `UnknownRule` if there is none."""
     try:
         return RULES[name, version]
     except KeyError:
-        known = sorted(known for known, of_version in RULES if of_version == version)
+        known = names(version)
         raise UnknownRule(kind="scoring rule", name=name, version=version, known=known) from None
 
 
-__all__ = ["RULES", "Round", "Score", "rule"]
+def names(version: int, *, alone: bool = False) -> list[str]:
+    """Names of the rules of a version, sorted; `alone`: only those that need nothing beyond the updates."""
+    return sorted(name for (name, of), found in RULES.items() if of == version and (found.needs.nothing or not alone))
+
+
+__all__ = [
+    "ROOT",
+    "RULES",
+    "Comparison",
+    "History",
+    "Label",
+    "Needs",
+    "Neighbours",
+    "Round",
+    "Rule",
+    "Scored",
+    "Step",
+    "Window",
+    "names",
+    "rule",
+]

@@ -1,10 +1,7 @@
 """The paper's contribution rate: how far an update points where the round as a whole points (BFL-MEC)."""
 
-from math import isqrt
-
+from learner.contribution.geometry import cosine
 from learner.contribution.round import Round
-
-PPB = 10**9
 
 
 def score(scored: Round) -> tuple[int, ...]:
@@ -17,10 +14,5 @@ def score(scored: Round) -> tuple[int, ...]:
     rows: list[list[int]] = scored.gram.tolist()
     dots = [sum(row) for row in rows]
     whole = sum(dots)
-    return tuple(_cosine(dot, row[index], whole) for index, (dot, row) in enumerate(zip(dots, rows, strict=True)))
-
-
-def _cosine(dot: int, own_squared: int, whole_squared: int) -> int:
-    if dot <= 0 or own_squared == 0 or whole_squared == 0:
-        return 0
-    return isqrt(PPB * PPB * dot * dot // (own_squared * whole_squared))
+    squared = [row[at] for at, row in enumerate(rows)]
+    return tuple(max(0, cosine(dot, own, whole)) for dot, own in zip(dots, squared, strict=True))

@@ -1,18 +1,62 @@
-"""What a scoring rule may see of a round."""
+"""What a scoring rule may see of a round: exact integers, so that anybody can score it again bit for bit."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+Label: TypeAlias = tuple[int, int]
+"""(c, k): samples of class c labelled k. c = k is the right label; `ROOT` is what the whole root set teaches."""
+
+ROOT: Label = (-1, -1)
+
+History: TypeAlias = Mapping[int, tuple[int, ...]]
+"""What a rule remembers of each client, by the client's number; what the integers mean is the rule's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An update beside the references of one edge server at one version of the model, row by row.
+
+    `labels[r]` says what row r is the reference of, `products[r]` = <u, g_r>, `squared[r]` = |g_r|^2 and
+    `own_squared` = |u|^2, all of the vectors as published (whole or sketched). `explained[j][r]` = <x_j, g_r> for the
+    update's j-th neighbour, where the rule asks for a window.
+    """
+
+    labels: tuple[Label, ...]
+    products: tuple[int, ...]
+    squared: tuple[int, ...]
+    own_squared: int
+    explained: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The vectors of the window that an update is most like: `products[j]` = <u, x_j>, `gram[j][l]` = <x_j, x_l>."""
+
+    products: tuple[int, ...] = ()
+    gram: tuple[tuple[int, ...], ...] = ()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Round:
-    """A round's n entries in selection order.
+    """A round's n entries in selection order; what a rule does not ask for in its `Needs` is empty.
 
     `gram` is the exact int64[n, n] of `learner.gram`. `samples[i]` is the number of samples that the job file credits
-    to the client of entry i (0 where it says nothing).
+    to the client of entry i (0 where it says nothing), `clients[i]` that client's number, `updates[i]` its int16[d].
+    `comparisons[i]` holds a comparison for each edge server that published references of entry i's base version,
+    `newest[i]` for each that published some of the current version. `neighbours[i]` is entry i's part of the window.
+    `sums[i][j]` = <h_i, h_j> with h_i the sum of all updates so far of entry i's client, this round's included.
     """
 
     gram: NDArray[np.int64]
     samples: tuple[int, ...]
+    clients: tuple[int, ...] = ()
+    updates: Sequence[NDArray[np.int16]] = ()
+    comparisons: tuple[tuple[Comparison, ...], ...] = ()
+    newest: tuple[tuple[Comparison, ...], ...] = ()
+    neighbours: tuple[Neighbours, ...] = ()
+    history: History = field(default_factory=dict)
+    sums: tuple[tuple[int, ...], ...] = ()

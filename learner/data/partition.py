@@ -1,4 +1,4 @@
-"""Deal a data set out to clients: IID, label shards, Dirichlet.
+"""Deal a data set out to clients: IID, label shards, Dirichlet, quantity skew, and labels that few have.
 
 Every function returns one array of sample indices per client, int64, ascending; each sample is used exactly once and
 no client is left empty, or `InvalidPartition` says why that cannot be. Equal arguments give equal partitions: the
@@ -52,6 +52,39 @@ def dirichlet(labels: Labels, *, clients: int, alpha: float, seed: int) -> list[
     raise InvalidPartition(
         reason=f"with alpha = {alpha} some of {clients} clients stay empty: raise alpha or take fewer clients"
     )
+
+
+def quantity_skew(labels: Labels, *, clients: int, beta: float, seed: int) -> list[Indices]:
+    """Give each client samples of all labels, but more or fewer: sizes from a symmetric Dirichlet distribution.
+
+    Li et al. (arXiv 2102.02079). Small `beta` (> 0) means very uneven sizes. Each client first gets one sample.
+    """
+    if not beta > 0:
+        raise InvalidPartition(reason=f"beta = {beta}: choose more than 0")
+    _enough(len(labels), clients, "clients")
+    chance = seeded(seed, "quantity-skew", "sizes")
+    shares = np.cumsum([chance.gammavariate(beta, 1.0) for _ in range(clients)])
+    if shares[-1] == 0:  # a tiny beta can draw nothing but zeros; then the first client takes what is over
+        shares[:] = 1.0
+    edges = np.rint(shares[:-1] / shares[-1] * (len(labels) - clients)).astype(np.int64) + np.arange(1, clients)
+    return [np.sort(part) for part in np.split(_shuffled(len(labels), seed, "quantity-skew"), edges)]
+
+
+def concentrate(parts: list[Indices], labels: Labels, *, label: int, holders: list[int], seed: int) -> list[Indices]:
+    """Deal all samples of `label` out anew, among `holders` alone: nobody else has any.
+
+    Raises `InvalidPartition` if a client had nothing else, or there are fewer such samples than holders.
+    """
+    rare = np.flatnonzero(labels == label)
+    _enough(len(rare), len(holders), f"holders of label {label}")
+    dealt = dict(zip(holders, _cut(rare[_shuffled(len(rare), seed, "concentrate")], len(holders)), strict=True))
+    moved = [
+        np.sort(np.concatenate([part[labels[part] != label], dealt.get(client, rare[:0])]))
+        for client, part in enumerate(parts)
+    ]
+    if not all(len(part) for part in moved):
+        raise InvalidPartition(reason=f"some client has only label {label}: make another label rare")
+    return moved
 
 
 def _dirichlet_draw(labels: Labels, clients: int, alpha: float, seed: int, attempt: int) -> list[Indices]:

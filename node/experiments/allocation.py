@@ -12,7 +12,6 @@ A run that was cut off goes on where events.jsonl ends: a training that is whole
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -30,6 +29,7 @@ from merit.clock import Clock
 from node.errors import ConfigError
 from node.experiments.allocation_plots import Curve, plot_accuracy, plot_staleness
 from node.experiments.manifest import Assertion, Heading, Result
+from node.experiments.manifest import mnist_directory as mnist_in
 
 Scheme = Literal["least", "most-updates", "sai", "ipopt", "synchronous", "equal"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -488,7 +488,7 @@ def load_data(part: AccuracyPart, seed: int, samples: int) -> Split:
 
 def mnist_directory(part: AccuracyPart) -> Path:
     """Return where MNIST is looked for."""
-    return Path(part.directory or Path(os.environ.get("MERIT_SHARED") or "../shared") / "mnist")
+    return mnist_in(part.directory)
 
 
 def _points(manifest: Manifest) -> Iterator[Point]:

@@ -5,6 +5,7 @@ Unknown keys are refused with the nearest valid one before anything runs.
 """
 
 import importlib
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,9 +16,13 @@ from merit.clock import Clock
 from node.configuration import convert, read_toml
 from node.errors import ConfigError
 
-RUNNERS: Final = {"ledger": "node.experiments.ledger", "allocation": "node.experiments.allocation"}
+RUNNERS: Final = {
+    "ledger": "node.experiments.ledger",
+    "allocation": "node.experiments.allocation",
+    "usefulness": "node.experiments.usefulness",
+}
 """Kind -> the module that runs it: its `Manifest`, a msgspec struct, and its coroutine `run`."""
-RESUMABLE: Final = frozenset({"allocation"})
+RESUMABLE: Final = frozenset({"allocation", "usefulness"})
 """Kinds whose `run` goes on with what an earlier run of the same file left in the directory."""
 
 
@@ -57,6 +62,11 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Runner = Callable[[Any, Path, Clock, Callable[[str], None]], Coroutine[Any, Any, Result]]
+
+
+def mnist_directory(named: str) -> Path:
+    """Return where MNIST is looked for: in the directory that is named, else in the shared folder."""
+    return Path(named or Path(os.environ.get("MERIT_SHARED") or "../shared") / "mnist")
 
 
 def heading(path: Path) -> Heading:

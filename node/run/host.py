@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from chain.crypto import keystore
 from contracts.records import Record
 from learner import models, training
+from learner.allocation.plan import Task
 from learner.data.dataset import Dataset, Indices
 from learner.data.stream import arrivals
 from learner.fixedpoint import decode_model as decode_parameters
 from merit.chance import seed_of
 from merit.clock import Clock, SystemClock
-from node.client import Client, Identity, Servers, Task
+from node.client import Client, Identity, Servers
 from node.errors import ServersUnreachableError
 from node.jobs import JobFile, ModelSpec
 from node.rounds.attestation import decode_model

@@ -18,7 +18,8 @@ def output_without(packages: list[str], program: str) -> str:
 
 
 def test_rounds_and_data_work_without_torch_and_scikit_learn() -> None:
-    program = "import learner.rounds, learner.data.mnist, learner.data.digits, learner.data.partition; print('fine')"
+    modules = "learner.rounds, learner.references, learner.data.mnist, learner.data.digits, learner.data.partition"
+    program = f"import {modules}; print('fine')"
     assert output_without(["torch", "sklearn", "scipy"], program) == "fine"
 
 
@@ -27,6 +28,7 @@ def test_rounds_and_data_work_without_torch_and_scikit_learn() -> None:
     [
         ("torch", "import learner.models"),
         ("torch", "import learner.training"),
+        ("torch", "import learner.roots"),
         ("sklearn", "from learner.data.digits import load; load(1)"),
     ],
 )

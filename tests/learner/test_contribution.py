@@ -101,4 +101,4 @@ def test_an_unknown_rule_is_named_with_the_known_ones() -> None:
 
 def test_every_registered_rule_scores_each_entry() -> None:
     scored = of([[1, 2], [3, 4], [-1, 0]], [1, 2, 3])
-    assert all(len(rule(name, version)(scored)) == 3 for name, version in RULES)
+    assert all(len(rule(name, version).score(scored).thetas) == 3 for name, version in RULES)

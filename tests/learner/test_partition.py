@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.data.partition import dirichlet, iid, label_shards
+from learner.data.partition import concentrate, dirichlet, iid, label_shards, quantity_skew
 from learner.errors import InvalidPartition
 from merit.chance import seed_of
 
@@ -15,6 +15,7 @@ LABELS = np.random.default_rng(seed_of(1, "labels")).integers(0, 10, 1_000)
 WAYS: dict[str, Callable[[int, int], list[np.ndarray]]] = {
     "iid": lambda clients, seed: iid(LABELS, clients=clients, seed=seed),
     "label shards": lambda clients, seed: label_shards(LABELS, clients=clients, shards=2, seed=seed),
+    "quantity skew": lambda clients, seed: quantity_skew(LABELS, clients=clients, beta=0.3, seed=seed),
     "dirichlet": lambda clients, seed: dirichlet(LABELS, clients=clients, alpha=0.5, seed=seed),
 }
 
@@ -75,3 +76,35 @@ def test_a_single_sample_each_is_enough() -> None:
 def test_what_cannot_be_dealt_is_refused_with_a_reason(deal: Callable[[], object], reason: str) -> None:
     with pytest.raises(InvalidPartition, match=reason):
         deal()
+
+
+def test_small_beta_means_very_uneven_sizes_of_all_labels() -> None:
+    even, uneven = (
+        sorted(len(part) for part in quantity_skew(LABELS, clients=10, beta=beta, seed=3)) for beta in (100.0, 0.2)
+    )
+    assert even[-1] < 2 * even[0]
+    assert uneven[-1] > 20 * uneven[0]
+    largest = max(quantity_skew(LABELS, clients=10, beta=0.2, seed=3), key=len)
+    assert len(np.unique(LABELS[largest])) == 10
+
+
+def test_a_rare_label_is_with_its_holders_alone() -> None:
+    parts = iid(LABELS, clients=8, seed=1)
+    moved = concentrate(parts, LABELS, label=4, holders=[2, 5], seed=1)
+    assert [bool((LABELS[part] == 4).any()) for part in moved] == [client in {2, 5} for client in range(8)]
+    assert np.sort(np.concatenate(moved)).tolist() == list(range(len(LABELS)))
+    sizes = [int((LABELS[moved[client]] == 4).sum()) for client in (2, 5)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_label_cannot_be_rare_where_somebody_has_no_other() -> None:
+    labels = np.array([0, 0, 1, 1])
+    with pytest.raises(InvalidPartition, match="make another label rare"):
+        concentrate([np.array([0, 1]), np.array([2, 3])], labels, label=0, holders=[1], seed=1)
+    with pytest.raises(InvalidPartition, match="holders of label 7"):
+        concentrate([np.array([0, 1]), np.array([2, 3])], labels, label=7, holders=[1], seed=1)
+
+
+def test_a_beta_that_means_nothing_is_refused() -> None:
+    with pytest.raises(InvalidPartition, match="beta = 0"):
+        quantity_skew(LABELS, clients=3, beta=0.0, seed=1)

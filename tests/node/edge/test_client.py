@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from contracts import bindings, events
 from contracts.records import Record, ReportingHeader, blob_digest
-from learner.allocation.plan import Plan, Share
+from learner.allocation.plan import Plan, Share, Task
 from node.client import (
     BACKOFF_FIRST_S,
     BACKOFF_MOST_S,
@@ -24,7 +24,6 @@ from node.client import (
     Identity,
     JobView,
     Servers,
-    Task,
     parsed,
 )
 from node.edge.intake import Intake
@@ -246,12 +245,14 @@ def test_a_client_works_as_the_plan_says_and_reports_what_it_did(worlds: Worlds,
     share = Plan.decode(world.stores[1].get(log.plan_at(1))).share_of(SERVERS + 1)
     assert share is not None
     assert stage.learner.tasks == [
-        Task(start.samples, 1, 0),
-        Task(share.samples, share.epochs, start.samples),
+        Task(start.samples // 8, 1, 0),
+        Task(share.samples, share.epochs, start.samples // 8),
     ]
     done = [(task.samples, task.epochs) for task in stage.learner.tasks]
     assert [(one.samples, one.epochs) for one in reports] == done
-    assert reports[0].training_us >= 10_000_000 // start.epochs, "the job's own work takes it its interval"
+    assert reports[0].training_us >= 10_000_000 * 2 // (start.samples * start.epochs), (
+        "its share of the time that the job's own work takes it"
+    )
     assert share.epochs < start.epochs, "that was longer than the cycle"
 
 

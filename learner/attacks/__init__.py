@@ -1,0 +1,50 @@
+"""Attacks on learning and on pay: each small, seeded, with its source; a simulation lets clients make them.
+
+    poisoning      lie in the data: label-flip, class-flip, back-door, few-samples
+    manipulation   harm by the update: sign-flip, gaussian, norm-inflation, inner-product, little-is-enough, blend
+    free_riding    be paid without training: zero, noise, delta-replay, stale-model
+    copying        send what another published: copy
+    collusion      act together or change over time: sybils, split, on-off
+
+An attack makes its update in real numbers; what the job's bounds do not let through is refused as anybody's would be.
+"""
+
+from typing import TypeAlias
+
+from learner.attacks.attack import Attack
+from learner.attacks.collusion import Lone, OnOff, Split, Sybils
+from learner.attacks.copying import Copy
+from learner.attacks.free_riding import DeltaReplay, Noise, StaleModel, Zero
+from learner.attacks.manipulation import Blend, Gaussian, InnerProduct, LittleIsEnough, NormInflation, SignFlip
+from learner.attacks.poisoning import BackDoor, ClassFlip, FewSamples, LabelFlip
+from learner.attacks.view import Conspiracy, Published, View
+
+AnyAttack: TypeAlias = Lone | Sybils | Split | OnOff
+"""What a file may name; `name` tells them apart."""
+
+__all__ = [
+    "AnyAttack",
+    "Attack",
+    "BackDoor",
+    "Blend",
+    "ClassFlip",
+    "Conspiracy",
+    "Copy",
+    "DeltaReplay",
+    "FewSamples",
+    "Gaussian",
+    "InnerProduct",
+    "LabelFlip",
+    "LittleIsEnough",
+    "Lone",
+    "Noise",
+    "NormInflation",
+    "OnOff",
+    "Published",
+    "SignFlip",
+    "Split",
+    "StaleModel",
+    "Sybils",
+    "View",
+    "Zero",
+]

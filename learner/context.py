@@ -1,0 +1,175 @@
+"""What a round is scored beside: references of the edge servers, earlier public vectors, what is known of clients.
+
+A scoring rule sees none of these vectors, only their exact inner products with the round's updates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learner.contribution import ROOT, Comparison, History, Needs, Neighbours, Round, Window
+from learner.errors import InvalidRound
+from learner.fixedpoint import INT16, INT32, Model, Update
+from learner.gram import gram
+from learner.products import Integers, inner, squared_norms
+from learner.references import References
+from learner.sketch import Sketch
+
+PPB = 10**9
+
+Seen: TypeAlias = dict[Sketch | None, Integers]
+"""The same vectors as each kind of reference sees them: whole (None), or sketched."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Context:
+    """What a round knows beyond its updates and models; a rule reads only what its `Needs` name.
+
+    `references[v]`: one `References` for each edge server that published some of version v, in the same order in
+    every version. `records[r]`: the updates int16[d] that round r consumed, in selection order; `steps[r]`: the step
+    from version r - 1 to r (`step_between`). `history` and `sums`: what the round before left in its `RoundResult`;
+    `sums[client]` is int32[d]. A job's first round has neither.
+    """
+
+    references: Mapping[int, Sequence[References]] = field(default_factory=dict)
+    records: Mapping[int, Sequence[Update]] = field(default_factory=dict)
+    steps: Mapping[int, Update] = field(default_factory=dict)
+    history: History = field(default_factory=dict)
+    sums: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
+
+
+def step_between(before: Model, after: Model, shift: int) -> Update:
+    """Give the step of a round in the units of an update: (after - before) / 2^shift, a tie to even, int16[d].
+
+    A coordinate beyond int16 stays at its end: a step serves for its direction, and must not fail.
+    """
+    moved = after.astype(np.int64) - before
+    # int64 / 2^k is exact in float64 here: |moved| < 2^32
+    return np.clip(np.rint(np.ldexp(moved.astype(np.float64), -shift)), INT16.min, INT16.max).astype(np.int16)
+
+
+def add_to_sums(
+    sums: Mapping[int, NDArray[np.int32]], clients: Sequence[int], updates: Sequence[Update]
+) -> dict[int, NDArray[np.int32]]:
+    """Add each update int16[d] to its client's sum, int32[d]; a coordinate beyond int32 stays at its end."""
+    added = dict(sums)
+    for client, update in zip(clients, updates, strict=True):
+        before = added.get(client)
+        whole = update.astype(np.int64) if before is None else before + update.astype(np.int64)
+        added[client] = np.clip(whole, INT32.min, INT32.max).astype(np.int32)
+    return added
+
+
+def view(
+    needs: Needs,
+    context: Context,
+    *,
+    number: int,
+    updates: Sequence[Update],
+    bases: Sequence[int],
+    clients: Sequence[int],
+    samples: Sequence[int],
+    products: NDArray[np.int64],
+    sums: Mapping[int, NDArray[np.int32]],
+) -> Round:
+    """Take the inner products that a rule needs of round `number`; `products` is the round's Gram matrix.
+
+    `sums` are the clients' sums with this round's updates in them (`add_to_sums`), empty if the rule needs none.
+    Raises `InvalidRound` for a vector of another length than the updates.
+    """
+    stacked = np.stack(updates)
+    neighbours: tuple[Neighbours, ...] = ()
+    nearest: tuple[Integers, ...] = ()
+    if needs.window is not None:
+        neighbours, nearest = _neighbours(needs.window, context, number, stacked, products)
+    comparisons: tuple[tuple[Comparison, ...], ...] = ()
+    if needs.labels or needs.root:
+        comparisons = _comparisons(needs, context, bases, stacked, nearest)
+    newest: tuple[tuple[Comparison, ...], ...] = ()
+    if needs.newest_root:
+        now = [number - 1] * len(updates)
+        newest = _comparisons(Needs(root=True), context, now, stacked, ())
+    between: tuple[tuple[int, ...], ...] = ()
+    if needs.sums:
+        whole = np.stack([sums[client] for client in clients])
+        between = tuple(tuple(row) for row in inner(whole, whole))
+    return Round(
+        products,
+        tuple(samples),
+        clients=tuple(clients),
+        updates=updates,
+        comparisons=comparisons,
+        newest=newest,
+        neighbours=neighbours,
+        history=context.history if needs.history else {},
+        sums=between,
+    )
+
+
+def _neighbours(
+    window: Window, context: Context, number: int, updates: Integers, products: NDArray[np.int64]
+) -> tuple[tuple[Neighbours, ...], tuple[Integers, ...]]:
+    """Find each update's nearest vectors of the window, by squared cosine, of equal ones the older.
+
+    Their order of age: rounds in ascending order, in each first its records, then its step.
+    """
+    vectors: list[Update] = []
+    for past in range(max(1, number - max(window.rounds, window.steps)), number):
+        if past >= number - window.rounds:
+            vectors += context.records.get(past, ())
+        if past >= number - window.steps and past in context.steps:
+            vectors.append(context.steps[past])
+    if any(vector.shape != updates[0].shape for vector in vectors):
+        raise InvalidRound(reason=f"a vector of the window has not {updates.shape[1]} parameters")
+    if not vectors:
+        return (Neighbours(),) * len(updates), (updates[:0],) * len(updates)
+    stacked = np.stack(vectors)
+    squared, between = squared_norms(stacked), inner(updates, stacked)
+    found: list[Neighbours] = []
+    nearest: list[Integers] = []
+    for at, row in enumerate(between):
+        own = int(products[at, at])
+        like = [PPB * PPB * b * b // (own * norm) if own and norm else -1 for b, norm in zip(row, squared, strict=True)]
+        chosen = sorted((at for at, value in enumerate(like) if value >= 0), key=lambda at: -like[at])
+        chosen = chosen[: window.nearest]
+        close = stacked[chosen]
+        rows = gram(close).tolist() if chosen else []
+        found.append(Neighbours(tuple(row[index] for index in chosen), tuple(tuple(line) for line in rows)))
+        nearest.append(close)
+    return tuple(found), tuple(nearest)
+
+
+def _comparisons(
+    needs: Needs,
+    context: Context,
+    versions: Sequence[int],
+    updates: Integers,
+    nearest: Sequence[Integers],
+) -> tuple[tuple[Comparison, ...], ...]:
+    """Hold each update, and its neighbours, beside all references of its version."""
+    found: list[list[Comparison]] = [[] for _ in versions]
+    for version in sorted(set(versions)):
+        entries = [at for at, of in enumerate(versions) if of == version]
+        vectors = np.concatenate([updates[entries], *(nearest[at] for at in entries if nearest)])
+        seen: Seen = {None: vectors}
+        for server in context.references.get(version, ()):
+            rows = [at for at, label in enumerate(server.labels) if (needs.root if label == ROOT else needs.labels)]
+            if server.sketch not in seen and server.sketch is not None:
+                seen[server.sketch] = server.sketch.of(vectors)
+            ours = seen[server.sketch]
+            if (columns := server.vectors.shape[1]) != ours.shape[1]:
+                raise InvalidRound(reason=f"references of version {version} are {columns} wide, not {ours.shape[1]}")
+            table = inner(ours, server.vectors[rows])
+            labels = tuple(server.labels[at] for at in rows)
+            squared = tuple(server.squared[at] for at in rows)
+            own = squared_norms(ours[: len(entries)])
+            taken = len(entries)
+            for row, at in enumerate(entries):
+                after = taken + (len(nearest[at]) if nearest else 0)
+                explained = tuple(tuple(line) for line in table[taken:after])
+                found[at].append(Comparison(labels, tuple(table[row]), squared, own[row], explained))
+                taken = after
+    return tuple(tuple(of_entry) for of_entry in found)

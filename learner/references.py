@@ -1,0 +1,58 @@
+"""What an edge server publishes of its private root samples at one version of the model: a vector for each label.
+
+Only directions count, but for the root update, which is encoded as an update is (`learner.fixedpoint`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from learner.contribution.round import ROOT, Label
+from learner.errors import InvalidReferences
+from learner.products import Integers, squared_norms
+from learner.sketch import Sketch
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """One edge server's references at one version of the model.
+
+    Row r of `vectors` belongs to `labels[r]`: (c, k) for the negated gradient of the loss of its samples of class c
+    labelled k, `ROOT` for its own update from its root samples. int16[rows, d], or int64[rows, buckets] of a `sketch`.
+    A class that the server has no sample of has no row. Raises `InvalidReferences` if that is not so.
+    """
+
+    labels: tuple[Label, ...]
+    vectors: Integers
+    sketch: Sketch | None = None
+
+    def __post_init__(self) -> None:
+        """Check the shape of what a server sent."""
+        kind = np.int16 if self.sketch is None else np.int64
+        if self.vectors.ndim != 2 or self.vectors.dtype != kind:  # noqa: PLR2004 - rows and columns
+            found = f"{self.vectors.dtype}{list(self.vectors.shape)}"
+            raise InvalidReferences(reason=f"references are {found}, not {np.dtype(kind)}[rows, columns]")
+        if len(self.labels) != len(self.vectors) or len(set(self.labels)) != len(self.labels):
+            raise InvalidReferences(reason=f"{len(self.vectors)} references for {len(set(self.labels))} labels")
+        if any(label != ROOT and min(label) < 0 for label in self.labels):
+            raise InvalidReferences(reason="a label is below 0")
+        if self.sketch is not None and self.vectors.shape[1] != self.sketch.buckets:
+            raise InvalidReferences(reason=f"{self.vectors.shape[1]} columns of {self.sketch.buckets} buckets")
+
+    @cached_property
+    def squared(self) -> tuple[int, ...]:
+        """|g|^2 of each row."""
+        return squared_norms(self.vectors)
+
+    def joined(self, other: "References") -> "References":
+        """Put another table of the same server and version under this one."""
+        if other.sketch != self.sketch or other.vectors.shape[1] != self.vectors.shape[1]:
+            raise InvalidReferences(reason="tables of different width or sketch are not one server's")
+        return References(self.labels + other.labels, np.concatenate([self.vectors, other.vectors]), self.sketch)
+
+    def sketched(self, sketch: Sketch) -> "References":
+        """Give the same references, sketched; they must be whole."""
+        if self.sketch is not None:
+            raise InvalidReferences(reason="a sketch cannot be sketched again")
+        return References(self.labels, sketch.of(self.vectors), sketch)

@@ -1,0 +1,104 @@
+"""What an edge server's private root samples teach at a version of the model: its references.
+
+Gradients are floats and belong to the server that computed them; what it publishes of them are integers, and from there
+on everything is exact (`learner.references`).
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from learner.contribution import ROOT, Label
+from learner.data import Dataset
+from learner.errors import MissingExtra, TrainingFailed
+from learner.fixedpoint import Encoded, Reals, Update, encode_update
+from learner.models import dimension, unflatten
+from learner.references import References
+from learner.sketch import Sketch
+from learner.training import SGD, train
+
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise MissingExtra(package="torch") from error
+
+WIDEST_BITS = 14
+"""A reference's greatest coordinate has so many bits: its scale does not count, and int16 holds twice as much."""
+
+
+def label_references(
+    module: nn.Module, model: Reals, root: Dataset, *, wrong: bool = True, sketch: Sketch | None = None
+) -> References:
+    """Compute g[c,k], the negated gradient at `model` (float64[d]) of the mean loss of class c's samples labelled k.
+
+    Rows in order of c and k for the classes that `root` has samples of; `wrong`: all labels k, else k = c alone. With a
+    `sketch` each row is sketched at once, so that no whole table is ever held. A gradient of zeros makes no row.
+    One forward pass for each class, one backward pass for each row; `module` is scratch as in `training.train`.
+    Raises `TrainingFailed` without samples or where the model has diverged.
+    """
+    if not len(root):
+        raise TrainingFailed(reason="the edge server has no root samples")
+    unflatten(module, model)
+    module.eval()
+    found = [
+        (label, row if sketch is None else sketch.of(row[None])[0])
+        for label, gradient in _gradients(module, root, wrong=wrong)
+        if (row := direction(gradient)).any()
+    ]
+    if not found:
+        kind, width = (np.int16, dimension(module)) if sketch is None else (np.int64, sketch.buckets)
+        return References((), np.empty((0, width), dtype=kind), sketch)
+    return References(tuple(label for label, _ in found), np.stack([row for _, row in found]), sketch)
+
+
+def root_update(
+    module: nn.Module, model: Reals, root: Dataset, sgd: SGD, *, fraction_bits: int, seed: int
+) -> References:
+    """Train on the root samples as a client would, and encode the update as a client does (FLTrust's server update).
+
+    One row, `ROOT`, or none if the update does not fit int16. Raises `TrainingFailed` without samples.
+    """
+    trained = train(module, model, root, sgd, seed=seed)
+    match encode_update(trained - model, fraction_bits):
+        case Encoded(update=update):
+            return References((ROOT,), update[None])
+        case _:
+            return References((), np.empty((0, len(model)), dtype=np.int16))
+
+
+def direction(gradient: Reals) -> Update:
+    """Scale a gradient (float64[d]) by a power of two to 14 bits and round it, a tie to even: int16[d], zeros stay.
+
+    Raises `TrainingFailed` for NaN and infinity.
+    """
+    widest = float(np.abs(gradient).max(initial=0.0))
+    if not np.isfinite(widest):
+        raise TrainingFailed(reason="a root gradient holds NaN or infinity: the model has diverged")
+    _, exponent = math.frexp(widest)
+    scaled: Reals = np.rint(np.ldexp(gradient, WIDEST_BITS - exponent))
+    return scaled.astype(np.int16)
+
+
+def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tuple[Label, Reals]]:
+    """-d loss / d w for each (class, label): the loss's gradient by logits is softmax(logits) - onehot(label)."""
+    parameters = list(module.parameters())
+    for of in range(root.classes):
+        samples = np.flatnonzero(root.labels == of)
+        if not len(samples):
+            continue
+        logits = module(torch.from_numpy(root.images[samples]))
+        chances = torch.softmax(logits.detach(), dim=1)
+        for labelled in range(root.classes) if wrong else (of,):
+            toward = -chances
+            toward[:, labelled] += 1
+            parts = torch.autograd.grad(
+                logits,
+                parameters,
+                grad_outputs=toward / len(samples),
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            yield (of, labelled), torch.cat([part.reshape(-1) for part in parts]).numpy().astype(np.float64)

@@ -1,0 +1,230 @@
+"""A simulated run in virtual time: events in order of time, those of one moment as they were made."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from heapq import heappop, heappush
+from typing import TypeAlias
+
+import numpy as np
+
+from learner.allocation.plan import Task
+from learner.allocation.planning import Work
+from learner.contribution import rule
+from learner.data import Dataset, Split
+from learner.errors import InvalidScenario
+from learner.fixedpoint import Model, Rejected, encode_model
+from learner.models import build, dimension, flatten
+from learner.simulation.clients import Clients
+from learner.simulation.edge import EdgeServers, hold_out
+from learner.simulation.ledger import Ledger, Record, Round
+from learner.simulation.population import Client, Role, population
+from learner.simulation.scenario import Asynchronous, Scenario, Synchronous, check_scenario
+from learner.simulation.timing import MICROSECONDS, Connections, Stopwatch
+from learner.training import evaluate
+from merit.chance import seed_of, seeded
+
+EMPTY_ROUNDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The beginning: how many parameters the model has, and what each client is, by its number."""
+
+    dimension: int
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """How version `version` does on the test samples; `triggered`: share that a back door sends where it wants."""
+
+    version: int
+    at_us: int
+    accuracy: float
+    loss: float
+    triggered: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end: how many updates the clients made, and how many have no place in a round, by reason."""
+
+    at_us: int
+    updates: int
+    refused: dict[str, int]
+
+
+Event: TypeAlias = Started | Round | Evaluated | Finished
+
+
+def simulate(scenario: Scenario, split: Split) -> Iterator[Event]:
+    """Run a scenario on a data set; yield the beginning, each decided round, each evaluation, and the end.
+
+    To be run with one torch thread (`learner.training.one_thread`), or equal scenarios may differ in their last bits.
+
+    Raises `InvalidScenario` for parts that contradict each other, or if nobody can send any more, and what partitions,
+    models, terms and training raise.
+    """
+    check_scenario(scenario)
+    return _Run(scenario, split).events()
+
+
+class _Step(IntEnum):
+    START = 0
+    ARRIVE = 1
+    TICK = 2
+
+
+class _Run:
+    """One run under way."""
+
+    def __init__(self, scenario: Scenario, split: Split) -> None:
+        seed = scenario.seed
+        self._scenario = scenario
+        dealt, roots = hold_out(scenario, split.train)
+        self._everybody = population(scenario, dealt)
+        first = _first_model(scenario, split)
+        terms = scenario.terms(len(first))
+        needs = rule(scenario.rules.scoring, scenario.rules.version).needs
+        publish = EdgeServers(scenario, needs, roots, len(dealt) / scenario.clients)
+        self._ledger = Ledger(terms, first, scenario.rules.base_reward_wei, publish, scenario.plan_terms())
+        self._clients = Clients(scenario, self._everybody, self._ledger)
+        slow = {one.number: scenario.outliers.slow_factor for one in self._everybody if one.role is Role.SLOW}
+        self._stopwatch = Stopwatch(scenario.speed, slow, seed)
+        self._connections = Connections(scenario.mobility, seed)
+        self._taking_part = [one for one in self._everybody if not _stays_away(scenario, one)]
+        kept = scenario.evaluation_samples or len(split.test)
+        self._test = split.test.subset(np.arange(min(kept, len(split.test))))
+        self._triggered = None if scenario.attack is None else scenario.attack.trigger(self._test)
+        self._judge = build(scenario.model, features=split.train.features, classes=split.train.classes)
+        self._turns = seeded(seed, "turns")
+        self._updates = 0
+        self._under_way: dict[int, tuple[Task, int]] = {}  # what each client does, and for how many microseconds
+
+    def events(self) -> Iterator[Event]:
+        yield Started(len(self._ledger.model), tuple(one.role for one in self._everybody))
+        yield self._evaluated(0)
+        rounds = self._asynchronous if isinstance(self._scenario.server, Asynchronous) else self._synchronous
+        at_us = 0
+        for decided in rounds():
+            at_us = decided.at_us
+            yield decided
+            last = decided.number == self._scenario.rounds
+            if last or decided.number % self._scenario.evaluate_every == 0:
+                yield self._evaluated(at_us)
+            if last:
+                break
+        refused = Counter(str(why) for counted in (self._ledger, self._clients) for why in counted.refused.elements())
+        yield Finished(at_us, self._updates, dict(sorted(refused.items())))
+
+    # -- the two kinds of servers -----------------------------------------------------------------------------------
+
+    def _asynchronous(self) -> Iterator[Round]:
+        """Yield rounds without end: whoever is free trains, and a round is decided when it is full or overdue."""
+        server = self._scenario.server
+        if not isinstance(server, Asynchronous):
+            raise TypeError(server)
+        wait_us = round(server.max_wait_seconds * MICROSECONDS)
+        concurrency = server.concurrency or len(self._taking_part)
+        agenda: list[tuple[int, int, _Step, int, int]] = [(wait_us, 0, _Step.TICK, 0, 0)]
+        made = 1
+        busy: set[int] = set()
+        started_at: dict[int, int] = {}  # client -> version: at most one update from each
+        overdue = False
+        now = 0
+        while True:
+            free = [
+                one.number
+                for one in self._taking_part
+                if one.number not in busy and started_at.get(one.number) != self._ledger.version
+            ]
+            while free and len(busy) < concurrency:
+                client = free.pop(self._turns.randrange(len(free)))
+                busy.add(client)
+                heappush(agenda, (self._connections.from_us(client, now), made, _Step.START, client, 0))
+                made += 1
+            if not agenda:
+                raise InvalidScenario(reason=f"from version {self._ledger.version} on nobody can send any more")
+            now, _, step, client, version = heappop(agenda)
+            match step:
+                case _Step.START:
+                    started_at[client] = self._ledger.version
+                    base = self._clients.base(client)
+                    heappush(agenda, (self._arrival_us(client, now), made, _Step.ARRIVE, client, base))
+                    made += 1
+                    continue
+                case _Step.ARRIVE:
+                    busy.discard(client)
+                    self._send(client, version, now)
+                case _Step.TICK:
+                    overdue = overdue or version == self._ledger.version
+            if self._ledger.full or (overdue and self._ledger.pending):
+                overdue = False
+                yield self._ledger.close(now)
+                heappush(agenda, (now + wait_us, made, _Step.TICK, 0, self._ledger.version))
+                made += 1
+
+    def _synchronous(self) -> Iterator[Round]:
+        """Yield rounds without end: phi clients train from one version, and the slowest decides when it ends."""
+        server = self._scenario.server
+        if not isinstance(server, Synchronous):
+            raise TypeError(server)
+        now = empty = 0
+        while empty < EMPTY_ROUNDS:
+            chosen = self._turns.sample([one.number for one in self._taking_part], server.phi)
+            arrivals = sorted(
+                (self._arrival_us(client, self._connections.from_us(client, now)), client, self._clients.base(client))
+                for client in chosen
+            )
+            for now, client, base in arrivals:
+                self._send(client, base, now)
+            empty = 0 if self._ledger.pending else empty + 1
+            if self._ledger.pending:
+                yield self._ledger.close(now)
+        raise InvalidScenario(reason=f"from version {self._ledger.version} on nobody sends what a round can take")
+
+    def _arrival_us(self, client: int, start_us: int) -> int:
+        scenario, number, task = self._scenario, self._clients.sent[client], self._clients.task(client)
+        ordinary = (
+            task if scenario.allocation is None else Task(scenario.allocation.samples, scenario.training.epochs, 0)
+        )
+        share = task.samples * task.epochs / (ordinary.samples * ordinary.epochs)
+        taken = self._stopwatch.duration_us(client, number, task.samples, task.epochs, share=share)
+        self._under_way[client] = task, taken
+        return self._connections.from_us(client, start_us + taken)
+
+    def _send(self, client: int, base: int, at_us: int) -> None:
+        self._updates += 1
+        task, taken = self._under_way[client]
+        update = self._clients.update(client, base, task)
+        if update is None:
+            return
+        work = Work(client, task.samples, task.epochs, taken, 0, 0)
+        record = Record(client, base, update, len(self._everybody[client].data), at_us, work)
+        if self._ledger.receive(record) is None:
+            self._clients.publish(record)
+
+    def _evaluated(self, at_us: int) -> Evaluated:
+        version = self._ledger.version
+        vector = self._clients.model(version)
+        found = evaluate(self._judge, vector, self._test)
+        triggered = None if self._triggered is None else evaluate(self._judge, vector, self._triggered).accuracy
+        return Evaluated(version, at_us, found.accuracy, found.loss, triggered)
+
+
+def _first_model(scenario: Scenario, split: Split) -> Model:
+    """Make version 0; all scenarios of one seed and model start from the same."""
+    data: Dataset = split.train
+    seed = seed_of(scenario.seed, "model") >> 1
+    module = build(scenario.model, features=data.features, classes=data.classes, seed=seed)
+    terms = scenario.terms(dimension(module))
+    encoded = encode_model(flatten(module), terms.model_fraction_bits)
+    if isinstance(encoded, Rejected):
+        raise InvalidScenario(reason=f"the first model: {encoded.detail}")
+    return encoded
+
+
+def _stays_away(scenario: Scenario, client: Client) -> bool:
+    return scenario.attackers_away and client.role is Role.ATTACKER
