@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learner.errors import InvalidReferences
-from learner.products import Integers
+from learner.products import Rows
 
 MAX_BUCKETS = 1 << 24
 _DOMAIN = b"merit/sketch/1"
@@ -31,14 +31,14 @@ class Sketch:
         if not 1 <= self.buckets <= MAX_BUCKETS or self.buckets & (self.buckets - 1):
             raise InvalidReferences(reason=f"{self.buckets} buckets: choose a power of two up to {MAX_BUCKETS}")
 
-    def of(self, vectors: Integers) -> NDArray[np.int64]:
-        """Sketch each row of int16[n, d]: int64[n, buckets], exact.
+    def of(self, vectors: Rows) -> NDArray[np.int64]:
+        """Sketch each of n rows of int16: int64[n, buckets], exact.
 
         The words of coordinates are SHAKE-256("merit/sketch/1" + seed) read as unsigned 32-bit little-endian numbers:
         bucket = word mod buckets, the sign is minus where the word's highest bit is set. A bucket adds at most
         2^26 values of at most 2^15, so float64 adds them exactly.
         """
-        stream = hashlib.shake_256(_DOMAIN + self.seed).digest(4 * vectors.shape[1])
+        stream = hashlib.shake_256(_DOMAIN + self.seed).digest(4 * len(vectors[0]) if len(vectors) else 0)
         words = np.frombuffer(stream, dtype="<u4")
         bucket = (words & np.uint32(self.buckets - 1)).astype(np.intp)
         sign = np.where(words & _SIGN, -1.0, 1.0)
