@@ -20,8 +20,8 @@ from learner.sketch import Sketch
 
 PPB = 10**9
 
-Seen: TypeAlias = dict[Sketch | None, Rows]
-"""The same vectors as each kind of reference sees them: whole (None), or sketched."""
+Seen: TypeAlias = dict[Sketch | None, tuple[Rows, Rows]]
+"""Updates and vectors of the window as each kind of reference sees them: whole (None), or sketched."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,23 +151,24 @@ def _comparisons(
     found: list[list[Comparison]] = [[] for _ in versions]
     for version in sorted(set(versions)):
         entries = [at for at, of in enumerate(versions) if of == version]
-        vectors = [*(updates[at] for at in entries), *(close for at in entries if nearest for close in nearest[at])]
-        seen: Seen = {None: vectors}
+        own = [updates[at] for at in entries]
+        # the same step is near many updates: each vector of the window is taken once
+        window = {id(vector): vector for at in entries if nearest for vector in nearest[at]}
+        places = {key: place for place, key in enumerate(window)}
+        seen: Seen = {None: (own, list(window.values()))}
         for server in context.references.get(version, ()):
-            rows = [at for at, label in enumerate(server.labels) if (needs.root if label == ROOT else needs.labels)]
             if server.sketch not in seen and server.sketch is not None:
-                seen[server.sketch] = server.sketch.of(vectors)
-            ours = seen[server.sketch]
+                seen[server.sketch] = (server.sketch.of(own), server.sketch.of(list(window.values())))
+            ours, theirs = seen[server.sketch]
             if (columns := server.vectors.shape[1]) != len(ours[0]):
                 raise InvalidRound(reason=f"references of version {version} are {columns} wide, not {len(ours[0])}")
-            table = inner(ours, [server.vectors[at] for at in rows])
+            rows = [at for at, label in enumerate(server.labels) if (needs.root if label == ROOT else needs.labels)]
+            right = [at for at in rows if server.labels[at] != ROOT and server.labels[at][0] == server.labels[at][1]]
             labels = tuple(server.labels[at] for at in rows)
             squared = tuple(server.squared[at] for at in rows)
-            own = squared_norms(ours[: len(entries)])
-            taken = len(entries)
-            for row, at in enumerate(entries):
-                after = taken + (len(nearest[at]) if nearest else 0)
-                explained = tuple(tuple(line) for line in table[taken:after])
-                found[at].append(Comparison(labels, tuple(table[row]), squared, own[row], explained))
-                taken = after
+            products = inner(ours, [server.vectors[at] for at in rows])
+            explained = inner(theirs, [server.vectors[at] for at in right])
+            for at, line, norm in zip(entries, products, squared_norms(ours), strict=True):
+                close = tuple(tuple(explained[places[id(vector)]]) for vector in (nearest[at] if nearest else ()))
+                found[at].append(Comparison(labels, tuple(line), squared, norm, close))
     return tuple(tuple(of_entry) for of_entry in found)

@@ -1,9 +1,10 @@
 """What each scoring rule costs: processor time of a round and bytes of references, beside the Gram matrix alone.
 
-`gram_ms` every rule pays. `products_ms` is what it asks for beyond (references, window, sums), `score_ms` the rule itself.
-`reference_mb` is what one edge server publishes for one version; four do, all entries have the same base. References
-are whole int16 vectors up to 10^5 parameters and count-sketches of 8,192 buckets beyond. `window_mb` is what is kept of
-earlier rounds, `memory_mb` the clients' sums.
+`gram_ms` every rule pays; `products_ms` is what it asks for beyond that (references, window, sums), `score_ms` the rule
+itself. `reference_mb` is what one edge server publishes for one version; four do, and all entries have the same base.
+References are whole int16 vectors up to 10^5 parameters and count-sketches of 8,192 buckets beyond. `window_mb` is what
+is kept of earlier rounds, `sums_mb` the clients' sums, `peak_mb` the most that this process had so far. Times are those
+of one thread: set OMP_NUM_THREADS=1.
 """
 
 import resource
@@ -111,7 +112,7 @@ def _row(name: str, rule: Rule, bed: Bed) -> dict[str, object]:
         "score_ms": round((scored - viewed) * 1000, 1),
         "reference_mb": round(rows * width / MB, 2),
         "window_mb": round(past * 2 * len(updates[0]) / MB, 1),
-        "memory_mb": round(sum(vector.nbytes for vector in sums.values()) / MB, 1),
+        "sums_mb": round(sum(vector.nbytes for vector in sums.values()) / MB, 1),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
     }
 

@@ -22,7 +22,7 @@ def int16(*rows: list[int]) -> np.ndarray:
 
 @given(VECTORS, st.binary(max_size=40), st.sampled_from((1, 2, 8, 1 << 20)))
 def test_a_sketch_is_what_its_hash_words_say(vector: list[int], seed: bytes, buckets: int) -> None:
-    words = hashlib.shake_256(b"merit/sketch/1" + seed).digest(20)
+    words = hashlib.shake_256(b"merit/sketch/1" + bytes(4) + seed).digest(20)
     expected = dict.fromkeys(range(buckets) if buckets < 9 else (), 0)
     for at, value in enumerate(vector):
         word = int.from_bytes(words[4 * at : 4 * at + 4], "little")
@@ -30,6 +30,15 @@ def test_a_sketch_is_what_its_hash_words_say(vector: list[int], seed: bytes, buc
     found = Sketch(seed, buckets).of(int16(vector))[0]
     assert {at: int(found[at]) for at in expected} == expected
     assert abs(int(found.sum())) <= 5 * 2**15
+
+
+def test_coordinates_beyond_the_first_65536_have_words_of_their_own() -> None:
+    vector = np.zeros(65_538, dtype=np.int16)
+    vector[65_537] = 5
+    word = int.from_bytes(hashlib.shake_256(b"merit/sketch/1" + bytes([0, 0, 0, 1]) + b"seed").digest(8)[4:], "little")
+    found = Sketch(b"seed", 1 << 12).of(vector[None])[0]
+    assert found[word % (1 << 12)] == (-5 if word >> 31 else 5)
+    assert np.count_nonzero(found) == 1
 
 
 @given(VECTORS, VECTORS)
