@@ -112,6 +112,11 @@ def test_updates_at_right_angles(rule: str) -> None:
     assert thetas == pytest.approx(ORTHOGONAL.get(rule, (PPB,) * 3), abs=2)
 
 
+def test_five_updates_at_right_angles_are_no_cluster_of_dbscan() -> None:
+    assert found("dbscan", *(axis(at) for at in range(4))).thetas == (PPB // 2,) * 4
+    assert found("dbscan", *(axis(at) for at in range(5))).outcome is Outcome.ALL_ZERO
+
+
 ENORMOUS = axis(0, INT16.max)
 
 
