@@ -28,10 +28,10 @@ Seen: TypeAlias = dict[Sketch | None, tuple[Rows, Rows]]
 class Context:
     """What a round knows beyond its updates and models; a rule reads only what its `Needs` name.
 
-    `references[v]`: one `References` for each edge server that published some of version v, in the same order in
-    every version. `records[r]`: the updates int16[d] that round r consumed, in selection order; `steps[r]`: the step
-    from version r - 1 to r (`step_between`). `history` and `sums`: what the round before left in its `RoundResult`;
-    `sums[client]` is int32[d]. A job's first round has neither.
+    `references[v]`: one `References` for each edge server that published some of version v. `records[r]`: the updates
+    int16[d] that round r consumed, in selection order; `steps[r]`: the step from version r - 1 to r (`step_between`).
+    `history` and `sums`: what the round before left in its `RoundResult`; `sums[client]` is int32[d]. A job's first
+    round has neither, nor the first round after its rule changed.
     """
 
     references: Mapping[int, Sequence[References]] = field(default_factory=dict)
@@ -130,9 +130,11 @@ def _neighbours(
     nearest: list[Sequence[Update]] = []
     for at, row in enumerate(between):
         own = int(products[at, at])
-        like = [PPB * PPB * b * b // (own * norm) if own and norm else -1 for b, norm in zip(row, squared, strict=True)]
-        chosen = sorted((at for at, value in enumerate(like) if value >= 0), key=lambda at: -like[at])
-        chosen = chosen[: window.nearest]
+        # the squared cosine, negated so that the nearest come first; a vector of zeros is near nothing
+        far = [
+            -(PPB * PPB * b * b // (own * norm)) if own and norm else 1 for b, norm in zip(row, squared, strict=True)
+        ]
+        chosen = sorted((index for index, value in enumerate(far) if value <= 0), key=far.__getitem__)[: window.nearest]
         close = [vectors[index] for index in chosen]
         rows = gram(close).tolist()
         found.append(Neighbours(tuple(row[index] for index in chosen), tuple(tuple(line) for line in rows)))
