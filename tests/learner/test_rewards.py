@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.rewards import STEP_TOTAL, rewards, round_reward, step_weights
+from learner.rewards import STEP_TOTAL, bounded_weights, rewards, round_reward, step_weights
 
 THETAS = st.lists(st.integers(0, 10**9), min_size=1, max_size=60)
 PAYING = THETAS.filter(any)
@@ -66,3 +66,17 @@ def test_all_zero_means_nobody_weighs_and_nobody_is_paid(count: int) -> None:
 def test_a_short_round_pays_in_proportion() -> None:
     assert round_reward(10**18, 15, 15) == 10**18
     assert round_reward(10**18, 1, 3) == 333_333_333_333_333_333
+
+
+@given(PAYING, st.lists(st.integers(0, STEP_TOTAL), min_size=60, max_size=60), st.integers(0, 10**11))
+def test_bounded_weights_are_shares_of_the_whole_cut_by_their_bounds(
+    shares: list[int], bounds: list[int], least: int
+) -> None:
+    weights = bounded_weights(shares, bounds[: len(shares)], least)
+    assert sum(weights) <= STEP_TOTAL
+    for weight, share, bound in zip(weights, shares, bounds, strict=False):
+        assert 0 <= share * bound - weight * max(sum(shares), least) < max(sum(shares), least)
+
+
+def test_no_shares_are_no_weights() -> None:
+    assert bounded_weights([0, 0], [STEP_TOTAL] * 2, 0) == (0, 0)

@@ -46,6 +46,21 @@ def test_a_polynomial_discount_enters_theta_once() -> None:
     assert result.weights == (715_827_883, 357_913_941)
 
 
+def test_the_weight_that_a_step_leaves_stays_with_the_current_model() -> None:
+    # the long one is cut to a third, so that it weighs a sixth of the step and 1/3 stays with version 1
+    terms = replace(TERMS, scoring="leave-one-out")
+    entries = [Entry(1, update(3, 4)), Entry(0, update(9, 12))]
+    result = compute(a_round(*entries, terms=terms, number=2))
+    half, sixth = STEP_TOTAL // 2, STEP_TOTAL // 2 // 3
+    assert result.thetas == (10**9, 10**9)
+    assert result.weights == (half, sixth)
+    kept = STEP_TOTAL - half - sixth
+    assert result.aggregate.tolist() == [
+        half * (100 + 6) + sixth * (0 + 18) + kept * 100,
+        half * (-100 + 8) + sixth * (0 + 24) + kept * -100,
+    ]
+
+
 def test_one_update_becomes_the_model() -> None:
     result = compute(a_round(Entry(0, update(-3, 9))))
     assert result.paid

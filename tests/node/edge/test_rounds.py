@@ -302,6 +302,15 @@ def test_a_restarted_server_still_knows_the_data_sizes_that_the_job_declares(wor
     assert [event.theta for event in world.events(events.Credited)] == [10**9, 10**9 // 3]
 
 
+def test_a_job_may_score_by_a_rule_with_a_step_of_its_own(worlds: Worlds) -> None:
+    world = worlds()
+    world.open(scoring="leave-one-out")
+    assert world.round(1, 2).agreed
+    paid = [event.theta for event in world.events(events.Credited)]
+    assert len(paid) == 2
+    assert 0 < paid[0] == paid[1] < 10**9  # two updates agree with each other alike
+
+
 def test_a_closing_job_settles_what_is_recorded_and_refunds_the_rest(world: World) -> None:
     world.contribute(1, 2, 3)
     copied = world.update(4, [1, 1, 1, 1, 1, 1])
