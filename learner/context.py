@@ -14,14 +14,14 @@ from learner.contribution import ROOT, Comparison, History, Needs, Neighbours, R
 from learner.errors import InvalidRound
 from learner.fixedpoint import INT16, INT32, Model, Update
 from learner.gram import gram
-from learner.products import Integers, inner, squared_norms
+from learner.products import Rows, inner, squared_norms
 from learner.references import References
 from learner.sketch import Sketch
 
 PPB = 10**9
 
-Seen: TypeAlias = dict[Sketch | None, Integers]
-"""The same vectors as each kind of reference sees them: whole (None), or sketched."""
+Seen: TypeAlias = dict[Sketch | None, tuple[Rows, Rows]]
+"""Updates and vectors of the window as each kind of reference sees them: whole (None), or sketched."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,21 +80,20 @@ def view(
     `sums` are the clients' sums with this round's updates in them (`add_to_sums`), empty if the rule needs none.
     Raises `InvalidRound` for a vector of another length than the updates.
     """
-    stacked = np.stack(updates)
     neighbours: tuple[Neighbours, ...] = ()
-    nearest: tuple[Integers, ...] = ()
+    nearest: tuple[Sequence[Update], ...] = ()
     if needs.window is not None:
-        neighbours, nearest = _neighbours(needs.window, context, number, stacked, products)
+        neighbours, nearest = _neighbours(needs.window, context, number, updates, products)
     comparisons: tuple[tuple[Comparison, ...], ...] = ()
     if needs.labels or needs.root:
-        comparisons = _comparisons(needs, context, bases, stacked, nearest)
+        comparisons = _comparisons(needs, context, bases, updates, nearest)
     newest: tuple[tuple[Comparison, ...], ...] = ()
     if needs.newest_root:
         now = [number - 1] * len(updates)
-        newest = _comparisons(Needs(root=True), context, now, stacked, ())
+        newest = _comparisons(Needs(root=True), context, now, updates, ())
     between: tuple[tuple[int, ...], ...] = ()
     if needs.sums:
-        whole = np.stack([sums[client] for client in clients])
+        whole = [sums[client] for client in clients]
         between = tuple(tuple(row) for row in inner(whole, whole))
     return Round(
         products,
@@ -110,8 +109,8 @@ def view(
 
 
 def _neighbours(
-    window: Window, context: Context, number: int, updates: Integers, products: NDArray[np.int64]
-) -> tuple[tuple[Neighbours, ...], tuple[Integers, ...]]:
+    window: Window, context: Context, number: int, updates: Sequence[Update], products: NDArray[np.int64]
+) -> tuple[tuple[Neighbours, ...], tuple[Sequence[Update], ...]]:
     """Find each update's nearest vectors of the window, by squared cosine, of equal ones the older.
 
     Their order of age: rounds in ascending order, in each first its records, then its step.
@@ -123,20 +122,19 @@ def _neighbours(
         if past >= number - window.steps and past in context.steps:
             vectors.append(context.steps[past])
     if any(vector.shape != updates[0].shape for vector in vectors):
-        raise InvalidRound(reason=f"a vector of the window has not {updates.shape[1]} parameters")
+        raise InvalidRound(reason=f"a vector of the window has not {len(updates[0])} parameters")
     if not vectors:
-        return (Neighbours(),) * len(updates), (updates[:0],) * len(updates)
-    stacked = np.stack(vectors)
-    squared, between = squared_norms(stacked), inner(updates, stacked)
+        return (Neighbours(),) * len(updates), ((),) * len(updates)
+    squared, between = squared_norms(vectors), inner(updates, vectors)
     found: list[Neighbours] = []
-    nearest: list[Integers] = []
+    nearest: list[Sequence[Update]] = []
     for at, row in enumerate(between):
         own = int(products[at, at])
         like = [PPB * PPB * b * b // (own * norm) if own and norm else -1 for b, norm in zip(row, squared, strict=True)]
         chosen = sorted((at for at, value in enumerate(like) if value >= 0), key=lambda at: -like[at])
         chosen = chosen[: window.nearest]
-        close = stacked[chosen]
-        rows = gram(close).tolist() if chosen else []
+        close = [vectors[index] for index in chosen]
+        rows = gram(close).tolist()
         found.append(Neighbours(tuple(row[index] for index in chosen), tuple(tuple(line) for line in rows)))
         nearest.append(close)
     return tuple(found), tuple(nearest)
@@ -146,30 +144,31 @@ def _comparisons(
     needs: Needs,
     context: Context,
     versions: Sequence[int],
-    updates: Integers,
-    nearest: Sequence[Integers],
+    updates: Sequence[Update],
+    nearest: Sequence[Sequence[Update]],
 ) -> tuple[tuple[Comparison, ...], ...]:
     """Hold each update, and its neighbours, beside all references of its version."""
     found: list[list[Comparison]] = [[] for _ in versions]
     for version in sorted(set(versions)):
         entries = [at for at, of in enumerate(versions) if of == version]
-        vectors = np.concatenate([updates[entries], *(nearest[at] for at in entries if nearest)])
-        seen: Seen = {None: vectors}
+        own = [updates[at] for at in entries]
+        # the same step is near many updates: each vector of the window is taken once
+        window = {id(vector): vector for at in entries if nearest for vector in nearest[at]}
+        places = {key: place for place, key in enumerate(window)}
+        seen: Seen = {None: (own, list(window.values()))}
         for server in context.references.get(version, ()):
-            rows = [at for at, label in enumerate(server.labels) if (needs.root if label == ROOT else needs.labels)]
             if server.sketch not in seen and server.sketch is not None:
-                seen[server.sketch] = server.sketch.of(vectors)
-            ours = seen[server.sketch]
-            if (columns := server.vectors.shape[1]) != ours.shape[1]:
-                raise InvalidRound(reason=f"references of version {version} are {columns} wide, not {ours.shape[1]}")
-            table = inner(ours, server.vectors[rows])
+                seen[server.sketch] = (server.sketch.of(own), server.sketch.of(list(window.values())))
+            ours, theirs = seen[server.sketch]
+            if (columns := server.vectors.shape[1]) != len(ours[0]):
+                raise InvalidRound(reason=f"references of version {version} are {columns} wide, not {len(ours[0])}")
+            rows = [at for at, label in enumerate(server.labels) if (needs.root if label == ROOT else needs.labels)]
+            right = [at for at in rows if server.labels[at] != ROOT and server.labels[at][0] == server.labels[at][1]]
             labels = tuple(server.labels[at] for at in rows)
             squared = tuple(server.squared[at] for at in rows)
-            own = squared_norms(ours[: len(entries)])
-            taken = len(entries)
-            for row, at in enumerate(entries):
-                after = taken + (len(nearest[at]) if nearest else 0)
-                explained = tuple(tuple(line) for line in table[taken:after])
-                found[at].append(Comparison(labels, tuple(table[row]), squared, own[row], explained))
-                taken = after
+            products = inner(ours, [server.vectors[at] for at in rows])
+            explained = inner(theirs, [server.vectors[at] for at in right])
+            for at, line, norm in zip(entries, products, squared_norms(ours), strict=True):
+                close = tuple(tuple(explained[places[id(vector)]]) for vector in (nearest[at] if nearest else ()))
+                found[at].append(Comparison(labels, tuple(line), squared, norm, close))
     return tuple(tuple(of_entry) for of_entry in found)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from learner.contribution import ROOT, Label
 from learner.data import Dataset
@@ -68,20 +69,21 @@ def root_update(
             return References((), np.empty((0, len(model)), dtype=np.int16))
 
 
-def direction(gradient: Reals) -> Update:
-    """Scale a gradient (float64[d]) by a power of two to 14 bits and round it, a tie to even: int16[d], zeros stay.
+def direction(gradient: NDArray[np.float32]) -> Update:
+    """Scale a gradient (float32[d]) by a power of two to 14 bits and round it, a tie to even: int16[d], zeros stay.
 
     Raises `TrainingFailed` for NaN and infinity.
     """
-    widest = float(np.abs(gradient).max(initial=0.0))
-    if not np.isfinite(widest):
+    widest = max(float(gradient.max()), -float(gradient.min()))
+    if not math.isfinite(widest):
         raise TrainingFailed(reason="a root gradient holds NaN or infinity: the model has diverged")
     _, exponent = math.frexp(widest)
-    scaled: Reals = np.rint(np.ldexp(gradient, WIDEST_BITS - exponent))
-    return scaled.astype(np.int16)
+    scaled = gradient.astype(np.float64)
+    scaled *= math.ldexp(1.0, WIDEST_BITS - exponent)
+    return np.rint(scaled, out=scaled).astype(np.int16)
 
 
-def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tuple[Label, Reals]]:
+def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tuple[Label, NDArray[np.float32]]]:
     """-d loss / d w for each (class, label): the loss's gradient by logits is softmax(logits) - onehot(label)."""
     parameters = list(module.parameters())
     for of in range(root.classes):
@@ -101,4 +103,4 @@ def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tup
                 allow_unused=True,
                 materialize_grads=True,
             )
-            yield (of, labelled), torch.cat([part.reshape(-1) for part in parts]).numpy().astype(np.float64)
+            yield (of, labelled), torch.cat([part.reshape(-1) for part in parts]).numpy()

@@ -39,10 +39,10 @@ def score(scored: Round) -> tuple[int, ...]:
     greatest = max(unlike)
     if greatest == 0:
         return (0,) * count
-    return tuple(_logit(PPB * value // greatest) for value in unlike)
+    return tuple(logit(PPB * value // greatest) for value in unlike)
 
 
-def _logit(weight: int) -> int:
+def logit(weight: int) -> int:
     """ln(w / (1 - w)) + 1/2 for w in ppb, kept within 0 and 1, in ppb.
 
     With x = 2w - 1 the logarithm is 2 atanh(x) = 2 (x + x^3/3 + x^5/5 + ...); from |x| = 1/4 on the limits hold.

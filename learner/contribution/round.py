@@ -21,8 +21,8 @@ class Comparison:
     """An update beside the references of one edge server at one version of the model, row by row.
 
     `labels[r]` says what row r is the reference of, `products[r]` = <u, g_r>, `squared[r]` = |g_r|^2 and
-    `own_squared` = |u|^2, all of the vectors as published (whole or sketched). `explained[j][r]` = <x_j, g_r> for the
-    update's j-th neighbour, where the rule asks for a window.
+    `own_squared` = |u|^2, all of the vectors as published (whole or sketched). Where the rule asks for a window,
+    `explained[j]` are the products of the update's j-th neighbour with the rows of right labels, in their order.
     """
 
     labels: tuple[Label, ...]

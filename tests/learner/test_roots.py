@@ -100,10 +100,13 @@ def test_a_root_update_beyond_int16_is_left_out(root: Dataset) -> None:
 
 
 def test_a_direction_uses_fourteen_bits_whatever_its_length() -> None:
-    assert direction(np.array([1.0, -0.5, 0.0])).tolist() == [8192, -4096, 0]
-    assert direction(np.array([1e-300, 3e-300])).tolist() == direction(np.array([1.0, 3.0]) * 1e-300).tolist()
-    assert abs(int(direction(np.array([0.9999999])).max())) == 1 << 14
-    assert direction(np.zeros(3)).tolist() == [0, 0, 0]
+    def of(*values: float) -> list[int]:
+        return [int(value) for value in direction(np.array(values, dtype=np.float32))]
+
+    assert of(1.0, -0.5, 0.0) == [8192, -4096, 0]
+    assert of(2.0**-140, 3 * 2.0**-140) == of(2.0**100, 3 * 2.0**100) == of(1, 3)
+    assert of(-0.9999999) == [-(1 << 14)]
+    assert of(0, 0) == [0, 0]
 
 
 def test_a_model_that_diverged_and_a_server_without_samples_are_refused(root: Dataset) -> None:

@@ -24,15 +24,20 @@ def novelty(neighbours: Neighbours, servers: Sequence[Comparison]) -> int:
         best = max(right_cosines(server), default=None)
         if best is None:
             continue
+        right = [
+            (dot, squared)
+            for (of, labelled), dot, squared in zip(server.labels, server.products, server.squared, strict=True)
+            if of >= 0 and of == labelled
+        ]
         new = max(
             # both u' and |u| are taken times `scale`
             cosine(
                 scale * dot - sum(a * line[row] for a, line in zip(coefficients, server.explained, strict=True)),
                 scale * scale * server.own_squared,
-                server.squared[row],
+                squared,
             )
-            for row, ((of, labelled), dot) in enumerate(zip(server.labels, server.products, strict=True))
-            if of >= 0 and of == labelled and server.squared[row]
+            for row, (dot, squared) in enumerate(right)
+            if squared
         )
         found.append(PPB * new // max(best, LEAST_COSINE))
     return median(found) if found else 0

@@ -1,0 +1,122 @@
+"""What each scoring rule costs: processor time of a round and bytes of references, beside the Gram matrix alone.
+
+`gram_ms` every rule pays; `products_ms` is what it asks for beyond that (references, window, sums), `score_ms` the rule
+itself. `reference_mb` is what one edge server publishes for one version; four do, and all entries have the same base.
+References are whole int16 vectors up to 10^5 parameters and count-sketches of 8,192 buckets beyond. `window_mb` is what
+is kept of earlier rounds, `sums_mb` the clients' sums, `peak_mb` the most that this process had so far. Times are those
+of one thread: set OMP_NUM_THREADS=1.
+"""
+
+import resource
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from learner.context import Context, add_to_sums, view
+from learner.contribution import ROOT, RULES, Label, Rule, names
+from learner.gram import gram
+from learner.references import References
+from learner.sketch import Sketch
+from merit.chance import seed_of
+from merit.clock import thread_seconds
+
+SIZES = ((15, 100_000), (100, 100_000), (15, 1_000_000), (100, 1_000_000))
+"""(records of a round, parameters of the model)."""
+SERVERS = 4
+CLASSES = 10
+SKETCHED_ABOVE = 100_000
+BUCKETS = 8_192
+NUMBER = 20
+DISTINCT = 100
+"""So many vectors are drawn; the window's records repeat them, since their number and not their content costs."""
+LABELS: tuple[Label, ...] = (*((of, labelled) for of in range(CLASSES) for labelled in range(CLASSES)), ROOT)
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """What all rules of a size are measured with."""
+
+    updates: list[np.ndarray]
+    products: np.ndarray
+    gram_ms: float
+    context: Context
+
+
+def run() -> list[dict[str, object]]:
+    """Measure every rule once at every size, after a warm-up at a small one; processor time of this thread."""
+    small = _bed(4, 1_000)
+    for name in names(1):
+        _row(name, RULES[name, 1], small)
+    return [_row(name, RULES[name, 1], bed) for phi, d in SIZES for bed in (_bed(phi, d),) for name in names(1)]
+
+
+def _bed(phi: int, dimension: int) -> Bed:
+    rng = np.random.default_rng(seed_of(1, "benchmark", "scoring"))
+    drawn = list(rng.integers(-300, 300, (max(phi, DISTINCT), dimension), dtype=np.int16))
+    updates = drawn[:phi]
+    sketch = Sketch(b"a later block", BUCKETS) if dimension > SKETCHED_ABOVE else None
+    context = Context(
+        references={NUMBER - 1: [_references(rng, dimension, sketch) for _ in range(SERVERS)]},
+        records={past: [drawn[at % len(drawn)] for at in range(phi)] for past in range(NUMBER - 8, NUMBER)},
+        steps={past: drawn[past] for past in range(NUMBER - 6, NUMBER)},
+    )
+    before = thread_seconds()
+    products = gram(updates)
+    return Bed(updates, products, (thread_seconds() - before) * 1000, context)
+
+
+def _references(rng: np.random.Generator, dimension: int, sketch: Sketch | None) -> References:
+    """Draw what a server publishes, row by row: a whole table of a long model would not fit memory."""
+    if sketch is None:
+        return References(LABELS, rng.integers(-(2**12), 2**12, (len(LABELS), dimension), dtype=np.int16))
+    rows = [
+        sketch.of([rng.integers(-(2**12), 2**12, dimension, dtype=np.int16)])[0]
+        for _ in range(CLASSES)  # the others repeat them
+    ]
+    return References(LABELS, np.stack([rows[at % CLASSES] for at in range(len(LABELS))]), sketch)
+
+
+def _row(name: str, rule: Rule, bed: Bed) -> dict[str, object]:
+    needs, updates = rule.needs, bed.updates
+    clients = list(range(len(updates)))
+    for server in bed.context.references[NUMBER - 1]:
+        _ = server.squared  # once for a version, not for a round
+    start = thread_seconds()
+    sums = add_to_sums({}, clients, updates) if needs.sums else {}
+    seen = view(
+        needs,
+        bed.context,
+        number=NUMBER,
+        updates=updates,
+        bases=[NUMBER - 1] * len(updates),
+        clients=clients,
+        samples=[1] * len(updates),
+        products=bed.products,
+        sums=sums,
+    )
+    viewed = thread_seconds()
+    rule.score(seen)
+    scored = thread_seconds()
+    server = bed.context.references[NUMBER - 1][0]
+    width = BUCKETS * 4 if server.sketch else 2 * len(updates[0])  # a bucket travels in 4 bytes
+    rows = len(LABELS[:-1]) * needs.labels + (needs.root or needs.newest_root)
+    past = len(updates) * needs.window.rounds + needs.window.steps if needs.window else 0
+    return {
+        "rule": name,
+        "phi": len(updates),
+        "parameters": len(updates[0]),
+        "gram_ms": round(bed.gram_ms, 1),
+        "products_ms": round((viewed - start) * 1000, 1),
+        "score_ms": round((scored - viewed) * 1000, 1),
+        "reference_mb": round(rows * width / MB, 2),
+        "window_mb": round(past * 2 * len(updates[0]) / MB, 1),
+        "sums_mb": round(sum(vector.nbytes for vector in sums.values()) / MB, 1),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
+    }
+
+
+if __name__ == "__main__":
+    for row in run():
+        sys.stdout.write(f"{row}\n")

@@ -1,0 +1,124 @@
+"""Rounds with everything around them that a rule may ask for, small enough for a plain oracle."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from learner.context import Context
+from learner.contribution import ROOT, Label
+from learner.references import References
+from learner.rounds import Entry, RoundInputs, RoundResult, compute
+from learner.terms import Terms
+
+NUMBER = 9
+"""The round that is scored: eight earlier ones make a whole window."""
+
+CLASSES = 3
+LABELS: tuple[Label, ...] = tuple((of, labelled) for of in range(CLASSES) for labelled in range(CLASSES))
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A round as plain vectors: `tables[v][s]` are the references of server s at version v, by label."""
+
+    updates: Sequence[Sequence[int]]
+    bases: Sequence[int]
+    clients: Sequence[int]
+    tables: Mapping[int, Sequence[Mapping[Label, Sequence[int]]]] = field(default_factory=dict)
+    records: Mapping[int, Sequence[Sequence[int]]] = field(default_factory=dict)
+    steps: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    history: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    sums: Mapping[int, Sequence[int]] = field(default_factory=dict)
+
+    def inputs(self, scoring: str, *, staleness: str = "constant") -> RoundInputs:
+        dimension = len(self.updates[0])
+        terms = Terms(
+            dimension=dimension,
+            fraction_bits=10,
+            shift=4,
+            norm_bound_squared=2**60,
+            phi=0,
+            max_staleness=NUMBER,
+            scoring=scoring,
+            aggregation="delta",
+            staleness=staleness,
+        )
+        context = Context(
+            references={
+                version: [
+                    References(tuple(table), np.array(list(table.values()), dtype=np.int16).reshape(-1, dimension))
+                    for table in servers
+                ]
+                for version, servers in self.tables.items()
+            },
+            records={number: [int16(vector) for vector in vectors] for number, vectors in self.records.items()},
+            steps={number: int16(vector) for number, vector in self.steps.items()},
+            history=self.history,
+            sums={client: np.array(vector, dtype=np.int32) for client, vector in self.sums.items()},
+        )
+        entries = [
+            Entry(base, int16(update), samples=at + 1, client=client)
+            for at, (base, update, client) in enumerate(zip(self.bases, self.updates, self.clients, strict=True))
+        ]
+        return RoundInputs(terms, NUMBER, np.zeros(dimension, dtype=np.int32), entries, {}, context)
+
+    def scored(self, scoring: str, *, staleness: str = "constant") -> RoundResult:
+        return compute(self.inputs(scoring, staleness=staleness))
+
+    def reordered(self, order: Sequence[int]) -> "World":
+        return replace(
+            self,
+            updates=[self.updates[at] for at in order],
+            bases=[self.bases[at] for at in order],
+            clients=[self.clients[at] for at in order],
+        )
+
+    def with_updates(self, updates: Sequence[Sequence[int]]) -> "World":
+        return replace(self, updates=updates)
+
+
+def int16(vector: Sequence[int]) -> np.ndarray:
+    return np.array(vector, dtype=np.int16)
+
+
+def drawn(seed: int, *, count: int = 6, dimension: int = 24, servers: int = 3) -> World:
+    """Draw a world of some honest updates, some of noise, of flipped signs and of copied records.
+
+    An honest update leans to the references of a class of its own, as they are at its base version.
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(-2000, 2000, (len(LABELS), dimension))
+    tables = {
+        version: [
+            dict(zip(LABELS, seen.tolist(), strict=True)) | {ROOT: seen[:: CLASSES + 1].sum(axis=0).tolist()}
+            for seen in (truth + rng.integers(-800, 800, (servers, *truth.shape)))
+        ]
+        for version in (NUMBER - 3, NUMBER - 2, NUMBER - 1)
+    }
+    records = {
+        number: rng.integers(-1500, 1500, (2, dimension)).tolist() for number in range(NUMBER - 8, NUMBER) if number % 3
+    }
+    steps = {number: rng.integers(-900, 900, dimension).tolist() for number in range(NUMBER - 6, NUMBER)}
+    updates = []
+    for at in range(count):
+        noise = rng.integers(-700, 700, dimension)
+        kind = rng.integers(0, 6)
+        own = truth[(CLASSES + 1) * (at % CLASSES)] * rng.integers(1, 4) // 3
+        if kind < 3:
+            updates.append((own + noise).tolist())
+        elif kind == 3:
+            updates.append((-own + noise).tolist())
+        elif kind == 4:
+            updates.append((noise * rng.integers(1, 8)).tolist())
+        else:
+            updates.append((np.array(records[NUMBER - 1][0]) + noise // 10).tolist())
+    clients = rng.integers(1, count + 1, count).tolist()
+    return World(
+        updates=updates,
+        bases=rng.integers(NUMBER - 3, NUMBER, count).tolist(),
+        clients=clients,
+        tables=tables,
+        records=records,
+        steps=steps,
+    )
