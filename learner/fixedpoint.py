@@ -101,7 +101,8 @@ def encode_model(parameters: Reals, fraction_bits: int) -> Model | Rejected:
 
 def decode_model(model: Model, fraction_bits: int) -> Reals:
     """Float64[d] that the model's integers stand for; exact, since an int32 fits float64's 53 bits."""
-    return model * 2.0**-fraction_bits
+    decoded: Reals = np.multiply(model, 2.0**-fraction_bits, dtype=np.float64)
+    return decoded
 
 
 def norm_squared(update: Update) -> int:
