@@ -64,11 +64,11 @@ def encode_update(
     if not np.isfinite(delta).all():
         return Rejected(Refusal.NOT_FINITE, "the update holds NaN or infinity: lower the learning rate")
     with np.errstate(over="ignore"):  # a product beyond float64 becomes infinite and is out of range just below
-        exact = np.ldexp(delta, fraction_bits)
+        exact = delta * 2.0**fraction_bits  # exact, and several times as fast as ldexp
     if residual is not None:
         exact = exact + residual
     rounded = np.rint(exact)
-    if not ((rounded >= INT16.min) & (rounded <= INT16.max)).all():
+    if not (rounded.min(initial=0) >= INT16.min and rounded.max(initial=0) <= INT16.max):
         widest = float(np.abs(delta).max())
         return Rejected(
             Refusal.OUT_OF_RANGE,
@@ -101,7 +101,8 @@ def encode_model(parameters: Reals, fraction_bits: int) -> Model | Rejected:
 
 def decode_model(model: Model, fraction_bits: int) -> Reals:
     """Float64[d] that the model's integers stand for; exact, since an int32 fits float64's 53 bits."""
-    return np.ldexp(model.astype(np.float64), -fraction_bits)
+    decoded: Reals = np.multiply(model, 2.0**-fraction_bits, dtype=np.float64)
+    return decoded
 
 
 def norm_squared(update: Update) -> int:

@@ -10,7 +10,8 @@ from learner.fixedpoint import Reals
 class Zero(Attack, frozen=True, tag="zero"):
     """Return the model as it was received (plain free riding, arXiv 2006.11901).
 
-    `noise` of an update's usual norm keeps it from being all zeros, and so from being a copy of the last.
+    `noise`, as a share of an update's usual norm, is to keep it from being all zeros: what the fixed point rounds away
+    leaves copies of one another.
     """
 
     noise: AtLeast0 = 1e-3

@@ -73,18 +73,21 @@ def quantity_skew(labels: Labels, *, clients: int, beta: float, seed: int) -> li
 def concentrate(parts: list[Indices], labels: Labels, *, label: int, holders: list[int], seed: int) -> list[Indices]:
     """Deal all samples of `label` out anew, among `holders` alone: nobody else has any.
 
-    Raises `InvalidPartition` if a client had nothing else, or there are fewer such samples than holders.
+    A client who had nothing else gets half of the other samples of the holder who has most of them. Raises
+    `InvalidPartition` if no holder can give any, or there are fewer samples of the label than holders.
     """
     rare = np.flatnonzero(labels == label)
     _enough(len(rare), len(holders), f"holders of label {label}")
     dealt = dict(zip(holders, _cut(rare[_shuffled(len(rare), seed, "concentrate")], len(holders)), strict=True))
-    moved = [
-        np.sort(np.concatenate([part[labels[part] != label], dealt.get(client, rare[:0])]))
-        for client, part in enumerate(parts)
-    ]
-    if not all(len(part) for part in moved):
-        raise InvalidPartition(reason=f"some client has only label {label}: make another label rare")
-    return moved
+    others = [part[labels[part] != label] for part in parts]
+    for client, own in enumerate(others):
+        if len(own) or client in dealt:
+            continue
+        giver = max(holders, key=lambda holder: len(others[holder]))
+        if (given := len(others[giver]) // 2) == 0:
+            raise InvalidPartition(reason=f"client {client} has only label {label}: make another label rare")
+        others[client], others[giver] = others[giver][:given], others[giver][given:]
+    return [np.sort(np.concatenate([own, dealt.get(client, rare[:0])])) for client, own in enumerate(others)]
 
 
 def _dirichlet_draw(labels: Labels, clients: int, alpha: float, seed: int, attempt: int) -> list[Indices]:

@@ -89,7 +89,7 @@ Speed: TypeAlias = LogNormal | DeviceClasses
 class Mobility(_Part, frozen=True):
     """Clients come and go: connected and away for exponential times of these means.
 
-    Who is away starts nothing; who finishes while away sends on return.
+    Who is away when its turn comes starts on return, and holds its turn meanwhile; who finishes while away sends then.
     """
 
     connected_seconds: Above0 = 20.0

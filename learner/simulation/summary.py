@@ -13,7 +13,7 @@ import numpy as np
 
 from learner.simulation.ledger import Round
 from learner.simulation.population import Role
-from learner.simulation.run import Evaluated, Finished, Started
+from learner.simulation.run import Evaluated, Event, Finished, Started
 from learner.simulation.timing import MICROSECONDS
 
 TARGETS = (0.9, 0.95, 0.97)
@@ -127,6 +127,23 @@ class Tally:
 
     def _reached(self, target: float) -> float | None:
         return next((one.at_us / MICROSECONDS for one in self._evaluations if one.accuracy >= target), None)
+
+
+def summarise(events: Iterable[Event]) -> Summary:
+    """Count a whole run, as `learner.simulation.run.simulate` yields it."""
+    beginning, *middle, end = events
+    if not isinstance(beginning, Started) or not isinstance(end, Finished):
+        raise TypeError(beginning, end)
+    tally = Tally(beginning)
+    for event in middle:
+        match event:
+            case Round():
+                tally.decided(event)
+            case Evaluated():
+                tally.evaluated(event)
+            case _:
+                raise TypeError(event)
+    return tally.summary(end)
 
 
 def auc(higher: Sequence[float], lower: Sequence[float]) -> float | None:

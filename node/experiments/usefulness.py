@@ -180,7 +180,7 @@ async def run(manifest: Manifest, out: Path, clock: Clock, tell: Callable[[str],
         out / CELLS,
         mnist_directory=directory,
         workers=manifest.grid.workers,
-        go_on=lambda: not minutes or elapsed() < 60 * minutes,
+        go_on=lambda: not minutes or clock.monotonic() - begun < 60 * minutes,
     )
     done: dict[str, Done] = {}
     bar = Progress(

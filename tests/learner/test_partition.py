@@ -97,9 +97,15 @@ def test_a_rare_label_is_with_its_holders_alone() -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_a_label_cannot_be_rare_where_somebody_has_no_other() -> None:
-    labels = np.array([0, 0, 1, 1])
-    with pytest.raises(InvalidPartition, match="make another label rare"):
+def test_who_had_the_rare_label_only_gets_half_of_what_a_holder_had() -> None:
+    labels = np.array([0, 0, 1, 1, 1, 1])
+    moved = concentrate([np.array([0, 1]), np.array([2, 3, 4, 5])], labels, label=0, holders=[1], seed=1)
+    assert [part.tolist() for part in moved] == [[2, 3], [0, 1, 4, 5]]
+
+
+def test_a_label_cannot_be_rare_where_nobody_has_another_to_give() -> None:
+    labels = np.array([0, 0, 0, 1])
+    with pytest.raises(InvalidPartition, match="client 0 has only label 0: make another label rare"):
         concentrate([np.array([0, 1]), np.array([2, 3])], labels, label=0, holders=[1], seed=1)
     with pytest.raises(InvalidPartition, match="holders of label 7"):
         concentrate([np.array([0, 1]), np.array([2, 3])], labels, label=7, holders=[1], seed=1)

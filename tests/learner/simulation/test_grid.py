@@ -10,7 +10,10 @@ from learner.attacks import SignFlip
 from learner.errors import InvalidScenario, LearnerError
 from learner.simulation import grid
 from learner.simulation.grid import Cell, Done, load, read_summary, run_cells
+from learner.simulation.run import simulate
 from learner.simulation.scenario import Scenario, Synchronous
+from learner.simulation.summary import summarise
+from learner.training import one_thread
 from tests.learner.simulation.small import small
 
 CELLS = [
@@ -88,6 +91,13 @@ def test_a_file_has_a_line_for_each_round_and_evaluation_and_ends_with_the_summa
     )
     assert decided["attackers_share"] == pytest.approx(theirs / 10**18, abs=1e-6)
     assert lines[-1]["summary"]["rounds"] == 2
+
+
+def test_the_summary_of_a_file_is_that_of_its_events(whole: Path) -> None:
+    scenario = CELLS[1].scenario
+    with one_thread():
+        found = summarise(simulate(scenario, load(scenario, Path("none"))))
+    assert found == read_summary(whole, CELLS[1])
 
 
 def test_what_cannot_be_run_is_told_and_the_others_run(tmp_path: Path) -> None:
