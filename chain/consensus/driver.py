@@ -187,6 +187,10 @@ class Driver:
             return message.height == self.height and self._votes.knows(message)
         return any(message == known for known, _ in self._proposals.get(message.round, ()))
 
+    def proposals(self, round_: Round) -> tuple[Proposal, ...]:
+        """Return the proposals of a round that are kept."""
+        return tuple(proposal for proposal, _ in self._proposals.get(round_, ()))
+
     def catch_up(self) -> CatchUp:
         """Return what others may lack to follow: to be broadcast now and then while nothing moves.
 
@@ -259,9 +263,9 @@ class Driver:
     def copy(self) -> Driver:
         """Return a driver that goes its own way from here."""
         other = Driver(self.address, self.height, self.validators, self._timeouts)
-        other.state, other._votes, other._turns = self.state, self._votes.copy(), list(self._turns)  # noqa: SLF001 - its own kind
-        other._proposals = {round_: list(known) for round_, known in self._proposals.items()}  # noqa: SLF001
-        other._later = self._later  # noqa: SLF001
+        other.state, other._votes, other._turns = self.state, self._votes.copy(), list(self._turns)
+        other._proposals = {round_: list(known) for round_, known in self._proposals.items()}
+        other._later = self._later
         return other
 
     # Taking messages
@@ -285,9 +289,10 @@ class Driver:
         if vote.validator not in self.validators.powers:
             return Reason.STRANGER
         if vote.round > self.state.round + ROUNDS_AHEAD:
-            self._votes.claim(vote.validator, vote.round)
+            if not self._votes.claim(vote.validator, vote.round):
+                return Reason.FUTURE_ROUND
             self._look_ahead(vote.round)
-            return None if self._later == vote.round else Reason.FUTURE_ROUND
+            return None
         return self._count(vote, outputs, certified=False)
 
     def _count(self, vote: Vote, outputs: list[Output], *, certified: bool) -> Reason | None:

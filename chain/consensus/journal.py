@@ -52,7 +52,7 @@ class Recovered:
 class Journal:
     """Makes the bytes to append; it knows no file."""
 
-    def __init__(self, mark: Mark = Mark(0, bytes(_LINK_BYTES))) -> None:  # noqa: B008 - a frozen value
+    def __init__(self, mark: Mark = Mark(0, bytes(_LINK_BYTES))) -> None:
         """Go on at `mark`, by default where a journal begins."""
         self.mark = mark
 
@@ -76,7 +76,8 @@ def recover(raw: bytes, height: Height, owner: Address, *, at_least: Mark | None
 
     Raises JournalError for damage other than a torn end, and for a journal that `at_least` is no mark of.
     """
-    journal, inputs, position = Journal(), list[Input](), 0
+    journal, position = Journal(), 0
+    inputs: list[Input] = []
     holds = at_least is None
     while (payload := _payload(raw, position, journal.mark)) is not None:
         if journal.mark.records == 0:

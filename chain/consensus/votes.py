@@ -111,10 +111,15 @@ class VoteKeeper:
             found = self.rounds[round_] = RoundVotes()
         return found
 
-    def claim(self, validator: Address, round_: Round) -> None:
-        """Remember that a validator is in a round whose votes are not kept yet; only its latest claim counts."""
-        if round_ > self._latest.get(validator, -1):
+    def claim(self, validator: Address, round_: Round) -> bool:
+        """Remember that a validator is in a round whose votes are not kept yet; tell whether it claims a new round.
+
+        Only its latest claim counts.
+        """
+        new = round_ > self._latest.get(validator, -1)
+        if new:
             self._latest[validator] = round_
+        return new
 
     def has_honest(self, round_: Round) -> bool:
         """Tell whether f + 1 of the power is in this round (L55)."""
@@ -142,5 +147,5 @@ class VoteKeeper:
         """Return a keeper that grows apart from this one."""
         other = VoteKeeper(self._validators)
         other.rounds = {round_: votes.copy() for round_, votes in self.rounds.items()}
-        other._latest = dict(self._latest)  # noqa: SLF001 - its own kind
+        other._latest = dict(self._latest)
         return other
