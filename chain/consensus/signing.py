@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from chain.consensus.errors import ContradictionError, SignerRecordError
-from chain.consensus.journal import Mark
+from chain.consensus.journal import Mark  # noqa: TC001 - msgspec reads the types of fields
 from chain.consensus.types import Vote
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ class Liar(Node):
 class Silent(Liar):
     """Takes part in nothing."""
 
-    def _send(self, receiver: int | None, message: Message) -> None:
+    def _send(self, receiver: int | None, message: Message) -> None:  # noqa: ARG002 - that is the habit
         self.world.watch.counts["byzantine: messages kept silent"] += 1
 
 
@@ -59,17 +59,16 @@ class Equivocating(Liar):
     """Proposes two values at once, and votes for two things at once."""
 
     def _broadcast(self, message: Vote | Proposal) -> None:
-        other = self._sign(replace(message, value_id=self._other(message)))
         self.world.watch.counts["byzantine: equivocations"] += 1
-        self._split(message, other)
+        self._split(message, self._sign(self._other(message)))
 
-    def _other(self, message: Vote | Proposal) -> ValueId | None:
+    def _other(self, message: Vote | Proposal) -> Vote | Proposal:
+        if isinstance(message, Proposal):
+            return replace(message, value_id=self._choose_value())
         proposed = {known.value_id for known in self.driver.proposals(message.round)} - {message.value_id}
         if proposed:
-            return self.chance.choice(sorted(proposed))
-        if message.value_id is not None and isinstance(message, Vote):
-            return None
-        return self._choose_value()
+            return replace(message, value_id=self.chance.choice(sorted(proposed)))
+        return replace(message, value_id=self._choose_value() if message.value_id is None else None)
 
 
 class Obliging(Liar):
@@ -134,7 +133,9 @@ class Babbling(Liar):
         value_id = message.value_id or self._choose_value()
         vote = Vote(height, round_, VoteKind.PREVOTE, value_id, self.address)
         ahead = Round(round_ + chance.randrange(1, 1000))
-        alone = Certificate(height, round_, VoteKind.PRECOMMIT, value_id, (self._sign(vote),))  # type: ignore[arg-type]
+        alone = Certificate(
+            height, round_, VoteKind.PRECOMMIT, value_id, (replace(vote, proof=self.world.keys.sign(vote)),)
+        )
         return [
             replace(vote, validator=victim, proof=chance.randbytes(12)),
             replace(self._sign(vote), validator=victim),
@@ -165,5 +166,3 @@ HABITS: Final[dict[str, type[Node]]] = {
     "twins": Twin,
 }
 """By name; a validator of the habit `twins` is two nodes."""
-
-__all__ = ["HABITS", "CertificateReceived", "Liar", "Twin"]

@@ -6,6 +6,7 @@ A violation ends the run. The checks use no code of the core but its types, so t
 from __future__ import annotations
 
 from collections import Counter
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from chain.consensus.types import Address, Height, Proposal, Round, ValueId, Vote, VoteKind
@@ -23,13 +24,33 @@ if TYPE_CHECKING:
 _Slot = tuple[int, int, int]
 
 
-class ViolationError(Exception):
-    """Something happened that never may; `rule` names what."""
+class Rule(Enum):
+    """What never may happen."""
 
-    def __init__(self, rule: str, detail: str) -> None:
+    CONTRADICTION = "an honest validator contradicts itself"
+    INVALID_VOTE = "an honest validator votes for an invalid value"
+    LOCK = "an honest validator breaks its lock"
+    POLKA = "a polka is claimed that never was"
+    QUORUM = "a decision without a quorum"
+    CERTIFICATE = "a certificate that does not certify"
+    INVALID_DECISION = "an invalid value is decided"
+    FORK = "a fork"
+    HONEST_ACCUSED = "evidence against an honest validator"
+    EVIDENCE = "evidence that proves nothing"
+    REPLAY = "a replay that does not repeat"
+    DAMAGE = "files are damaged on a sound disk"
+    MEMORY = "memory without bound"
+    LIVENESS = "no decision after healing"
+    SIGNER = "a signer is asked to contradict itself"
+
+
+class ViolationError(Exception):
+    """Something happened that never may."""
+
+    def __init__(self, rule: Rule, detail: str) -> None:
         """Build the line."""
         self.rule, self.detail = rule, detail
-        super().__init__(f"{rule}: {detail}")
+        super().__init__(f"{rule.value}: {detail}")
 
 
 class Watch:
@@ -57,7 +78,7 @@ class Watch:
         slot = (message.height, message.round, int(message.kind) if isinstance(message, Vote) else 0)
         earlier = self._said.setdefault((message.validator, slot), message)
         if earlier != message:
-            raise ViolationError("an honest validator contradicts itself", f"{earlier} and {message}")
+            raise ViolationError(Rule.CONTRADICTION, f"{earlier} and {message}")
         if isinstance(message, Proposal):
             if message.valid_round >= 0:
                 self._require_polka(message, message.valid_round)
@@ -71,17 +92,17 @@ class Watch:
             self._locks[key] = vote
             return
         if not value_id[-1]:
-            raise ViolationError("an honest validator votes for an invalid value", str(vote))
+            raise ViolationError(Rule.INVALID_VOTE, str(vote))
         lock = self._locks.get(key)
         if lock is None or lock.value_id == value_id:
             return
         later = range(lock.round, vote.round)
         if not any(self._has_quorum(vote.height, Round(r), VoteKind.PREVOTE, value_id) for r in later):
-            raise ViolationError("an honest validator breaks its lock", f"{vote} after {lock}")
+            raise ViolationError(Rule.LOCK, f"{vote} after {lock}")
 
     def _require_polka(self, message: Vote | Proposal, round_: Round) -> None:
         if not self._has_quorum(message.height, round_, VoteKind.PREVOTE, message.value_id):
-            raise ViolationError("a polka is claimed that never was", f"round {round_}: {message}")
+            raise ViolationError(Rule.POLKA, f"round {round_}: {message}")
 
     def _has_quorum(self, height: Height, round_: Round, kind: VoteKind, value_id: ValueId | None) -> bool:
         powers = self._powers[height]
@@ -95,17 +116,17 @@ class Watch:
         proposal, certificate = decided.proposal, decided.certificate
         height, value_id = proposal.height, proposal.value_id
         if not self._has_quorum(height, certificate.round, VoteKind.PRECOMMIT, value_id):
-            raise ViolationError("a decision without a quorum", f"node {node.number}, {proposal}")
+            raise ViolationError(Rule.QUORUM, f"node {node.number}, {proposal}")
         signers = {vote.validator for vote in certificate.votes if self._keys.holds(vote)}
         powers = self._powers[height]
         if 3 * sum(powers.get(signer, 0) for signer in signers) <= 2 * sum(powers.values()):
-            raise ViolationError("a certificate that does not certify", f"node {node.number}, {certificate}")
+            raise ViolationError(Rule.CERTIFICATE, f"node {node.number}, {certificate}")
         if not value_id[-1]:
-            raise ViolationError("an invalid value is decided", f"node {node.number}, {proposal}")
+            raise ViolationError(Rule.INVALID_DECISION, f"node {node.number}, {proposal}")
         first = self.decisions.setdefault(height, value_id)
         if first != value_id:
             detail = f"height {height}: node {node.number} decides {value_id.hex()}, another {first.hex()}"
-            raise ViolationError("a fork", detail)
+            raise ViolationError(Rule.FORK, detail)
         self._trace.decided(node, decided)
 
     def accused(self, node: Node, evidence: Equivocation) -> None:
@@ -114,25 +135,25 @@ class Watch:
             return
         first, second = evidence.first, evidence.second
         if first.validator in self.honest:
-            raise ViolationError("evidence against an honest validator", str(evidence))
+            raise ViolationError(Rule.HONEST_ACCUSED, str(evidence))
         if first == second or not (self._keys.holds(first) and self._keys.holds(second)):
-            raise ViolationError("evidence that proves nothing", str(evidence))
+            raise ViolationError(Rule.EVIDENCE, str(evidence))
         self.counts["equivocations proved"] += 1
 
-    def replayed(self, node: Node, same: bool) -> None:  # noqa: FBT001 - the one thing that is said
+    def replayed(self, node: Node, *, same: bool) -> None:
         """Hear that a journal was replayed twice."""
         self.counts["journals replayed"] += 1
         if not same:
-            raise ViolationError("a replay that does not repeat", f"node {node.number}")
+            raise ViolationError(Rule.REPLAY, f"node {node.number}")
 
     def damaged(self, node: Node, error: ConsensusError) -> None:
         """Hear that a node found its files damaged."""
         self.counts["damage detected"] += 1
         if node.number not in self.flipped:
-            raise ViolationError("files are damaged on a sound disk", f"node {node.number}: {error}")
+            raise ViolationError(Rule.DAMAGE, f"node {node.number}: {error}")
 
     def measured(self, node: Node) -> None:
         """Look at how much a node keeps."""
         size, limit = node.driver.size(), node.driver.size_limit()
         if size > limit:
-            raise ViolationError("memory without bound", f"node {node.number} keeps {size} messages, more than {limit}")
+            raise ViolationError(Rule.MEMORY, f"node {node.number} keeps {size} messages, more than {limit}")

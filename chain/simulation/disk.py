@@ -13,7 +13,7 @@ class PowerLostError(Exception):
 
 
 class Disk:
-    """Files by name. Every change is an operation at which the power can fail: set `fuse` to how many may still begin."""
+    """Files by name. Every change is an operation at which the power can fail: `fuse` is how many may still begin."""
 
     def __init__(self) -> None:
         """Begin empty."""

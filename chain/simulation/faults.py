@@ -1,4 +1,4 @@
-"""What breaks while a run breaks everything: one fault after another, each of which ends by itself or at the healing."""
+"""What breaks while a run breaks everything: one fault after another, each ended after a while or by the healing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Final
 from chain.simulation.node import JOURNAL, SIGNER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from random import Random  # noqa: TID251 - the type only
 
-    from chain.simulation.checkers import Watch
-    from chain.simulation.network import Link, Network
+    from chain.simulation.network import Link
     from chain.simulation.node import Node
-    from chain.simulation.scheduler import Scheduler
-    from chain.simulation.settings import Plan
-    from chain.simulation.trace import Trace
+    from chain.simulation.world import Run
 
 _LONGEST_MS: Final = 400
 _FUSE_MOST: Final = 12
@@ -25,24 +22,14 @@ _FUSE_MOST: Final = 12
 class Faults:
     """Breaks things until `heal`."""
 
-    def __init__(
-        self,
-        nodes: Sequence[Node],
-        plan: Plan,
-        chance: Random,
-        scheduler: Scheduler,
-        network: Network,
-        watch: Watch,
-        trace: Trace,
-        paused: dict[int, list[Callable[[], None]]],
-    ) -> None:
-        """Break `nodes`; `paused` holds what is to be done with each paused node later."""
-        self._nodes, self._plan, self._chance, self._scheduler = nodes, plan, chance, scheduler
-        self._network, self._watch, self._trace, self._paused = network, watch, trace, paused
+    def __init__(self, run: Run, chance: Random) -> None:
+        """Break the nodes of `run`."""
+        self._nodes, self._plan, self._scheduler, self._network = run.members, run.plan, run.scheduler, run.network
+        self._watch, self._trace, self._paused, self._chance = run.watch, run.trace, run.paused, chance
         self._healed = False
         self._mending: dict[int, Callable[[], None]] = {}
         self._count = 0
-        network.weather = plan.weather
+        run.network.weather = run.plan.weather
 
     def start(self) -> None:
         """Break something every now and then."""
@@ -162,5 +149,3 @@ class Faults:
             self._watch.flipped.add(node.number)
         self._trace.happened(f"crash {node.number} and flip a bit of its {name}")
         return partial(self._restart, node)
-
-

@@ -1,6 +1,6 @@
 """Stand-ins for signatures: keyed BLAKE2b, so that runs are quick and a seed gives the same bytes every time.
 
-Whoever holds the ring can forge; nodes of the simulation sign with their own address only, unless they are meant to lie.
+Whoever holds the ring can forge; nodes sign with their own address only, unless they are meant to lie.
 """
 
 from __future__ import annotations

@@ -122,8 +122,8 @@ class Node:
         self._silent_until: int | None = 0  # it signs heights after this one; None: never again
         self._early: dict[int, list[Message]] = {}
         self._moved = (Height(0), Round(-1), 0)
-        self._inputs: deque[tuple[Input, Vote | Proposal | None]] = deque()
-        """What to take next; an own message goes out as soon as its input is on the disk."""
+        self._work: deque[Input | Sign] = deque()
+        """What to do next. Signatures are made one by one, each journaled before the next: the signer recalls one."""
 
     @property
     def height(self) -> Height:
@@ -143,7 +143,7 @@ class Node:
         self.running = False
         self._life += 1
         self._early.clear()
-        self._inputs.clear()
+        self._work.clear()
         return self.disk.crash(self.chance)
 
     def receive(self, sender: int, message: Message) -> None:
@@ -220,27 +220,30 @@ class Node:
         self.driver = self._new_driver()
         again = self._new_driver()
         self._journal = journal
-        unsigned: dict[object, Sign] = {}
-        left: list[Output] = []
+        asked: list[Output] = []
         for input_ in inputs:
-            if isinstance(input_, VoteReceived) and input_.vote.validator == self.address:
-                unsigned.pop(position_of(input_.vote), None)
-            elif isinstance(input_, ProposalReceived) and input_.proposal.validator == self.address:
-                unsigned.pop(position_of(input_.proposal), None)
-            elif isinstance(input_, ValueChosen):
-                left = [output for output in left if not isinstance(output, GetValue)]
-            outputs = self.driver.handle(input_)
+            if isinstance(input_, ValueChosen):
+                asked = [output for output in asked if not isinstance(output, GetValue)]
+            asked += self.driver.handle(input_)
             again.handle(input_)
-            for output in outputs:
-                if isinstance(output, Sign):
-                    unsigned[position_of(output.message)] = output
-                elif not isinstance(output, Rejected | Accuse):
-                    left.append(output)
-        self.world.watch.replayed(self, self.driver.fingerprint() == again.fingerprint())
-        now = self.driver.state.round
-        left = [one for one in left if isinstance(one, Decided) or _round_of(one) == now]
-        self._do((*unsigned.values(), *left))
+        self.world.watch.replayed(self, same=self.driver.fingerprint() == again.fingerprint())
+        self._do(tuple(output for output in asked if self._is_due(output)))
         self._drain()
+
+    def _is_due(self, output: Output) -> bool:
+        """Tell whether something that was asked for before a crash is still to be done."""
+        now = self.driver.state.round
+        match output:
+            case Sign(message):
+                return message.round == now and not self.driver.knows(message)
+            case ScheduleTimeout(timeout):
+                return timeout.round == now
+            case GetValue(round_):
+                return round_ == now
+            case Decided():
+                return True
+            case Accuse() | Rejected():
+                return False
 
     # Heights
 
@@ -271,7 +274,7 @@ class Node:
         self.disk.sync(DECISIONS)
         self.world.watch.decided(self, decided)
         self._follow(decided)
-        self._inputs.clear()
+        self._work.clear()
         self._later(self.pace.between_heights_ms, self._next_height)
 
     def _read_decisions(self) -> list[Decided]:
@@ -309,8 +312,10 @@ class Node:
         elif isinstance(message, Repeated):
             for certificate in message.content.certificates:
                 self._take(certificate.votes, CertificateReceived(certificate))
-            for statement in (*message.content.votes, *message.content.proposals):
-                self._take_statement(statement)
+            for vote in message.content.votes:
+                self._take_statement(vote)
+            for proposal in message.content.proposals:
+                self._take_statement(proposal)
         else:
             self._take_statement(message)
 
@@ -353,23 +358,30 @@ class Node:
     # Inputs and outputs
 
     def _feed(self, input_: Input) -> None:
-        self._inputs.append((input_, None))
+        self._work.append(input_)
         self._drain()
 
     def _drain(self) -> None:
-        while self._inputs and self.driver.state.decision is None:
-            input_, own = self._inputs.popleft()
-            outputs = self.driver.handle(input_)
-            if outputs and isinstance(outputs[0], Rejected):
-                self.world.watch.counts[f"messages refused: {outputs[0].reason.name.lower().replace('_', ' ')}"] += 1
-                outputs = ()
+        while self._work and self.driver.state.decision is None:
+            work = self._work.popleft()
+            if isinstance(work, Sign):
+                signed = self._sign(work.message)
+                self._take_in(self._input(signed), release=signed)
             else:
-                self.disk.append(JOURNAL, self._journal.record(input_))
-            if own is not None or outputs:
+                self._take_in(work)
+
+    def _take_in(self, input_: Input, release: Vote | Proposal | None = None) -> None:
+        """Give the driver an input, journal it, let out what there is, and note what to do next."""
+        outputs = self.driver.handle(input_)
+        if outputs and isinstance(outputs[0], Rejected):
+            self.world.watch.counts[f"messages refused: {outputs[0].reason.name.lower().replace('_', ' ')}"] += 1
+        else:
+            self.disk.append(JOURNAL, self._journal.record(input_))
+            if release is not None or outputs:
                 self.disk.sync(JOURNAL)
-            if own is not None:
-                self._broadcast(own)
-            self._do(outputs)
+        if release is not None:
+            self._broadcast(release)
+        self._do(outputs)
 
     def _broadcast(self, message: Vote | Proposal) -> None:
         self._send(None, message)
@@ -377,13 +389,12 @@ class Node:
     def _do(self, outputs: tuple[Output, ...]) -> None:
         for output in outputs:
             match output:
-                case Sign(message):
-                    signed = self._sign(message)
-                    self._inputs.append((self._input(signed), signed))
+                case Sign():
+                    self._work.append(output)
                 case ScheduleTimeout(timeout, after_ms):
                     self._later(after_ms, partial(self._elapsed, self.height, timeout))
                 case GetValue(round_):
-                    self._inputs.append((ValueChosen(round_, self._choose_value()), None))
+                    self._work.append(ValueChosen(round_, self._choose_value()))
                 case Accuse(evidence):
                     self.world.watch.accused(self, evidence)
                 case Decided():
@@ -412,13 +423,3 @@ class Node:
         signed = replace(message, proof=signature)
         self.world.watch.signed(self, signed)
         return signed
-
-
-def _round_of(output: Output) -> int | None:
-    match output:
-        case ScheduleTimeout(timeout):
-            return timeout.round
-        case GetValue(round_):
-            return round_
-        case _:
-            return None

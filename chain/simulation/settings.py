@@ -112,7 +112,7 @@ def draw_plan(settings: Settings) -> Plan:
 def _draw_powers(
     addresses: list[Address], heights: int, chance: Random
 ) -> tuple[dict[Address, int], dict[Height, dict[Address, int]]]:
-    """Draw equal powers or unequal ones, and in some runs changes of them; with four validators or more somebody new."""
+    """Draw equal powers or unequal ones, and in some runs changes of them and newcomers."""
     equal = chance.random() < 0.5  # noqa: PLR2004 - one half
     powers = {address: 1 if equal else chance.randint(2, 4) for address in addresses}
     changes: dict[Height, dict[Address, int]] = {}

@@ -40,7 +40,12 @@ class Value:
 def make_value(schedule: Schedule, parent: ValueId | None, salt: int, *, sound: bool = True) -> ValueId:
     """Make a value for the schedule's height, to follow `parent`."""
     return Value(
-        schedule.height, short_digest(parent or b""), set_digest(schedule.current), set_digest(schedule.next), salt, sound
+        schedule.height,
+        short_digest(parent or b""),
+        set_digest(schedule.current),
+        set_digest(schedule.next),
+        salt,
+        sound,
     ).encode()
 
 
@@ -55,7 +60,8 @@ def is_valid(value_id: ValueId, schedule: Schedule, parent: ValueId | None) -> b
 def set_digest(validators: ValidatorSet) -> bytes:
     """Return what a value commits to a validator set by: everybody's power and turn."""
     said = " ".join(
-        f"{address.hex()} {power} {validators.priorities[address]}" for address, power in sorted(validators.powers.items())
+        f"{address.hex()} {power} {validators.priorities[address]}"
+        for address, power in sorted(validators.powers.items())
     )
     return short_digest(said.encode())
 

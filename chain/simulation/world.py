@@ -11,7 +11,7 @@ from chain.consensus.errors import ContradictionError
 from chain.consensus.timeouts import Timeouts
 from chain.consensus.types import Address, Height
 from chain.simulation.byzantine import HABITS
-from chain.simulation.checkers import ViolationError, Watch
+from chain.simulation.checkers import Rule, ViolationError, Watch
 from chain.simulation.faults import Faults
 from chain.simulation.keys import KeyRing
 from chain.simulation.network import CALM, Network
@@ -39,7 +39,8 @@ class Outcome:
 
     settings: Settings
     digest: str
-    violation: str | None
+    violation: Rule | None
+    detail: str
     decided: int
     rounds_lost: int
     events: int
@@ -69,15 +70,14 @@ class Run:
         self.watch = Watch(self.keys, self.plan.powers_at, self.trace)
         chance = seeded(settings.seed, "consensus faults")
         self.network = Network(self.scheduler, chance, self._deliver, self.watch.counts)
-        self._paused: dict[int, list[Callable[[], None]]] = {}
+        self.paused: dict[int, list[Callable[[], None]]] = {}
+        """What waits until a paused node wakes."""
         self.members: list[Node] = []
         for address in self.plan.addresses:
             self._add(address)
         self.nodes = len(self.members)
         self.watch.honest = {node.address for node in self.members if node.honest}
-        self.faults = Faults(
-            self.members, self.plan, chance, self.scheduler, self.network, self.watch, self.trace, self._paused
-        )
+        self.faults = Faults(self, chance)
 
     def _add(self, address: Address) -> None:
         habit = self.plan.liars.get(address)
@@ -110,14 +110,14 @@ class Run:
         return self.plan.changes.get(height, {})
 
     def _wake(self, number: int, action: Callable[[], None]) -> None:
-        paused = self._paused.get(number)
+        paused = self.paused.get(number)
         if paused is not None:
             paused.append(action)
         else:
             action()
 
     def _deliver(self, sender: int, receiver: int, message: Message) -> None:
-        paused = self._paused.get(receiver)
+        paused = self.paused.get(receiver)
         if paused is not None:
             paused.append(partial(self._deliver, sender, receiver, message))
             return
@@ -128,23 +128,22 @@ class Run:
 
     def run(self) -> Outcome:
         """Break, heal, demand."""
-        violation = None
+        violation: ViolationError | None = None
         try:
-            for node in self.members:
-                node.start()
-            self.faults.start()
-            self.scheduler.run(self.plan.break_ms, lambda: False)
+            self._break()
             self._heal()
-            if not self.scheduler.run(self.scheduler.now_ms + HEALING_MS, self._all_decided):
-                late = [node.number for node in self._quorum() if len(node.chain) < self.last_height]
-                raise ViolationError("no decision after healing", f"nodes {late} lack height {self.last_height}")
-        except (ViolationError, ContradictionError) as error:
-            violation = f"{type(error).__name__}: {error}"
-            self.trace.happened(violation)
+            self._demand()
+        except ContradictionError as error:
+            violation = ViolationError(Rule.SIGNER, str(error))
+        except ViolationError as error:
+            violation = error
+        if violation is not None:
+            self.trace.happened(str(violation))
         return Outcome(
             settings=self.settings,
             digest=self.trace.digest(),
-            violation=violation,
+            violation=None if violation is None else violation.rule,
+            detail="" if violation is None else violation.detail,
             decided=len(self.watch.decisions),
             rounds_lost=self.trace.rounds_lost,
             events=self.scheduler.events,
@@ -153,6 +152,12 @@ class Run:
             lines=tuple(self.trace.lines),
         )
 
+    def _break(self) -> None:
+        for node in self.members:
+            node.start()
+        self.faults.start()
+        self.scheduler.run(self.plan.break_ms, lambda: False)
+
     def _heal(self) -> None:
         self.trace.happened("everything heals that is to heal")
         self.network.weather = CALM
@@ -160,6 +165,11 @@ class Run:
         self.faults.heal()
         for node in self.members:
             node.resume()
+
+    def _demand(self) -> None:
+        if not self.scheduler.run(self.scheduler.now_ms + HEALING_MS, self._all_decided):
+            late = [node.number for node in self._quorum() if len(node.chain) < self.last_height]
+            raise ViolationError(Rule.LIVENESS, f"nodes {late} lack height {self.last_height}")
 
     def _quorum(self) -> list[Node]:
         out = self.plan.left_out | self.plan.brittle
