@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, assert_never
 from chain.consensus import round as rules
 from chain.consensus.certificates import certify, check_certificate
 from chain.consensus.errors import CertificateFaultError
-from chain.consensus.limits import ROUNDS_AHEAD, ROUNDS_KEPT, STATEMENTS_KEPT, VALUE_ID_BYTES
+from chain.consensus.limits import ROUNDS_AHEAD, ROUNDS_KEPT, ROUNDS_MOST, STATEMENTS_KEPT, VALUE_ID_BYTES
 from chain.consensus.round import TimeoutElapsed, ValueChosen
 from chain.consensus.types import NO_ROUND, Certificate, Equivocation, Height, Proposal, Round, Step, Vote, VoteKind
 from chain.consensus.votes import Added, VoteKeeper
@@ -234,21 +234,26 @@ class Driver:
             what = "too few precommits came"
         return f"{what}; prevotes {prevoted}; precommits {precommitted}"
 
+    def rounds_kept(self) -> int:
+        """Return of how many rounds votes are kept; the bound is `limits.ROUNDS_MOST`."""
+        return len(self._votes.rounds)
+
     def size(self) -> int:
-        """Return how many messages are kept; `size_limit` bounds it."""
+        """Return how many messages are kept; never more than `size_limit`."""
         votes = sum(
             len(tally.all_votes()) for kept in self._votes.rounds.values() for tally in (kept.prevotes, kept.precommits)
         )
         return votes + sum(len(known) for known in self._proposals.values())
 
     def size_limit(self) -> int:
-        """Return how many messages can ever be kept: all that everybody may say in all rounds that are kept.
+        """Return how many messages may be kept: so many per validator, kind and round, in so many rounds.
 
-        Certificates may add one statement per validator, slot and certified value beyond it; a round has more than one
-        certified value only if a third of the power is faulty.
+        Certificates add a third statement where a validator has made two others; a round that a certificate brought
+        back is dropped when the next one begins.
         """
-        rounds = min(self.state.round + 1, ROUNDS_KEPT + 2) + ROUNDS_AHEAD + 1
-        return rounds * (2 * (STATEMENTS_KEPT + 1) * len(self.validators.powers) + STATEMENTS_KEPT + 2)
+        rounds = min(len(self._votes.rounds), ROUNDS_MOST)
+        statements = (STATEMENTS_KEPT + 1) * len(self.validators.powers)
+        return rounds * (len(VoteKind) * statements + STATEMENTS_KEPT + 1)
 
     def fingerprint(self) -> tuple[object, ...]:
         """Return all that decides what this driver will do, comparable with another one's."""

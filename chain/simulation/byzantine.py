@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from chain.consensus.driver import CatchUp, Input, ProposalReceived
 from chain.consensus.types import Certificate, Height, Proposal, Round, ValueId, Vote, VoteKind
-from chain.simulation.messages import Repeated
+from chain.simulation.messages import Decision, Repeated
 from chain.simulation.node import Node
 from chain.simulation.values import make_value
 
 if TYPE_CHECKING:
     from chain.simulation.messages import Message
+
+
+_FLOOD: Final = 40
+"""Random votes that `Babbling` adds to each message."""
 
 
 class Liar(Node):
@@ -125,6 +129,11 @@ class Babbling(Liar):
     def _broadcast(self, message: Vote | Proposal) -> None:
         super()._broadcast(message)
         self._split(*self._rubbish(message))
+        for _ in range(_FLOOD):
+            ahead = Round(message.round + self.chance.choice([0, 0, self.chance.randrange(1000)]))
+            value_id = ValueId(self.chance.randbytes(8))
+            vote = Vote(message.height, ahead, self.chance.choice(list(VoteKind)), value_id, self.address)
+            self._send(self.chance.choice(self._peers()), self._sign(vote))
 
     def _rubbish(self, message: Vote | Proposal) -> list[Message]:
         self.world.watch.counts["byzantine: rubbish"] += 1
@@ -146,6 +155,7 @@ class Babbling(Liar):
             self._sign(Proposal(height, Round(round_ + 1), value_id, round_, self.address)),
             self._sign(Proposal(height, round_, value_id, ahead, self.address)),
             Repeated(height, CatchUp((alone,), (), ())),
+            *(Decision(height, old) for old in self.chain[-1:]),
         ]
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from chain.consensus.limits import ROUNDS_MOST
 from chain.consensus.types import Address, Height, Proposal, Round, ValueId, Vote, VoteKind
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Rule(Enum):
     FORK = "a fork"
     HONEST_ACCUSED = "evidence against an honest validator"
     EVIDENCE = "evidence that proves nothing"
+    ROUND = "an honest validator enters a round without a reason"
+    ORDER = "a height is decided out of order"
     REPLAY = "a replay that does not repeat"
     DAMAGE = "files are damaged on a sound disk"
     MEMORY = "memory without bound"
@@ -66,13 +69,20 @@ class Watch:
         self._keys, self._powers, self._trace = keys, powers, trace
         self._said: dict[tuple[Address, _Slot], Vote | Proposal] = {}
         self._votes: dict[tuple[Height, Round, VoteKind, ValueId | None], set[Address]] = {}
+        self._present: dict[tuple[Height, Round], set[Address]] = {}
+        self._precommitted: dict[tuple[Height, Round], set[Address]] = {}
         self._locks: dict[tuple[Address, Height], Vote] = {}
 
     def signed(self, node: Node, message: Vote | Proposal) -> None:
         """Hear of a signature, before anybody else does."""
+        if node.honest:
+            self._check_round(message)
+        here = (message.height, message.round)
+        self._present.setdefault(here, set()).add(message.validator)
         if isinstance(message, Vote):
-            key = (message.height, message.round, message.kind, message.value_id)
-            self._votes.setdefault(key, set()).add(message.validator)
+            self._votes.setdefault((*here, message.kind, message.value_id), set()).add(message.validator)
+            if message.kind == VoteKind.PRECOMMIT:
+                self._precommitted.setdefault(here, set()).add(message.validator)
         if not node.honest:
             return
         slot = (message.height, message.round, int(message.kind) if isinstance(message, Vote) else 0)
@@ -84,6 +94,20 @@ class Watch:
                 self._require_polka(message, message.valid_round)
         elif message.value_id is not None:
             self._check_vote(message, message.value_id)
+
+    def _check_round(self, message: Vote | Proposal) -> None:
+        """Require 2f+1 precommits of the round before (L47, L65), or f+1 of others in this one (L55)."""
+        height, round_ = message.height, message.round
+        others = self._present.get((height, round_), set()) - {message.validator}
+        ended = self._precommitted.get((height, Round(round_ - 1)), set())
+        total = sum(self._powers[height].values())
+        if round_ > 0 and 3 * self._power(height, others) < total and 3 * self._power(height, ended) <= 2 * total:
+            earlier = self._present.get((height, round_), set())
+            if message.validator not in earlier:
+                raise ViolationError(Rule.ROUND, str(message))
+
+    def _power(self, height: Height, validators: set[Address]) -> int:
+        return sum(self._powers[height].get(validator, 0) for validator in validators)
 
     def _check_vote(self, vote: Vote, value_id: ValueId) -> None:
         key = (vote.validator, vote.height)
@@ -105,9 +129,8 @@ class Watch:
             raise ViolationError(Rule.POLKA, f"round {round_}: {message}")
 
     def _has_quorum(self, height: Height, round_: Round, kind: VoteKind, value_id: ValueId | None) -> bool:
-        powers = self._powers[height]
         voters = self._votes.get((height, round_, kind, value_id), set())
-        return 3 * sum(powers.get(voter, 0) for voter in voters) > 2 * sum(powers.values())
+        return 3 * self._power(height, voters) > 2 * sum(self._powers[height].values())
 
     def decided(self, node: Node, decided: Decided) -> None:
         """Hear of a decision, before it changes anything."""
@@ -115,11 +138,12 @@ class Watch:
             return
         proposal, certificate = decided.proposal, decided.certificate
         height, value_id = proposal.height, proposal.value_id
+        if height != node.height:
+            raise ViolationError(Rule.ORDER, f"node {node.number} decides height {height} while at {node.height}")
         if not self._has_quorum(height, certificate.round, VoteKind.PRECOMMIT, value_id):
             raise ViolationError(Rule.QUORUM, f"node {node.number}, {proposal}")
         signers = {vote.validator for vote in certificate.votes if self._keys.holds(vote)}
-        powers = self._powers[height]
-        if 3 * sum(powers.get(signer, 0) for signer in signers) <= 2 * sum(powers.values()):
+        if 3 * self._power(height, signers) <= 2 * sum(self._powers[height].values()):
             raise ViolationError(Rule.CERTIFICATE, f"node {node.number}, {certificate}")
         if not value_id[-1]:
             raise ViolationError(Rule.INVALID_DECISION, f"node {node.number}, {proposal}")
@@ -155,5 +179,7 @@ class Watch:
     def measured(self, node: Node) -> None:
         """Look at how much a node keeps."""
         size, limit = node.driver.size(), node.driver.size_limit()
+        if node.driver.rounds_kept() > ROUNDS_MOST:
+            raise ViolationError(Rule.MEMORY, f"node {node.number} keeps {node.driver.rounds_kept()} rounds")
         if size > limit:
             raise ViolationError(Rule.MEMORY, f"node {node.number} keeps {size} messages, more than {limit}")
