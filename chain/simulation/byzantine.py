@@ -117,7 +117,7 @@ class Unsound(Liar):
     def _choose_value(self) -> ValueId:
         self.world.watch.counts["byzantine: invalid values"] += 1
         parent = self.chain[-1].proposal.value_id if self.chain else None
-        return make_value(self.schedule, parent, self.chance.getrandbits(32), sound=False)
+        return make_value(self.schedule, parent, self.chance.getrandbits(64), sound=False)
 
     def _is_valid(self, value_id: ValueId) -> bool:
         return bool(value_id)

@@ -1,4 +1,4 @@
-"""Many seeds, resumably: a log with one line per thousand seeds or so, which a later call goes on with.
+"""Many seeds, resumably: a log with a line for each block of seeds, which a later call goes on with.
 
 The log is JSON Lines: first what is run and the digest of the sources it is run with, then a line per block of seeds.
 """
@@ -34,6 +34,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seeds: int
     validators: tuple[int, ...]
     heights: int
+    block: int
     sources: str
 
 
@@ -89,6 +90,7 @@ def run_campaign(
     validators: Sequence[int],
     *,
     heights: int = 5,
+    block: int = BLOCK,
     log: Path | None = None,
     tell: Callable[[Totals], None] | None = None,
 ) -> Totals:
@@ -103,18 +105,18 @@ def run_campaign(
         Settings(
             seed=first, validators=count, heights=heights
         )  # refuses what cannot be simulated, before anything runs
-    head = Head(first, until - first, tuple(validators), heights, sources_digest())
+    head = Head(first, until - first, tuple(validators), heights, block, sources_digest())
     totals, done = Totals(), 0
     if log is not None:
-        for block in _resume(log, head):
-            totals.add(block)
+        for found in _resume(log, head):
+            totals.add(found)
             done += 1
-    blocks = [(count, begin, min(begin + BLOCK, until)) for begin in range(first, until, BLOCK) for count in validators]
+    blocks = [(count, begin, min(begin + block, until)) for begin in range(first, until, block) for count in validators]
     for count, begin, end in blocks[done:]:
-        block = _run_block(count, begin, end, heights)
+        made = _run_block(count, begin, end, heights)
         if log is not None:
-            _append(log, block)
-        totals.add(block)
+            _append(log, made)
+        totals.add(made)
         if tell is not None:
             tell(totals)
     return totals
@@ -148,11 +150,15 @@ def _run_block(validators: int, first: int, until: int, heights: int) -> Block:
 
 
 def _resume(log: Path, head: Head) -> list[Block]:
-    if not log.exists() or not log.read_bytes().strip():
+    if not log.exists() or b"\n" not in log.read_bytes():
         log.parent.mkdir(parents=True, exist_ok=True)
-        _append(log, head)
+        log.write_bytes(msgspec.json.encode(head) + b"\n")
         return []
-    lines = log.read_bytes().splitlines()
+    raw = log.read_bytes()
+    if not raw.endswith(b"\n"):  # whoever wrote the last line was stopped in the middle of it
+        raw = raw[: raw.rfind(b"\n") + 1]
+        log.write_bytes(raw)
+    lines = raw.splitlines()
     try:
         found = msgspec.json.decode(lines[0], type=Head)
         blocks = [msgspec.json.decode(line, type=Block) for line in lines[1:]]
@@ -165,6 +171,6 @@ def _resume(log: Path, head: Head) -> list[Block]:
     return blocks
 
 
-def _append(log: Path, line: Head | Block) -> None:
+def _append(log: Path, line: Block) -> None:
     with log.open("ab") as file:
         file.write(msgspec.json.encode(line) + b"\n")

@@ -79,6 +79,8 @@ class Faults:
     def _begin(self, kind: str) -> Callable[[], None] | None:
         """Break something; return what mends it, or None if it could not be broken."""
         chance, node = self._chance, self._chance.choice(self._nodes)
+        if len(self._nodes) == 1 and kind in {"partition", "one-way partition", "clog"}:
+            return None
         match kind:
             case "partition":
                 side = self._side()

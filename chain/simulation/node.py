@@ -178,7 +178,7 @@ class Node:
         self.driver = Driver(NOBODY, Height(0), self.schedule.current, self.world.timeouts)
         for decided in self._read_decisions():
             self._follow(decided)
-        self._silent_until = 0
+        self._silent_until, self._last = 0, None
         try:
             raw = self.disk.read(SIGNER)
             self._last = decode_last_signature(raw) if raw else None
@@ -409,7 +409,7 @@ class Node:
 
     def _choose_value(self) -> ValueId:
         parent = self.chain[-1].proposal.value_id if self.chain else None
-        return make_value(self.schedule, parent, self.chance.getrandbits(32))
+        return make_value(self.schedule, parent, self.chance.getrandbits(64))
 
     def _sign(self, message: Vote | Proposal) -> Vote | Proposal:
         """Sign, on record before anybody sees it; raises ContradictionError, which no honest node ever should."""

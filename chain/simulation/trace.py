@@ -49,7 +49,7 @@ class Trace:
         self._decided = height
         self.rounds_lost += round_
         lost = [f"round {earlier} lost: {node.driver.why_lost(Round(earlier))}" for earlier in range(round_)]
-        value = decided.proposal.value_id.hex()[-10:-2]
+        value = decided.proposal.value_id.hex()[:8]
         head = (
             f"height {height} decided in round {round_}: value {value} of {decided.proposal.validator.decode()},"
             f" first by node {node.number}"

@@ -16,45 +16,38 @@ from chain.consensus.types import Height, ValueId
 if TYPE_CHECKING:
     from chain.consensus.validators import Schedule, ValidatorSet
 
-_FORM: Final = struct.Struct(">Q8s8s8sQ?")
+_FORM: Final = struct.Struct(">QQ8s8s8s?")
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
     """A value before it is encoded."""
 
+    salt: int
     height: Height
     parent: bytes
     validators: bytes
     next_validators: bytes
-    salt: int
     sound: bool = True
 
     def encode(self) -> ValueId:
         """Return its id, 41 bytes that say all of it."""
         return ValueId(
-            _FORM.pack(self.height, self.parent, self.validators, self.next_validators, self.salt, self.sound)
+            _FORM.pack(self.salt, self.height, self.parent, self.validators, self.next_validators, self.sound)
         )
 
 
 def make_value(schedule: Schedule, parent: ValueId | None, salt: int, *, sound: bool = True) -> ValueId:
     """Make a value for the schedule's height, to follow `parent`."""
-    return Value(
-        schedule.height,
-        short_digest(parent or b""),
-        set_digest(schedule.current),
-        set_digest(schedule.next),
-        salt,
-        sound,
-    ).encode()
+    current, following = set_digest(schedule.current), set_digest(schedule.next)
+    return Value(salt, schedule.height, short_digest(parent or b""), current, following, sound).encode()
 
 
 def is_valid(value_id: ValueId, schedule: Schedule, parent: ValueId | None) -> bool:
     """Judge a value, as every honest validator does: valid(v) of the paper."""
     if len(value_id) != _FORM.size:
         return False
-    salt, sound = struct.unpack_from(">Q?", value_id, _FORM.size - 9)
-    return bool(sound) and value_id == make_value(schedule, parent, salt)
+    return bool(value_id[-1]) and value_id == make_value(schedule, parent, int.from_bytes(value_id[:8], "big"))
 
 
 def set_digest(validators: ValidatorSet) -> bytes:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from chain.simulation.messages import Message
+    from chain.simulation.settings import Plan
 
 TIMEOUTS: Final = Timeouts(
     propose_ms=60, prevote_ms=30, precommit_ms=30, propose_delta_ms=20, prevote_delta_ms=10, precommit_delta_ms=10
@@ -59,9 +60,9 @@ def simulate(settings: Settings) -> Outcome:
 class Run:
     """The world that the nodes of one run live in."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Draw the plan and make the nodes."""
-        self.settings, self.plan = settings, draw_plan(settings)
+    def __init__(self, settings: Settings, plan: Plan | None = None) -> None:
+        """Make the nodes; the plan is drawn from the seed unless it is given."""
+        self.settings, self.plan = settings, plan or draw_plan(settings)
         self.timeouts, self.powers = TIMEOUTS, self.plan.powers
         self.last_height = Height(settings.heights)
         self.keys = KeyRing(settings.seed)

@@ -11,10 +11,11 @@ from chain.consensus.validators import Schedule, ValidatorSet
 
 # CometBFT, types/validator_set_test.go, TestProposerSelection1
 TURNS = (
-    "foo baz foo bar foo foo baz foo bar foo foo baz foo foo bar foo baz foo foo bar foo foo baz foo bar foo foo baz foo bar"
-    " foo foo baz foo foo bar foo baz foo foo bar foo baz foo foo bar foo baz foo foo bar foo baz foo foo foo baz bar foo foo"
-    " foo baz foo bar foo foo baz foo bar foo foo baz foo bar foo foo baz foo bar foo foo baz foo foo bar foo baz foo foo bar"
-    " foo baz foo foo bar foo baz foo foo"
+    "foo baz foo bar foo foo baz foo bar foo foo baz foo foo bar foo baz foo foo bar foo foo "
+    "baz foo bar foo foo baz foo bar foo foo baz foo foo bar foo baz foo foo bar foo baz foo "
+    "foo bar foo baz foo foo bar foo baz foo foo foo baz bar foo foo foo baz foo bar foo foo "
+    "baz foo bar foo foo baz foo bar foo foo baz foo bar foo foo baz foo foo bar foo baz foo "
+    "foo bar foo baz foo foo bar foo baz foo foo"
 )
 
 powers = st.dictionaries(st.binary(min_size=1, max_size=4).map(Address), st.integers(1, 1000), min_size=1, max_size=8)
