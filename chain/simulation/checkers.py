@@ -165,9 +165,9 @@ class Watch:
         self.counts["equivocations proved"] += 1
 
     def replayed(self, node: Node, *, same: bool) -> None:
-        """Hear that a journal was replayed twice."""
+        """Hear that a whole journal was replayed, and whether that led to where the node was before."""
         self.counts["journals replayed"] += 1
-        if not same:
+        if node.honest and not same:
             raise ViolationError(Rule.REPLAY, f"node {node.number}")
 
     def damaged(self, node: Node, error: ConsensusError) -> None:
