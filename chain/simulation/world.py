@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -165,6 +165,7 @@ class Run:
         self.last_height = Height(self.settings.heights + 1)
         self.faults.heal()
         for node in self.members:
+            node.pace = replace(node.pace, percent=100)  # partial synchrony: in the end clocks run at one rate
             node.resume()
 
     def _demand(self) -> None:
