@@ -30,6 +30,8 @@
     +-- LogLimitError            a query for more events than one answer holds
     +-- VersionError             rules that this program does not have
     +-- ContractUpgradeError     a contract that is not what an upgrade replaces
+    +-- ConsensusError           certificates, evidence, journals (chain.consensus.errors)
+    +-- SimulationError          what cannot be simulated (chain.simulation.errors)
     +-- EngineError              the engine broke the application's contract
 
 A peer's bad input is never an exception: it is a result with a code (`chain.application.Code`).

@@ -1,4 +1,7 @@
-"""Every bound of this room in one place, each with its reason; sizes derive from `SIGNATURE_BYTES`."""
+"""Every bound of this room in one place, each with its reason; sizes derive from `SIGNATURE_BYTES`.
+
+But those of consensus: that core knows no signatures, so its bounds lie beside it (`chain/consensus/limits.py`).
+"""
 
 from typing import Final
 

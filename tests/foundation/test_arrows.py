@@ -21,6 +21,8 @@ PLANTS = {
     "predeploys": ("chain/transaction.py", "import contracts.errors"),
     "seam": ("chain/storage.py", "import chain.engines.base"),
     "light": ("chain/light/errors.py", "import chain.storage"),
+    "consensus": ("chain/consensus/round.py", "import merit.clock"),
+    "simulation": ("chain/simulation/disk.py", "import chain.storage"),
     "node": ("node/sender.py", "import chain.storage"),
     "torch": ("node/sender.py", "import torch"),
 }
