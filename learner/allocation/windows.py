@@ -43,9 +43,11 @@ class Core:
 
 def core(reach: Reach) -> Core:
     """Find what every feasible window holds."""
-    top = int(reach.updates(reach.least).min())  # beyond it some learner's U_k is under d_l
-    first = _last_with(reach.sum_upper, reach.tau_min, top, reach.d)
-    last = _first_with(reach.sum_lower, first, reach.d)
+    tops = reach.updates(reach.least)
+    first = _last_with(reach.sum_upper, reach.tau_min, int(tops.min()), reach.d)  # beyond it some U_k is under d_l
+    last = first
+    if reach.sum_lower(first) > reach.d:
+        last = 1 + _last_with(reach.sum_lower, first, int(tops.max()), reach.d + 1)
     upper = reach.upper(first)
     above = reach.updates(upper)
     stepping = np.flatnonzero(above > last)
@@ -147,20 +149,3 @@ def _last_with(measure: Callable[[int], int], low: int, high: int, target: int) 
         else:
             high, at_high = guess, value
     return low
-
-
-def _first_with(measure: Callable[[int], int], low: int, target: int) -> int:
-    """Find the first b >= low with measure(b) <= target; measure falls, and falls so far: gallop, then halve."""
-    if measure(low) <= target:
-        return low
-    width = 1
-    while measure(low + width) > target:
-        low, width = low + width, 2 * width
-    high = low + width
-    while high - low > 1:
-        middle = (low + high) // 2
-        if measure(middle) <= target:
-            high = middle
-        else:
-            low = middle
-    return high
