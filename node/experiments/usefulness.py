@@ -24,7 +24,6 @@ from learner.attacks import AnyAttack
 from learner.contribution import names
 from learner.errors import LearnerError
 from learner.naming import word
-from learner.simulation.grid import Cell, Done, load, run_cells
 from learner.simulation.scenario import Partition, Rules, Scenario, check_scenario
 from merit.clock import Clock
 from node.errors import ConfigError
@@ -33,6 +32,7 @@ from node.experiments.usefulness_plots import plot_bars, plot_curves
 from node.experiments.usefulness_tables import COLUMNS, Place, Row, rows_of, text_table
 
 if TYPE_CHECKING:
+    from learner.simulation.grid import Cell, Done
     from learner.simulation.summary import Summary
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -138,8 +138,10 @@ def with_data(manifest: Manifest, directory: str) -> Manifest:
     return msgspec.structs.replace(manifest, directory=directory)
 
 
-def cells(manifest: Manifest) -> Iterator[tuple[Place, Cell]]:
+def cells(manifest: Manifest) -> "Iterator[tuple[Place, Cell]]":
     """Yield every run of the grid and its place, seed by seed, so that what is cut off lacks seeds and not rules."""
+    from learner.simulation.grid import Cell  # noqa: PLC0415 - needs torch, which naming an experiment does not
+
     grid = manifest.grid
     attacks: list[tuple[str, AnyAttack | None]] = [(reference, None) for reference in grid.references]
     attacks += [(word(attack), attack) for attack in manifest.attack]
@@ -165,6 +167,8 @@ async def run(manifest: Manifest, out: Path, clock: Clock, tell: Callable[[str],
         MeritError: data or torch is not there, before anything is computed, or a file of an earlier run is damaged.
 
     """
+    from learner.simulation.grid import load, run_cells  # noqa: PLC0415 - with torch
+
     directory = mnist_directory(manifest.directory)
     placed = list(cells(manifest))
     for scenario in {cell.scenario.data: cell.scenario for _, cell in placed}.values():
@@ -203,8 +207,8 @@ async def run(manifest: Manifest, out: Path, clock: Clock, tell: Callable[[str],
 def _result(
     manifest: Manifest,
     out: Path,
-    placed: Sequence[tuple[Place, Cell]],
-    done: dict[str, Done],
+    placed: "Sequence[tuple[Place, Cell]]",
+    done: "dict[str, Done]",
     *,
     seconds: float,
     tell: Callable[[str], None],
@@ -250,7 +254,7 @@ def _result(
 
 
 def _pictures(
-    manifest: Manifest, out: Path, rows: Sequence[Row], placed: Sequence[tuple[Place, Cell]]
+    manifest: Manifest, out: Path, rows: Sequence[Row], placed: "Sequence[tuple[Place, Cell]]"
 ) -> dict[str, str]:
     """Draw a picture for each figure of which there is anything, and accuracy over virtual time."""
     files = {}
@@ -296,7 +300,7 @@ def _meant(bound: Bound, place: Place) -> bool:
     )
 
 
-def _event(one: Done, seconds: float) -> dict[str, Any]:
+def _event(one: "Done", seconds: float) -> dict[str, Any]:
     updates = one.summary.updates if one.summary is not None else 0
     return {
         "seconds": seconds,
@@ -308,7 +312,7 @@ def _event(one: Done, seconds: float) -> dict[str, Any]:
     }
 
 
-def _found(one: Done) -> str:
+def _found(one: "Done") -> str:
     if one.summary is None:
         return f": {one.reason}"
     share = one.summary.attackers_share

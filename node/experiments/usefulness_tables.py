@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from io import StringIO
 from statistics import fmean, stdev
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from learner.simulation.summary import Summary
+if TYPE_CHECKING:
+    from learner.simulation.summary import Summary
+
 
 COLUMNS = MappingProxyType(
     {
@@ -69,7 +71,7 @@ class Row:
         }
 
 
-def rows_of(summaries: Mapping[Place, Mapping[int, Summary]], *, absent: str) -> list[Row]:
+def rows_of(summaries: "Mapping[Place, Mapping[int, Summary]]", *, absent: str) -> list[Row]:
     """Make the rows of the places that have a run, in their order; `absent` is the attack of the reference runs.
 
     `summaries[place]` maps seeds to runs. What an attack costs in accuracy is told seed by seed, against the run
@@ -107,7 +109,7 @@ def text_table(rows: Sequence[Row]) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _spread(by_seed: Mapping[int, Summary], what: str) -> Spread | None:
+def _spread(by_seed: "Mapping[int, Summary]", what: str) -> Spread | None:
     values = [getattr(one, what) for one in by_seed.values()]
     return Spread.of([value for value in values if value is not None])
 

@@ -86,7 +86,7 @@ async def join(
     tell(f"{name} has started from {'the first block' if sync is None else 'a snapshot'} and is level")
     seat = AddValidator(member=member, key=f"0x{validator.public_key.hex()}")
     servers = [_edge(one) for one in (*homes, home)]
-    awake = await asyncio.to_thread(_awake, homes)
+    awake = await asyncio.to_thread(_awake, [*homes, home])  # it is an edge server now, and has a vote like the others
     await asyncio.to_thread(decide, awake, f"Let edge server {member} validate", seat, *_edge_set(awake[0], servers))
     tell(f"edge server {member} validates")
     return name

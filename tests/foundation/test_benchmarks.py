@@ -10,7 +10,7 @@ from chain.execution import evm, records
 from chain.execution.evm import MeritComputation, MeritState
 from contracts.addresses import VERIFIER
 from node.cli.bench import benchmarks
-from tests.benchmarks import allocation, execution, signatures, simulation, snapshots
+from tests.benchmarks import allocation, consensus, execution, signatures, snapshots
 
 SIGNATURES = ("ML-DSA-44", "ML-DSA-65", "RSA-2048 PSS", "RSA-3072 PSS", "Ed25519", "ECDSA secp256k1", "Falcon-512")
 
@@ -21,7 +21,9 @@ def signature_rows() -> list[dict[str, object]]:
 
 
 def test_bench_finds_the_benchmarks_and_not_what_they_share() -> None:
-    assert {"allocation", "execution", "gram", "signatures", "simulation", "snapshots"} <= set(benchmarks())
+    assert {"allocation", "consensus", "execution", "gram", "signatures", "simulation", "snapshots"} <= set(
+        benchmarks()
+    )
     assert not any(name.startswith("_") for name in benchmarks())
 
 
@@ -126,7 +128,7 @@ def test_allocation_is_measured_beside_its_peers_and_is_never_staler() -> None:
         assert (row["times_as_fast"] is None) == (theirs == [None] * len(theirs))
 
 
-def test_simulation_is_measured_for_each_number_of_validators_and_breaks_no_rule() -> None:
-    rows = simulation.run({4: 2, 5: 1})
+def test_consensus_is_measured_for_each_number_of_validators_and_breaks_no_rule() -> None:
+    rows = consensus.run({4: 2, 5: 1})
     assert [(row["validators"], row["runs"], row["broken"]) for row in rows] == [(4, 2, 0), (5, 1, 0)]
     assert all(isinstance(row["events_per_seed"], float) and row["events_per_seed"] > 100 for row in rows)

@@ -109,7 +109,8 @@ for room in {ROOMS}:
                 print(module.name)
 """
     training = run(unpacked, program).split()
-    trains = ("learner.models", "learner.training", "learner.allocation.cycles", "node.run.")
+    trains = ("learner.allocation.cycles", "learner.dense", "learner.models", "learner.roots", "learner.simulation.")
+    trains += ("learner.training", "node.run.")
     assert [name for name in training if not name.startswith(trains)] == []
 
 

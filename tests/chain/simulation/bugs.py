@@ -136,7 +136,6 @@ BUGS = (
     ),
     _bug("repeat no polka", ("consensus.driver", "return CatchUp(tuple(certificates),", "return CatchUp((),")),
     _bug("repeat no votes", ("consensus.driver", "tuple(votes), tuple(proposals))", "(), tuple(proposals))")),
-    _bug("repeat no proposals", ("consensus.driver", "tuple(votes), tuple(proposals))", "tuple(votes), ())")),
     _bug("let outputs out before the journal is flushed", *_UNSYNCED),
     _bug(
         "lose unsynced inputs and keep no record of signatures",
@@ -172,7 +171,6 @@ BUGS = (
 
 HARD = (
     "prevote an older polka against the lock",
-    "repeat no proposals",
     "vote with damaged files",
     "start no timers after a restart",
 )
