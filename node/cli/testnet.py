@@ -324,7 +324,7 @@ def leave(
 
         homes = [home for home in layout.homes() if home.path.name in running]
         leaving = next(home for home in homes if home.path.name == node)
-        await membership.leave(homes, leaving, end, lambda line: typer.echo(line, err=True))
+        await membership.leave(homes, leaving, end, SystemClock(), lambda line: typer.echo(line, err=True))
 
     asyncio.run(work())
     if json:

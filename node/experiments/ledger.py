@@ -581,7 +581,7 @@ class _Experiment:
                 await membership.join(self._layout, self._homes(), supervisor.join, self._clock, self._happened)
             case "leave":
                 leaving = next(home for home in self._homes() if home.path.name == step.node)
-                await membership.leave(self._homes(), leaving, supervisor.leave, self._happened)
+                await membership.leave(self._homes(), leaving, supervisor.leave, self._clock, self._happened)
             case "rotate":
                 home = next(home for home in self._homes() if home.path.name == step.node)
                 await membership.rotate(self._homes(), home, self._restart, self._clock)
@@ -596,7 +596,7 @@ class _Experiment:
         await self._supervisor.perturb(name, "restart", 0)
 
     async def _decide(self, decision: Decision) -> None:
-        number = await asyncio.to_thread(membership.decide, self._homes(), decision.text, *decision.call)
+        number = await membership.decide(self._homes(), self._clock, decision.text, *decision.call)
         self._happened(f"decided: {decision.text} (proposal {number})")
 
     def _homes(self) -> list[NodeHome]:

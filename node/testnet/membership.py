@@ -36,20 +36,27 @@ SYNC_S = 180.0
 _POLL_S = 0.5
 
 
-def decide(homes: Sequence[NodeHome], text: str, *asked: Asked) -> int:
+async def decide(homes: Sequence[NodeHome], clock: Clock, text: str, *asked: Asked) -> int:
     """Propose, let the edge servers of `homes` approve until that suffices, and carry out; return the proposal.
 
+    Each votes through its own node, once that has the proposal; one that does not answer now has no vote.
+
     Raises:
+        LedgerUnreachableError: no node answers.
+        RunDirectoryError: a node that is needed does not get level.
         TransactionFailedError: the Council refuses, with its reason.
 
     """
-    offices = [Office.connect(home.read().rpc_url, home.key, home.password.read_bytes()) for home in homes]
-    number = offices[0].propose(ProposalFile(text=text, days=1.0, call=asked))
-    for office in offices[1:]:
-        if _suffices(homes[0], number):
+    furthest, *others = await asyncio.to_thread(_awake, homes)
+    office = await asyncio.to_thread(_office, furthest)
+    number = await asyncio.to_thread(office.propose, ProposalFile(text=text, days=1.0, call=asked))
+    for home in others:
+        if await asyncio.to_thread(_suffices, furthest, number):
             break
-        office.vote(number, approves=True)
-    offices[0].execute(number)
+        await _level(home, furthest, clock)
+        voter = await asyncio.to_thread(_office, home)
+        await asyncio.to_thread(voter.vote, number, approves=True)
+    await asyncio.to_thread(office.execute, number)
     return number
 
 
@@ -63,7 +70,7 @@ async def join(
     """Admit one more edge server, start its node, and let it validate; return the node's name.
 
     It starts from a snapshot, or from the first block while the ledger is too young for one. `homes` are those of the
-    other nodes; one that does not answer now has no vote. `start` runs a node by its name.
+    other nodes. `start` runs a node by its name.
 
     Raises:
         LedgerUnreachableError: no node answers.
@@ -74,8 +81,8 @@ async def join(
     edge, validator = SigningKey.generate(Scheme.ML_DSA_44), SigningKey.generate(Scheme.ML_DSA_65)
     key = f"0x{edge.public_key.hex()}"
     admit = Admit(role="edge-server", scheme=44, key=key)
+    await decide(homes, clock, "Admit one more edge server", admit)
     awake = await asyncio.to_thread(_awake, homes)
-    await asyncio.to_thread(decide, awake, "Admit one more edge server", admit)
     member = await asyncio.to_thread(_member_of, awake[0], edge)
     tell(f"edge server {member} is admitted")
     sync = await _trusted(awake) if any(map(_has_snapshot, awake)) else None
@@ -85,15 +92,19 @@ async def join(
     await _level(home, awake[0], clock)
     tell(f"{name} has started from {'the first block' if sync is None else 'a snapshot'} and is level")
     seat = AddValidator(member=member, key=f"0x{validator.public_key.hex()}")
-    servers = [_edge(one) for one in (*homes, home)]
-    awake = await asyncio.to_thread(_awake, [*homes, home])  # it is an edge server now, and has a vote like the others
-    await asyncio.to_thread(decide, awake, f"Let edge server {member} validate", seat, *_edge_set(awake[0], servers))
+    voters = [*homes, home]  # it is an edge server now, and has a vote like the others
+    edge_set = await asyncio.to_thread(_edge_set, voters, voters)
+    await decide(voters, clock, f"Let edge server {member} validate", seat, *edge_set)
     tell(f"edge server {member} validates")
     return name
 
 
 async def leave(
-    homes: Sequence[NodeHome], leaving: NodeHome, end: Callable[[str], Awaitable[object]], tell: Callable[[str], None]
+    homes: Sequence[NodeHome],
+    leaving: NodeHome,
+    end: Callable[[str], Awaitable[object]],
+    clock: Clock,
+    tell: Callable[[str], None],
 ) -> None:
     """Take an edge server out of the validators and of the edge sets of open jobs, then end its node.
 
@@ -103,10 +114,9 @@ async def leave(
     """
     staying = [home for home in homes if home.path != leaving.path]
     out = RemoveValidator(member=_edge(leaving))
-    servers = [_edge(home) for home in staying]
+    edge_set = await asyncio.to_thread(_edge_set, homes, staying)
     text = f"Edge server {_edge(leaving)} leaves"
-    awake = await asyncio.to_thread(_awake, homes)  # who leaves may vote for it
-    await asyncio.to_thread(decide, awake, text, out, *_edge_set(awake[0], servers))
+    await decide(homes, clock, text, out, *edge_set)  # who leaves may vote for it
     tell(f"edge server {_edge(leaving)} validates no more")
     await end(leaving.path.name)
 
@@ -124,40 +134,37 @@ async def rotate(
     old = keystore.load(home.key, home.password.read_bytes())
     new_key = AddKey(member=member, scheme=44, key=f"0x{edge.public_key.hex()}")
     seat = RotateValidator(member=member, key=f"0x{validator.public_key.hex()}")
-    awake = await asyncio.to_thread(_awake, homes)
-    await asyncio.to_thread(decide, awake, f"New keys for edge server {member}", new_key, seat)
+    await decide(homes, clock, f"New keys for edge server {member}", new_key, seat)
     replace_keys(home, edge, validator)
     await restart(home.path.name)
-    others = await asyncio.to_thread(_awake, [one for one in homes if one.path != home.path])
+    others = [one for one in homes if one.path != home.path]
     ends = EndKey(address=f"0x{old.address.hex()}")
-    await asyncio.to_thread(decide, others, f"The old key of edge server {member} ends", ends)
-    await _level(home, others[0], clock)
+    await decide(others, clock, f"The old key of edge server {member} ends", ends)
+    await _level(home, (await asyncio.to_thread(_awake, others))[0], clock)
 
 
 def _awake(homes: Sequence[NodeHome]) -> list[NodeHome]:
-    """Return the homes whose nodes answer; pass the refusal of the last one on when none does."""
-    if not homes:
-        message = "no other edge server is here"
-        raise RunDirectoryError(message)
-    answering: list[NodeHome] = []
-    for at, home in enumerate(homes, 1):
-        try:
-            connect(home.read().rpc_url)
-        except LedgerUnreachableError:
-            if at == len(homes) and not answering:
-                raise
-        else:
-            answering.append(home)
-    return answering
+    """Return the homes whose nodes answer, the furthest first; raises LedgerUnreachableError when none does."""
+    blocks = [_block(home) for home in homes]
+    awake = [home for block, home in sorted(zip(blocks, homes, strict=True), key=lambda pair: -pair[0]) if block >= 0]
+    if not awake:
+        message = "no other edge server is here" if not homes else f"none of the {len(homes)} nodes answers"
+        raise LedgerUnreachableError(message)
+    return awake
 
 
-def _edge_set(home: NodeHome, servers: Sequence[int]) -> list[Asked]:
-    """Return what makes these edge servers the next edge set, and that of every job that is not closed."""
-    w3 = connect(home.read().rpc_url)
+def _edge_set(homes: Sequence[NodeHome], members: Sequence[NodeHome]) -> list[Asked]:
+    """Return what makes the edge servers of `members` the next edge set, and that of every job that is not closed."""
+    w3 = connect(_awake(homes)[0].read().rpc_url)
     number = Registry(w3, addresses.REGISTRY).edge_set_count() + 1
     ledger = Ledger(w3, addresses.LEDGER)
     jobs = [job for job in range(1, ledger.job_count() + 1) if ledger.job(job).status is not JobStatus.CLOSED]
-    return [DefineEdgeSet(members=tuple(servers)), *(UseEdgeSet(job=job, number=number) for job in jobs)]
+    servers = tuple(_edge(home) for home in members)
+    return [DefineEdgeSet(members=servers), *(UseEdgeSet(job=job, number=number) for job in jobs)]
+
+
+def _office(home: NodeHome) -> Office:
+    return Office.connect(home.read().rpc_url, home.key, home.password.read_bytes())
 
 
 def _suffices(home: NodeHome, number: int) -> bool:

@@ -64,12 +64,13 @@ def blob_path(directory: Path, digest: bytes, edge: int = 2) -> Path:
     return directory / "edge" / str(edge) / "blobs" / name[:2] / name
 
 
-def attested_model(directory: Path, replay: Replay) -> tuple[int, int, Path]:
-    """Return the last round with a model of its own, an edge server that attested it in time, and its file of it."""
-    told = [event for block in blocks_of(replay) for event in block.events if isinstance(event, events.Attested)]
-    newest = max((event for event in told if event.k), key=lambda event: event.round)
-    digest = next(part.digest for part in newest.parts if part.name == name32("model"))
-    return newest.round, newest.edge, blob_path(directory, digest, newest.edge)
+def newest_attested(directory: Path, replay: Replay, part: str) -> tuple[int, int, Path]:
+    """Return the newest agreed round with a model of its own, who attested it, and the file of a part there."""
+    told = [event for block in blocks_of(replay) for event in block.events]
+    agreed = max(event.round for event in told if isinstance(event, events.RoundAgreed) and event.k)
+    event = next(event for event in told if isinstance(event, events.Attested) and event.round == agreed)
+    digest = next(named.digest for named in event.parts if named.name == name32(part))
+    return agreed, event.edge, blob_path(directory, digest, event.edge)
 
 
 def blobs(directory: Path, magic: bytes, edge: int = 2) -> list[Path]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from learner.allocation.plan import Plan
-from node.audit import AuditReport, Part, audit_directory
+from chain.genesis import load_genesis
+from node.audit import Auditor, AuditReport, Part, audit_directory
+from node.rounds.attestation import ALLOCATION
 from node.run.events import Allocated, EventLog, RoundDone
 from node.run.report import write_report
 from tests.node.audit import tamper
@@ -69,9 +70,11 @@ def test_every_server_that_lied_about_a_plan_is_named(lies: AuditReport) -> None
 
 
 def test_the_newest_plan_that_a_server_attested_and_lost_is_named(runs: Runs, tmp_path: Path) -> None:
-    run = copied(runs("exact"), tmp_path / "run")
-    plans = tamper.blobs(run, b"MRTA", edge=3)
-    max(plans, key=lambda path: Plan.decode(path.read_bytes()).round).unlink()
-    first = audit_directory(run).first
+    run, auditor = copied(runs("exact"), tmp_path / "run"), Auditor()
+    assert auditor.audit(run).ok
+    replay = auditor.replays.begin(load_genesis(run / "genesis.json")).replay
+    round_, edge, path = tamper.newest_attested(run, replay, ALLOCATION)
+    path.unlink()
+    first = auditor.audit(run).first
     assert first is not None
-    assert (first.store, first.part) == ("edge 3 blobs", Part.ALLOCATION)
+    assert (first.store, first.part, first.round) == (f"edge {edge} blobs", Part.ALLOCATION, round_)

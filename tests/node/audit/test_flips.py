@@ -291,7 +291,7 @@ def test_an_audit_names_the_update_whose_blob_was_flipped(audit: Audit, run: Pat
 
 
 def test_an_audit_names_the_round_whose_model_was_flipped(audit: Audit, run: Path, replay: Replay) -> None:
-    round_, edge, path = tamper.attested_model(run, replay)
+    round_, edge, path = tamper.newest_attested(run, replay, "model")
     flip_last_byte(path)
     report = audit(run)
     assert first(report)[:2] == (f"edge {edge} blobs", Part.MODEL)
