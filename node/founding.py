@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -49,8 +50,8 @@ class Founding:
     council: bool | None = None
     accounts: int | None = None
 
-    def keys(self) -> dict[str, SigningKey]:
-        """Make every key of a new network."""
+    def keys(self, seed: int | None = None) -> dict[str, SigningKey]:
+        """Make every key of a new network; those of a seed are for simulations, everybody can make them again."""
         validators = DEFAULT_VALIDATORS if self.validators is None else self.validators
         if not 1 <= validators <= MOST_VALIDATORS:
             message = f"{validators} validators: a network on one machine has 1 to {MOST_VALIDATORS}"
@@ -58,7 +59,10 @@ class Founding:
         schemes = {"governor": Scheme.ML_DSA_65}
         schemes |= {f"validator-{number}": Scheme.ML_DSA_65 for number in range(1, validators + 1)}
         schemes |= {f"member-{number}": member.scheme for number, member in enumerate(self.members or (), 1)}
-        return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
+        if seed is None:
+            return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
+        seeds = {name: sha256(f"{seed}/key/{name}".encode()).digest() for name in schemes}
+        return {name: SigningKey.from_seed(scheme, seeds[name]) for name, scheme in schemes.items()}
 
     def _powers(self) -> tuple[int, ...]:
         return self.powers or (1,) * (DEFAULT_VALIDATORS if self.validators is None else self.validators)

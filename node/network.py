@@ -73,6 +73,8 @@ class LocalNetwork:
         accounts: how many classical accounts to make; each has 10,000 coins and may deploy contracts.
         clock: the network's time.
         sync: False leaves writing to the operating system (tests).
+        key_seed: makes the keys from this seed instead of entropy: for simulations, where runs must repeat.
+        threads: sign, verify and write engine stores in threads, one for each validator.
 
     """
 
@@ -95,6 +97,8 @@ class LocalNetwork:
         accounts: int | None = None,
         clock: Clock | None = None,
         sync: bool = True,
+        key_seed: int | None = None,
+        threads: bool = True,
     ) -> None:
         """Remember the wishes; `start` touches the disk."""
         self.directory = directory
@@ -114,7 +118,7 @@ class LocalNetwork:
         self._block_interval = block_interval
         self._empty_interval = empty_interval
         self._clock = SystemClock() if clock is None else clock
-        self._sync = sync
+        self._sync, self._key_seed, self._threads = sync, key_seed, threads
         self._lock: int | None = None
         self._password = b""
         self._running: _Running | None = None
@@ -231,7 +235,7 @@ class LocalNetwork:
         """
         self._lock = _lock(self.directory)
         try:
-            self.created = _settle(self.directory, self._wishes, int(self._clock.now()))
+            self.created = _settle(self.directory, self._wishes, int(self._clock.now()), self._key_seed)
             genesis = load_genesis(self.genesis_path)
             _check(self._wishes, self.directory, genesis, self.accounts())
             self._running = await self._run(genesis)
@@ -244,7 +248,8 @@ class LocalNetwork:
         running, self._running = self._running, None
         if running is not None:
             await running.engine.stop()
-            running.threads.shutdown()
+            if running.threads is not None:
+                running.threads.shutdown()
             for store in running.stores:
                 store.close()
         self._unlock()
@@ -261,7 +266,7 @@ class LocalNetwork:
         from chain.storage import Store  # noqa: PLC0415 - as above
 
         stores: list[Store | EngineStore] = []
-        threads = ThreadPoolExecutor(len(genesis.validators), thread_name_prefix="validator")
+        threads = ThreadPoolExecutor(len(genesis.validators), thread_name_prefix="validator") if self._threads else None
         try:
             applications, validators = [], []
             for number in range(1, len(genesis.validators) + 1):
@@ -286,7 +291,8 @@ class LocalNetwork:
             )
             await engine.start()
         except BaseException:
-            threads.shutdown()
+            if threads is not None:
+                threads.shutdown()
             for store in stores:
                 store.close()
             raise
@@ -314,7 +320,7 @@ class _Running:
     engine: "EmbeddedEngine"
     applications: "tuple[Application, ...]"
     stores: "tuple[Store | EngineStore, ...]"
-    threads: ThreadPoolExecutor
+    threads: ThreadPoolExecutor | None
     dispatchers: "tuple[Dispatcher, ...]"
     connections: "dict[int, Web3]"
 
@@ -369,7 +375,7 @@ def _lock(directory: Path) -> int:
     return holder
 
 
-def _settle(directory: Path, wishes: Founding, time: int) -> bool:
+def _settle(directory: Path, wishes: Founding, time: int, key_seed: int | None) -> bool:
     """See to it that the directory holds a whole network; tell whether it was made now.
 
     A network is made in `.making` and moved: first the keys, then genesis.json. So a crash leaves one of: nothing but
@@ -390,7 +396,7 @@ def _settle(directory: Path, wishes: Founding, time: int) -> bool:
         _give_up(directory, "keys/ is there but no genesis.json: move keys/ away or restore genesis.json")
     if not keys.exists():
         shutil.rmtree(making, ignore_errors=True)
-        _make(making, wishes, time)
+        _make(making, wishes, time, key_seed)
         (making / keys.name).rename(keys)
     draft.rename(genesis)
     making.rmdir()
@@ -398,8 +404,8 @@ def _settle(directory: Path, wishes: Founding, time: int) -> bool:
     return True
 
 
-def _make(making: Path, wishes: Founding, time: int) -> None:
-    made = wishes.keys()
+def _make(making: Path, wishes: Founding, time: int, key_seed: int | None) -> None:
+    made = wishes.keys(key_seed)
     accounts = [_classical_account() for _ in range(wishes.accounts or 0)]
     document = wishes.document(made, accounts, time).encode()
     keys = making / "keys"

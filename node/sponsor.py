@@ -101,7 +101,11 @@ def describe(rpc: str, job: int) -> dict[str, object]:
 
 def recorded(rpc: str, job: int) -> list[Recorded]:
     """Return every record of a job that a node's ledger holds, in order; errors as in `connect`."""
-    w3 = connect(rpc)
+    return recorded_on(connect(rpc), job)
+
+
+def recorded_on(w3: Web3, job: int) -> list[Recorded]:
+    """Return every record of a job on the ledger that `w3` is connected to, in order."""
     found: list[Recorded] = []
     newest = w3.eth.block_number
     for first in range(0, newest + 1, _BLOCKS_PER_QUERY):

@@ -13,6 +13,7 @@ from node.blobs import BlobStore
 from node.edge.intake import Intake
 from node.edge.peers import DirectoryPeer
 from node.edge.server import EdgeServer
+from node.errors import RunDirectoryError
 from node.network import LocalNetwork
 from node.sender import MLDSASigner, Sender
 
@@ -30,21 +31,49 @@ class LocalEdgeServers:
     def __init__(self, network: LocalNetwork, members: Sequence[int], clock: Clock) -> None:
         """Open the blob stores."""
         self._network, self._clock = network, clock
-        stores = {member: BlobStore(network.directory / "edge" / str(member) / "blobs") for member in members}
-        self.servers = [
-            EdgeServer(
-                member=member,
-                w3=network.web3(node),
-                ledger=bindings.Ledger(network.web3(node), addresses.LEDGER),
-                registry=bindings.Registry(network.web3(node), addresses.REGISTRY),
-                sender=member_sender(network, member, clock, node),
-                blobs=store,
-                peers=[DirectoryPeer(other, theirs) for other, theirs in stores.items() if other != member],
-                genesis_hash=network.genesis_hash,
-                clock=clock,
-            )
-            for node, (member, store) in enumerate(stores.items())
-        ]
+        self._stores = {member: BlobStore(network.directory / "edge" / str(member) / "blobs") for member in members}
+        self._running: dict[int, EdgeServer] = {}
+        for node in range(len(members)):
+            self.start(node)
+
+    @property
+    def servers(self) -> list[EdgeServer]:
+        """Those that run, in the order of their validators."""
+        return [self._running[node] for node in sorted(self._running)]
+
+    @property
+    def first(self) -> int:
+        """The place of the first that runs, from 0; RunDirectoryError when none does."""
+        if not self._running:
+            message = "no edge server runs"
+            raise RunDirectoryError(message)
+        return min(self._running)
+
+    def at(self, node: int) -> EdgeServer | None:
+        """Return the server of a place, from 0; None while it does not run."""
+        return self._running.get(node)
+
+    def start(self, node: int) -> None:
+        """Start the server of a place with what lies on the disk and on the ledger; harmless when it runs."""
+        if node in self._running:
+            return
+        member = list(self._stores)[node]
+        w3 = self._network.web3(node)
+        self._running[node] = EdgeServer(
+            member=member,
+            w3=w3,
+            ledger=bindings.Ledger(w3, addresses.LEDGER),
+            registry=bindings.Registry(w3, addresses.REGISTRY),
+            sender=member_sender(self._network, member, self._clock, node),
+            blobs=self._stores[member],
+            peers=[DirectoryPeer(other, theirs) for other, theirs in self._stores.items() if other != member],
+            genesis_hash=self._network.genesis_hash,
+            clock=self._clock,
+        )
+
+    def stop(self, node: int) -> None:
+        """Let the server of a place end as if it were killed: what it had only in memory is lost."""
+        self._running.pop(node, None)
 
     async def listen(self, stack: contextlib.AsyncExitStack, *, first_port: int = 0) -> list[str]:
         """Start every intake and return their URLs, which `merit_status` tells from then on; `stack` stops them.

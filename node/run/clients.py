@@ -46,4 +46,9 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
 def read(path: Path) -> HostSpec:
     """Read the host file and the password of the clients' keys."""
     spec = msgspec.json.decode(path.read_bytes(), type=HostSpec)
-    return msgspec.structs.replace(spec, password=Path(spec.password_file).read_bytes())
+    return msgspec.structs.replace(spec, password=read_password(spec))
+
+
+def read_password(spec: HostSpec) -> bytes:
+    """Read the password of the clients' keys."""
+    return Path(spec.password_file).read_bytes()

@@ -1,8 +1,10 @@
 """`merit run` from start to end: the session, the audit, the report, and what is printed."""
 
+import contextlib
 import logging
 import resource
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -38,8 +40,7 @@ async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: 
     directory = (directory or _fresh()).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=quiet)
-    _log_to(directory / "run.log")
-    with LiveTable(console, run.rounds) as table:
+    with logged_to(directory / "run.log"), LiveTable(console, run.rounds) as table:
         session = Session(directory, run, clock, table.feed, source=source)
         table.restore(session.events.read())
         await session.run()
@@ -79,15 +80,24 @@ def _fresh() -> Path:
     return _DEFAULT_DIRECTORY / str(number)
 
 
-def _log_to(path: Path) -> None:
-    """Send the log to a file: the terminal belongs to the table."""
+@contextlib.contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Send the log to a file meanwhile: the terminal belongs to what is shown there."""
+    root, noisy = logging.getLogger(), [logging.getLogger(name) for name in ("httpx", "web3", "eth")]
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
+    handlers, levels = root.handlers, [logger.level for logger in (root, *noisy)]
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    for noisy in ("httpx", "web3", "eth"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for logger in noisy:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        for logger, level in zip((root, *noisy), levels, strict=True):
+            logger.setLevel(level)
+        handler.close()
 
 
 def _finished(session: Session, verdict: AuditReport) -> RunFinished:

@@ -25,7 +25,7 @@ from chain.crypto import keystore
 from contracts.records import Record
 from learner import models, training
 from learner.allocation.plan import Task
-from learner.data.dataset import Dataset, Indices
+from learner.data.dataset import Dataset, Indices, Split
 from learner.data.stream import arrivals
 from learner.fixedpoint import decode_model as decode_parameters
 from merit.chance import seed_of
@@ -103,60 +103,72 @@ async def evaluate(
 
 async def main(spec: HostSpec, directory: Path) -> None:
     """Run every client until the job closes or standard input ends; their files lie in `directory`."""
-    run, clock = spec.run, SystemClock()
-    split = load_data(run)
-    job_file, model = prepare(run, split, tuple(spec.members))
-    if spec.observes:
-        leave(Path(spec.preparation), job_file, model)
+    split = load_data(spec.run)
+    prepared = settle(spec, split)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    events = EventLog(directory / "accuracy.jsonl")
     limits = httpx.Limits(max_connections=4 * len(spec.clients) + 4)
     async with httpx.AsyncClient(limits=limits) as http:
-        begun, finals = clock.monotonic(), FinalLog(directory / "final.jsonl")
-
-        def make(client: ClientSpec, share: Indices) -> Client:
-            servers = Servers(spec.urls, first=client.first_server, clock=clock, http=http)
-            journey.follow(client, servers)
-            return Client(
-                identity=Identity(
-                    member=client.member,
-                    key=keystore.load(Path(client.key), spec.password),
-                    genesis_hash=bytes.fromhex(spec.genesis_hash),
-                    ledger=bytes.fromhex(spec.ledger),
-                ),
-                job=spec.job,
-                servers=servers,
-                trainer=StreamTrainer(split.train, share, seed_of(run.seed, "client", client.member)),
-                interval_s=client.interval,
-                directory=directory / str(client.member),
-                clock=clock,
-                told_final=finals.write,
-            )
-
-        journey = Journeys(begun, clock)
-        parts = shares(run, split)
-        tasks = [
-            asyncio.create_task(journey.live(client, partial(make, client, parts[client.share])))
-            for client in spec.clients
-        ]
-        if spec.observes:
-            observer = Servers(spec.urls, first=0, clock=clock, http=http)
-            module = module_of(job_file.model)
-            measuring = evaluate(observer, spec.job, module, split.test, events=events, clock=clock)
-            tasks.append(asyncio.create_task(measuring))
+        work = asyncio.create_task(live(spec, split, prepared, directory, http=http, clock=SystemClock()))
         end = asyncio.create_task(_until_input_ends())
-        work = asyncio.create_task(_all(tasks))
         await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             await work  # what went wrong must be seen
-        for task in (*tasks, work, end):
+        for task in (work, end):
             task.cancel()
-        await asyncio.gather(*tasks, work, end, return_exceptions=True)
+        await asyncio.gather(work, end, return_exceptions=True)
 
 
-async def _all(tasks: list[asyncio.Task[None]]) -> None:
-    await asyncio.gather(*tasks)
+def settle(spec: HostSpec, split: Split) -> JobFile:
+    """Make the job file and model 0, and leave them for who proposes the job if that is this household's part."""
+    job_file, model = prepare(spec.run, split, tuple(spec.members))
+    if spec.observes:
+        leave(Path(spec.preparation), job_file, model)
+    return job_file
+
+
+async def live(
+    spec: HostSpec, split: Split, job_file: JobFile, directory: Path, *, http: httpx.AsyncClient, clock: Clock
+) -> None:
+    """Run every client until the job closes."""
+    run = spec.run
+    events = EventLog(directory / "accuracy.jsonl")
+    journey, finals = Journeys(clock.monotonic(), clock), FinalLog(directory / "final.jsonl")
+
+    def make(client: ClientSpec, share: Indices) -> Client:
+        servers = Servers(spec.urls, first=client.first_server, clock=clock, http=http)
+        journey.follow(client, servers)
+        return Client(
+            identity=Identity(
+                member=client.member,
+                key=keystore.load(Path(client.key), spec.password),
+                genesis_hash=bytes.fromhex(spec.genesis_hash),
+                ledger=bytes.fromhex(spec.ledger),
+            ),
+            job=spec.job,
+            servers=servers,
+            trainer=StreamTrainer(split.train, share, seed_of(run.seed, "client", client.member)),
+            interval_s=client.interval,
+            directory=directory / str(client.member),
+            clock=clock,
+            told_final=finals.write,
+        )
+
+    parts = shares(run, split)
+    tasks = [
+        asyncio.create_task(journey.live(client, partial(make, client, parts[client.share]))) for client in spec.clients
+    ]
+    if spec.observes:
+        observer = Servers(spec.urls, first=0, clock=clock, http=http)
+        module = module_of(job_file.model)
+        measuring = evaluate(observer, spec.job, module, split.test, events=events, clock=clock)
+        tasks.append(asyncio.create_task(measuring))
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class FinalLog:

@@ -7,10 +7,8 @@ A run directory holds everything: `run.toml`, `genesis.json`, `keys/`, `validato
 Started again on the same directory, the run goes on where it stopped.
 """
 
-import asyncio
 import contextlib
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +34,7 @@ from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.clients import ClientSpec, HostSpec
 from node.run.config import RunFile
 from node.run.events import Accuracy, Allocated, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted, Share
+from node.run.household import Household, Subprocess
 from node.run.phases import Phase, enter
 
 _log = logging.getLogger(__name__)
@@ -43,9 +42,16 @@ _log = logging.getLogger(__name__)
 STEP_S = 0.01
 JOB = 1
 CALL_GAS = 4_000_000
-HOST_GRACE_S = 15.0
 CLOSING_GRACE_S = 60.0
 """Beyond what the job's own deadlines allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What a run in virtual time is given: where its clients live, and the seed of everybody's keys."""
+
+    household: Household
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +90,22 @@ class Session:
     Args:
         directory: where everything lies.
         run: what to run; must be what the directory holds already, if it holds a run.
-        clock: real time.
+        clock: real time, unless `simulated`.
         feed: called with every event of the run, in order.
         source: the run file or preset that `run` came from.
+        simulated: for a run in virtual time, which has no threads and no other processes.
 
     """
 
     def __init__(
-        self, directory: Path, run: RunFile, clock: Clock, feed: Callable[[Event], None], *, source: str
+        self,
+        directory: Path,
+        run: RunFile,
+        clock: Clock,
+        feed: Callable[[Event], None],
+        *,
+        source: str,
+        simulated: Simulated | None = None,
     ) -> None:
         """Prepare the directory.
 
@@ -125,7 +139,10 @@ class Session:
             members=self._memberships(),
             tokens={self.roles.sponsor: self._budget()},
             clock=clock,
+            key_seed=simulated.seed if simulated else None,
+            threads=simulated is None,
         )
+        self._household = simulated.household if simulated else Subprocess(directory / "clients")
         self.servers: LocalEdgeServers
 
     @property
@@ -143,18 +160,17 @@ class Session:
             self._tell(self._started())
             enter(Phase.OPENING)
             self.servers = LocalEdgeServers(self.network, self.roles.edges, self._clock)
-            urls = await self.servers.listen(stack)
+            urls = await self._household.reach(self.servers, stack)
             self._step()
             if not self._closed():
-                host = await self._start_host(urls)
-                stack.push_async_callback(self._stop_host, host)
-                await self._open_job(host)
+                await self._household.move_in(self._host_spec(urls), stack)
+                await self._open_job()
                 enter(Phase.TRAINING)
-                await self._train(host)
+                await self.train()
             self.data_sizes = dict(self._prepared()[0].samples_by_member())
             enter(Phase.CLOSING)
             await self._close_job()
-            self.head = self.network.web3(0).eth.block_number
+            await self.conclude()
 
     # -- set-up -----------------------------------------------------------------------------------------------------
 
@@ -182,14 +198,8 @@ class Session:
         """Enough for every round, and for the records that come while the last ones are decided."""
         return (self.run_file.rounds + 8) * self.run_file.round.base_reward * 10**18
 
-    async def _open_job(self, host: asyncio.subprocess.Process) -> None:
-        """Create the job as its sponsor, unless an earlier life of this run did.
-
-        Returns when the clients are ready and the edge servers have opened it.
-        """
-        if host.stdout is None or await host.stdout.readline() != b"ready\n":
-            await host.wait()
-            raise self._host_ended(host)
+    async def _open_job(self) -> None:
+        """Create the job as its sponsor, unless an earlier life of this run did; return when it is open."""
         job_file, model = self._prepared()
         for edge in self.servers.servers:
             edge.blobs.put(job_file.encode())
@@ -220,16 +230,8 @@ class Session:
     def _preparation(self) -> Path:
         return self.directory / "job"
 
-    def _host_ended(self, host: asyncio.subprocess.Process) -> RunDirectoryError:
-        log = self.directory / "clients" / "host.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = lines[-1] if lines else "it said nothing"
-        code = host.returncode or 0
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}: {last}"
-        return RunDirectoryError(f"the clients' process {how}; see {log}, then run again to go on")
-
     def _desk(self) -> JobDesk | None:
-        return self.servers.servers[0].jobs.get(JOB)
+        return next((server.jobs.get(JOB) for server in self.servers.servers), None)
 
     @property
     def log(self) -> JobLog:
@@ -257,11 +259,11 @@ class Session:
             resumed=self._resumed,
         )
 
-    # -- the clients' process ---------------------------------------------------------------------------------------
+    # -- the clients ------------------------------------------------------------------------------------------------
 
-    async def _start_host(self, urls: list[str]) -> asyncio.subprocess.Process:
+    def _host_spec(self, urls: list[str]) -> HostSpec:
         intervals = client_intervals(self.run_file)
-        spec = HostSpec(
+        return HostSpec(
             run=self.run_file,
             urls=urls,
             genesis_hash=self.network.genesis_hash.hex(),
@@ -281,29 +283,6 @@ class Session:
                 for index, member in enumerate(self.roles.clients)
             ],
         )
-        path = self.directory / "clients" / "host.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(msgspec.json.encode(spec))
-        with (path.parent / "host.log").open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "node.run.host",
-                str(path),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
-
-    @staticmethod
-    async def _stop_host(host: asyncio.subprocess.Process) -> None:
-        if host.returncode is None and host.stdin is not None:
-            host.stdin.close()
-            try:
-                await asyncio.wait_for(host.wait(), HOST_GRACE_S)
-            except TimeoutError:
-                host.kill()
-                await host.wait()
 
     # -- the work ---------------------------------------------------------------------------------------------------
 
@@ -318,16 +297,20 @@ class Session:
                 return
             await self._clock.sleep(STEP_S)
 
-    async def _train(self, host: asyncio.subprocess.Process) -> None:
+    async def train(self) -> None:
+        """Let the edge servers and the clients work until it is enough."""
+        await self._step_until(self.enough)
+
+    def enough(self) -> bool:
+        """Whether training may end: enough rounds, the accuracy that was asked for, or a job that is closed."""
+        self._household.check()
         run = self.run_file
+        target = 0 < run.target_accuracy <= self.best_accuracy
+        return target or self._reported >= run.rounds or self._closing()
 
-        def enough() -> bool:
-            if host.returncode is not None:
-                raise self._host_ended(host)
-            target = 0 < run.target_accuracy <= self.best_accuracy
-            return target or self._reported >= run.rounds or self._closing()
-
-        await self._step_until(enough)
+    async def conclude(self) -> None:
+        """See where the ledger stands, last of all before it stops."""
+        self.head = self.network.web3(self.servers.first).eth.block_number
 
     def _closed(self) -> bool:
         desk = self._desk()
@@ -339,8 +322,9 @@ class Session:
 
     async def _close_job(self) -> None:
         """Close the job, let the edge servers settle what is recorded, and release every reward."""
-        sponsor = member_sender(self.network, self.roles.sponsor, self._clock)
-        ledger = bindings.Ledger(self.network.web3(0), addresses.LEDGER)
+        node = self.servers.first
+        sponsor = member_sender(self.network, self.roles.sponsor, self._clock, node)
+        ledger = bindings.Ledger(self.network.web3(node), addresses.LEDGER)
         if not self._closing():
             sponsor.send("close", to=addresses.LEDGER, data=ledger.encode_close_job(JOB), gas=CALL_GAS)
         terms = self.run_file.round
@@ -428,7 +412,7 @@ class Session:
             status.value for _, status in (() if outcome.selection is None else outcome.selection.skipped)
         )
         before = log.outcomes[outcome.round - 2].height if outcome.round > 1 else 0
-        block = self.network.web3(0).eth.get_block(outcome.height)
+        block = self.network.web3(self.servers.first).eth.get_block(outcome.height)
         return RoundDone(
             seconds=self.seconds(),
             round=outcome.round,

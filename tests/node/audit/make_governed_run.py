@@ -34,10 +34,10 @@ GAS = 60_000_000
 class GovernedSession(sessions.Session):
     """A run whose edge servers vote after its first round."""
 
-    async def _train(self, host: asyncio.subprocess.Process) -> None:
+    async def train(self) -> None:
         await self._step_until(lambda: self.log.version >= 1)
         await self._govern()
-        await super()._train(host)
+        await super().train()
         head = self.network.web3(0).eth
         await self._step_until(lambda: head.block_number > self.last_switch)
 

@@ -8,7 +8,7 @@ import pytest
 
 from node import cli
 from node.errors import ConfigError
-from node.experiments.ledger import Sample, grew, heights_in
+from node.experiments.evidence import Sample, grew, heights_in
 from node.experiments.manifest import RUNNERS, heading, load
 from tests.conftest import ROOT
 
@@ -17,6 +17,7 @@ HEAD = 'kind = "ledger"\ntitle = "A test"\n'
 STILL = f"{HEAD}seconds = 20\n"
 LEARNS = f'{HEAD}[learning]\npreset = "digits"\nrounds = 5\nclients.count = 6\nround.phi = 3\n'
 STEP = "[[step]]\nat = 3\n"
+DECISION = "[[decision]]\nat = 1\ntext = 'x'\n[[decision.call]]\ndo = 'suspend'\nmember = 1\n"
 
 REFUSED = {
     f"{STILL}[netwrk]\n": "unknown key netwrk; the nearest valid one is network",
@@ -60,6 +61,12 @@ REFUSED = {
     f"{LEARNS}[[behaviour]]\nclients = [1]\nmoves = [[3, 5]]\n": "a move to edge server 5, there are 4",
     f"{LEARNS}[[behaviour]]\nclients = [1]\naway = [[9, 3]]\n": "seconds must rise",
     f"{LEARNS}[[behaviour]]\nclients = [0]\n": "at behaviour[0].clients[0]",
+    f"{STILL}[network]\nengine = 'geth'\n": "at network.engine",
+    f"{STILL}[network]\nengine = 'embedded'\n": "the embedded one needs a [learning] table",
+    f"{LEARNS}[network]\nengine = 'embedded'\n{STEP}node = 'node1'\ndo = 'disconnect'\n": "disconnect needs cometbft",
+    f"{LEARNS}[network]\nengine = 'embedded'\n{STEP}node = 'node5'\ndo = 'join'\n": "join needs cometbft",
+    f"{LEARNS}[network]\nengine = 'embedded'\n[storm]\nuntil = 9\n": "disconnect, pause needs cometbft",
+    f"{LEARNS}[network]\nengine = 'embedded'\n{DECISION}": "decisions need cometbft",
 }
 
 
