@@ -59,7 +59,7 @@ def test_a_job_file_that_is_gone_is_named(audit: Audit, run: Path) -> None:
 
 
 def test_a_model_that_is_gone_is_named_with_its_round(audit: Audit, run: Path, replay: Replay) -> None:
-    round_, edge, path = tamper.attested_model(run, replay)
+    round_, edge, path = tamper.newest_attested(run, replay, "model")
     path.unlink()
     found = only(audit(run))
     assert (found.store, found.part, found.round) == (f"edge {edge} blobs", Part.MODEL, round_)
@@ -77,7 +77,7 @@ def test_a_blob_swapped_for_another_valid_one_is_named_with_both_digests(audit: 
 
 
 def test_a_model_swapped_for_another_is_named_with_its_round(audit: Audit, run: Path, replay: Replay) -> None:
-    round_, edge, path = tamper.attested_model(run, replay)
+    round_, edge, path = tamper.newest_attested(run, replay, "model")
     other = next(model for model in tamper.blobs(run, MODEL, edge) if model != path)
     path.write_bytes(other.read_bytes())
     found = only(audit(run))
