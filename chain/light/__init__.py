@@ -38,6 +38,15 @@ from chain.light.hashes import (
     results_hash,
     validators_hash,
 )
+from chain.light.skipping import (
+    ONE_THIRD,
+    LightBlock,
+    Source,
+    TrustPolicy,
+    bisect,
+    trusted_power,
+    verify_skip,
+)
 from chain.light.types import (
     ABSENT,
     EMPTY_COMMIT,
@@ -76,11 +85,13 @@ from chain.light.verify import (
     verify_first,
     verify_next,
 )
+from chain.light.witnesses import Fork, attack, compare
 
 __all__ = [
     "ABSENT",
     "EMPTY_COMMIT",
     "NIL_BLOCK_ID",
+    "ONE_THIRD",
     "VOTE_CONTEXT",
     "Accusation",
     "AccusationKind",
@@ -94,13 +105,17 @@ __all__ = [
     "DuplicateVote",
     "Evidence",
     "EvidenceAge",
+    "Fork",
     "Header",
     "Height",
+    "LightBlock",
     "LightClientAttack",
     "PartSetHeader",
     "Past",
     "RankedValidator",
+    "Source",
     "Timestamp",
+    "TrustPolicy",
     "Trusted",
     "TxResult",
     "Validator",
@@ -108,9 +123,12 @@ __all__ = [
     "Vote",
     "VoteType",
     "accusations",
+    "attack",
+    "bisect",
     "block_id",
     "commit_hash",
     "commit_sign_bytes",
+    "compare",
     "consensus_hash",
     "data_hash",
     "decode_block",
@@ -135,6 +153,7 @@ __all__ = [
     "merkle_root",
     "part_set_header",
     "results_hash",
+    "trusted_power",
     "validator_address",
     "validators_hash",
     "verify_block",
@@ -143,5 +162,6 @@ __all__ = [
     "verify_evidence",
     "verify_first",
     "verify_next",
+    "verify_skip",
     "vote_sign_bytes",
 ]

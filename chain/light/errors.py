@@ -11,8 +11,11 @@ ChainError
     |   +-- WrongSignatureLengthError, BadSignatureError
     |   +-- NotEnoughPowerError          too few signers, exactly two thirds included
     +-- BrokenChainError                 a header that does not follow from the one before it
-        +-- HeightGapError, WrongLastBlockError, WrongLastCommitError, WrongTimeError
-        +-- WrongAppHashError, WrongResultsError, WrongDataError, UnexpectedValidatorsError, UnknownProposerError
+    |   +-- HeightGapError, WrongLastBlockError, WrongLastCommitError, WrongTimeError
+    |   +-- WrongAppHashError, WrongResultsError, WrongDataError, UnexpectedValidatorsError, UnknownProposerError
+    +-- TrustError                       a header that cannot be believed from where trust stands
+        +-- TrustExpiredError, FutureHeaderError, NotEnoughTrustError, NotAheadError, MissingBlockError
+        +-- TrustPolicyError             a policy under which nothing can be trusted safely
 """
 
 from enum import StrEnum
@@ -325,3 +328,66 @@ class UnknownProposerError(BrokenChainError):
         """Build the line."""
         super().__init__(height, f"its proposer {address.hex()} is no validator")
         self.address = address
+
+
+class TrustError(LightError):
+    """A header that cannot be believed by skipping from a trusted one; `height` is that of the header."""
+
+    def __init__(self, height: int, reason: str) -> None:
+        """Build the line."""
+        super().__init__(f"height {height} cannot be trusted: {reason}")
+        self.height = height
+        self.reason = reason
+
+
+class TrustExpiredError(TrustError):
+    """The trusted header is older than the trusting period: its validators may have nothing left to lose."""
+
+    def __init__(self, height: int, trusted_height: int, expired: str, now: str) -> None:
+        """Build the line."""
+        super().__init__(
+            height,
+            f"the trust in height {trusted_height} expired at {expired}, it is {now}: take a newer header to trust",
+        )
+        self.trusted_height = trusted_height
+
+
+class FutureHeaderError(TrustError):
+    """The header's time is further ahead than clocks may drift."""
+
+    def __init__(self, height: int, time: str, latest: str) -> None:
+        """Build the line."""
+        super().__init__(height, f"its time is {time}, it must be before {latest}")
+
+
+class NotEnoughTrustError(TrustError):
+    """Too little of the trusted power signed, so that perhaps no honest validator did: a height between may help."""
+
+    def __init__(self, height: int, trusted_height: int, signed: int, total: int, level: str) -> None:
+        """Build the line."""
+        super().__init__(
+            height, f"power {signed} of {total} of height {trusted_height} signed it: more than {level} is needed"
+        )
+        self.signed = signed
+        self.total = total
+
+
+class NotAheadError(TrustError):
+    """The height is not after the trusted one."""
+
+    def __init__(self, height: int, trusted_height: int) -> None:
+        """Build the line."""
+        super().__init__(height, f"it is not after the trusted height {trusted_height}")
+        self.trusted_height = trusted_height
+
+
+class MissingBlockError(TrustError):
+    """A source does not have a height that is needed."""
+
+    def __init__(self, height: int) -> None:
+        """Build the line."""
+        super().__init__(height, "the source does not have it")
+
+
+class TrustPolicyError(LightError):
+    """A policy under which nothing can be trusted safely; the message says why."""

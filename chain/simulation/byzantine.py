@@ -23,6 +23,13 @@ class Liar(Node):
     """Signs whatever it is asked for, keeps no record, and may tell each peer something else."""
 
     honest = False
+    lies_at: range | None = None
+    """The heights at which it lies; None: all. At others it only keeps no record of what it signs."""
+
+    @property
+    def lying(self) -> bool:
+        """Whether it lies at the height that it works at."""
+        return self.lies_at is None or self.height in self.lies_at
 
     def _sign(self, message: Vote | Proposal) -> Vote | Proposal:
         signed = replace(message, proof=self.world.keys.sign(message))
@@ -41,14 +48,20 @@ class Liar(Node):
 class Silent(Liar):
     """Takes part in nothing."""
 
-    def _send(self, receiver: int | None, message: Message) -> None:  # noqa: ARG002 - that is the habit
-        self.world.watch.counts["byzantine: messages kept silent"] += 1
+    def _send(self, receiver: int | None, message: Message) -> None:
+        if self.lying:
+            self.world.watch.counts["byzantine: messages kept silent"] += 1
+        else:
+            super()._send(receiver, message)
 
 
 class Withholding(Liar):
     """Sends each message to some peers only, and repeats nothing."""
 
     def _broadcast(self, message: Vote | Proposal) -> None:
+        if not self.lying:
+            super()._broadcast(message)
+            return
         for peer in self._peers():
             if self.chance.random() < 0.5:  # noqa: PLR2004 - one half
                 self._send(peer, message)
@@ -57,12 +70,17 @@ class Withholding(Liar):
 
     def _repeat(self) -> None:
         """Repeat nothing."""
+        if self.lies_at is not None:
+            super()._repeat()
 
 
 class Equivocating(Liar):
     """Proposes two values at once, and votes for two things at once."""
 
     def _broadcast(self, message: Vote | Proposal) -> None:
+        if not self.lying:
+            super()._broadcast(message)
+            return
         self.world.watch.counts["byzantine: equivocations"] += 1
         self._split(message, self._sign(self._other(message)))
 
@@ -80,7 +98,7 @@ class Obliging(Liar):
 
     def _take(self, statements: tuple[Vote | Proposal, ...], input_: Input) -> None:
         super()._take(statements, input_)
-        if isinstance(input_, ProposalReceived):
+        if isinstance(input_, ProposalReceived) and self.lying:
             self._oblige(input_.proposal)
 
     def _oblige(self, proposal: Proposal) -> None:
@@ -90,7 +108,7 @@ class Obliging(Liar):
             self.world.watch.counts["byzantine: votes for anything"] += 1
 
     def _broadcast(self, message: Vote | Proposal) -> None:
-        if isinstance(message, Vote):
+        if isinstance(message, Vote) or not self.lying:
             self._send(None, message)
             return
         proposals = [message, *(self._sign(replace(message, value_id=self._choose_value())) for _ in range(2))]
@@ -105,7 +123,7 @@ class Amnesiac(Liar):
 
     def _take(self, statements: tuple[Vote | Proposal, ...], input_: Input) -> None:
         state = self.driver.state
-        if state.locked is not None or state.valid is not None:
+        if self.lying and (state.locked is not None or state.valid is not None):
             self.driver.state = replace(state, locked=None, valid=None)
             self.world.watch.counts["byzantine: locks forgotten"] += 1
         super()._take(statements, input_)
@@ -115,12 +133,14 @@ class Unsound(Liar):
     """Proposes what no application accepts, and finds everything acceptable."""
 
     def _choose_value(self) -> ValueId:
+        if not self.lying:
+            return super()._choose_value()
         self.world.watch.counts["byzantine: invalid values"] += 1
         parent = self.chain[-1].proposal.value_id if self.chain else None
         return make_value(self.schedule, parent, self.chance.getrandbits(64), sound=False)
 
     def _is_valid(self, value_id: ValueId) -> bool:
-        return bool(value_id)
+        return bool(value_id) if self.lying else super()._is_valid(value_id)
 
 
 class Babbling(Liar):
@@ -128,6 +148,8 @@ class Babbling(Liar):
 
     def _broadcast(self, message: Vote | Proposal) -> None:
         super()._broadcast(message)
+        if not self.lying:
+            return
         self._split(*self._rubbish(message))
         for _ in range(_FLOOD):
             ahead = Round(message.round + self.chance.choice([0, 0, self.chance.randrange(1000)]))

@@ -13,7 +13,7 @@ from chain.consensus.limits import ROUNDS_MOST
 from chain.consensus.types import Address, Height, Proposal, Round, ValueId, Vote, VoteKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from chain.consensus.driver import Decided
     from chain.consensus.errors import ConsensusError
@@ -66,6 +66,12 @@ class Watch:
         self.decisions: dict[Height, ValueId] = {}
         self.flipped: set[int] = set()
         """Nodes whose disk was damaged."""
+        self.accused_validators: set[Address] = set()
+        self.forks: set[Height] = set()
+        """Heights with two decisions; only where `forks_end` does not let the first one end the run."""
+        self.forks_end = True
+        self.on_height: Callable[[Height], None] | None = None
+        """Told of each height that an honest node decides first."""
         self._keys, self._powers, self._trace = keys, powers, trace
         self._said: dict[tuple[Address, _Slot], Vote | Proposal] = {}
         self._votes: dict[tuple[Height, Round, VoteKind, ValueId | None], set[Address]] = {}
@@ -147,11 +153,18 @@ class Watch:
             raise ViolationError(Rule.CERTIFICATE, f"node {node.number}, {certificate}")
         if not value_id[-1]:
             raise ViolationError(Rule.INVALID_DECISION, f"node {node.number}, {proposal}")
+        news = height not in self.decisions
         first = self.decisions.setdefault(height, value_id)
         if first != value_id:
             detail = f"height {height}: node {node.number} decides {value_id.hex()}, another {first.hex()}"
-            raise ViolationError(Rule.FORK, detail)
+            if self.forks_end:
+                raise ViolationError(Rule.FORK, detail)
+            if height not in self.forks:
+                self._trace.happened(f"{Rule.FORK.value}: {detail}")
+            self.forks.add(height)
         self._trace.decided(node, decided)
+        if news and self.on_height is not None:
+            self.on_height(height)
 
     def accused(self, node: Node, evidence: Equivocation) -> None:
         """Hear of evidence."""
@@ -163,6 +176,7 @@ class Watch:
         if first == second or not (self._keys.holds(first) and self._keys.holds(second)):
             raise ViolationError(Rule.EVIDENCE, str(evidence))
         self.counts["equivocations proved"] += 1
+        self.accused_validators.add(first.validator)
 
     def replayed(self, node: Node, *, same: bool) -> None:
         """Hear that a whole journal was replayed, and whether that led to where the node was before."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from chain.simulation.breaking import Breaker
 from chain.simulation.node import JOURNAL, SIGNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random  # noqa: TID251 - the type only
 
-    from chain.simulation.network import Link
     from chain.simulation.node import Node
     from chain.simulation.world import Run
 
@@ -20,12 +20,13 @@ _FUSE_MOST: Final = 12
 
 
 class Faults:
-    """Breaks things until `heal`."""
+    """Breaks things until `heal`, as the seed says."""
 
     def __init__(self, run: Run, chance: Random) -> None:
         """Break the nodes of `run`."""
+        self._break = Breaker(run)
         self._nodes, self._plan, self._scheduler, self._network = run.members, run.plan, run.scheduler, run.network
-        self._watch, self._trace, self._paused, self._chance = run.watch, run.trace, run.paused, chance
+        self._watch, self._chance = run.watch, chance
         self._healed = False
         self._mending: dict[int, Callable[[], None]] = {}
         self._count = 0
@@ -35,6 +36,10 @@ class Faults:
         """Break something every now and then."""
         if self._plan.faults:
             self._scheduler.after(1 + self._chance.randrange(2 * self._plan.fault_every_ms), self._strike)
+
+    def over(self) -> bool:
+        """Tell whether nothing is left to break: never before the time is up."""
+        return False
 
     def heal(self) -> None:
         """Mend all but what is to stay broken, for good."""
@@ -83,71 +88,24 @@ class Faults:
             return None
         match kind:
             case "partition":
-                side = self._side()
-                return self._cut([link for a, b in self._across(side) for link in ((a, b), (b, a))], f"{kind} {side}")
+                return self._break.partition(self._side())
             case "one-way partition":
-                side = self._side()
-                return self._cut(self._across(side), f"{kind} {side}")
+                return self._break.silence(self._side())
             case "clog":
-                links = chance.sample(self._across(self._side()), k=1)
-                self._network.clog(links)
-                self._trace.happened(f"clog {links[0][0]} to {links[0][1]}")
-                return partial(self._network.unclog, links)
+                return self._break.clog(chance.sample(self._break.across(self._side()), k=1))
             case "pause":
-                return self._pause(node)
+                return self._break.pause(node)
             case _ if not node.running:
                 return None
             case "crash":
-                return self._crash(node)
+                return self._break.crash(node)
             case "crash in a disk operation":
                 node.disk.fuse = chance.randrange(_FUSE_MOST)
-                return partial(self._restart, node)
+                return partial(self._break.restart, node)
+            case _ if node.address not in self._plan.brittle:
+                return None
             case _:
-                return self._flip(node)
+                return self._break.flip(node, chance.choice([JOURNAL, SIGNER]), chance.randrange)
 
     def _side(self) -> list[int]:
         return sorted(self._chance.sample(range(len(self._nodes)), k=self._chance.randrange(1, len(self._nodes))))
-
-    def _across(self, side: list[int]) -> list[Link]:
-        return [(a, b) for a in side for b in range(len(self._nodes)) if b not in side]
-
-    def _cut(self, links: list[Link], what: str) -> Callable[[], None]:
-        self._network.cut(links)
-        self._trace.happened(what)
-        return partial(self._network.mend, links)
-
-    def _pause(self, node: Node) -> Callable[[], None] | None:
-        if node.number in self._paused:
-            return None
-        self._paused[node.number] = []
-        self._trace.happened(f"pause {node.number}")
-        return partial(self._unpause, node)
-
-    def _unpause(self, node: Node) -> None:
-        for action in self._paused.pop(node.number):
-            action()
-
-    def _crash(self, node: Node) -> Callable[[], None]:
-        lost, torn = node.crash()
-        self._watch.counts["faults: unsynced write lost"] += lost
-        self._watch.counts["faults: write torn"] += torn
-        self._trace.happened(f"crash {node.number}")
-        return partial(self._restart, node)
-
-    def _restart(self, node: Node) -> None:
-        node.disk.fuse = None
-        if not node.running:
-            node.start()
-
-    def _flip(self, node: Node) -> Callable[[], None] | None:
-        """Flip a bit of the journal or of the signer's record while the node is down."""
-        if node.address not in self._plan.brittle:
-            return None
-        node.crash()
-        name = self._chance.choice([JOURNAL, SIGNER])
-        size = len(node.disk.read(name))
-        if size:
-            node.disk.flip(name, self._chance.randrange(8 * size))
-            self._watch.flipped.add(node.number)
-        self._trace.happened(f"crash {node.number} and flip a bit of its {name}")
-        return partial(self._restart, node)

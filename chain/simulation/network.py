@@ -42,6 +42,13 @@ class Network:
     ) -> None:
         """Begin calm; what goes wrong is counted in `counts`."""
         self.weather = CALM
+        self.weather_of: dict[Link, Weather] = {}
+        """Links that are unlike the others."""
+        self.drops: Callable[[Link, Message], bool] = _nothing
+        """Says which messages get lost whatever the weather."""
+        self.handling_ms = 0
+        """How long a node works on each message, one after another."""
+        self._busy_until: Counter[int] = Counter()
         self._scheduler, self._chance, self._deliver, self._counts = scheduler, chance, deliver, counts
         self._cut: Counter[Link] = Counter()
         self._clogged: Counter[Link] = Counter()
@@ -49,9 +56,13 @@ class Network:
 
     def send(self, sender: int, receiver: int, message: Message) -> None:
         """Carry a message, or not."""
-        link, weather, roll = (sender, receiver), self.weather, self._chance.random
+        link, roll = (sender, receiver), self._chance.random
+        weather = self.weather_of.get(link, self.weather)
         if self._cut[link] > 0:
             self._counts["messages cut off by a partition"] += 1
+            return
+        if self.drops(link, message):
+            self._counts["messages dropped by the script"] += 1
             return
         if weather.loss and roll() < weather.loss:
             self._counts["messages lost"] += 1
@@ -64,6 +75,11 @@ class Network:
         if weather.repetition and roll() < weather.repetition:
             self._counts["messages repeated"] += 1
             self._carry(link, message)
+
+    def calm(self) -> None:
+        """Let no message be lost any more but by cut links."""
+        self.weather, self.drops = CALM, _nothing
+        self.weather_of.clear()
 
     def cut(self, links: Iterable[Link]) -> None:
         """Cut links, until they are mended as often."""
@@ -86,9 +102,20 @@ class Network:
                     self._carry(link, message)
 
     def _carry(self, link: Link, message: Message) -> None:
-        weather, roll = self.weather, self._chance.random
+        weather, roll = self.weather_of.get(link, self.weather), self._chance.random
         delay = weather.least_ms + int(roll() * weather.spread_ms)
         if weather.straggling and roll() < weather.straggling:
             self._counts["messages overtaken"] += 1
             delay += int(roll() * weather.straggler_ms)
-        self._scheduler.after(delay, partial(self._deliver, link[0], link[1], message))
+        arrive = self._queue if self.handling_ms else self._deliver
+        self._scheduler.after(delay, partial(arrive, link[0], link[1], message))
+
+    def _queue(self, sender: int, receiver: int, message: Message) -> None:
+        """Let a message wait until the node has worked on those that came before it."""
+        now = self._scheduler.now_ms
+        self._busy_until[receiver] = max(now, self._busy_until[receiver]) + self.handling_ms
+        self._scheduler.after(self._busy_until[receiver] - now, partial(self._deliver, sender, receiver, message))
+
+
+def _nothing(link: Link, message: Message) -> bool:  # noqa: ARG001 - it drops no message
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from chain.consensus.timeouts import Timeouts
 from chain.consensus.types import Address, Height
 from chain.consensus.validators import Schedule
 from chain.simulation.byzantine import HABITS
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random  # noqa: TID251 - the type only
 
+TIMEOUTS: Final = Timeouts(
+    propose_ms=60, prevote_ms=30, precommit_ms=30, propose_delta_ms=20, prevote_delta_ms=10, precommit_delta_ms=10
+)
 VALIDATORS_MOST: Final = 32
 HEIGHTS_MOST: Final = 1000
 
@@ -72,6 +76,13 @@ class Plan:
     fault_every_ms: int
     break_ms: int
     powers_at: Mapping[Height, Mapping[Address, int]] = field(hash=False)
+    lies_at: Mapping[Address, range] = field(default_factory=dict, hash=False)
+    """The heights at which a liar lies; without an entry all."""
+    clocks: Mapping[Address, int] | None = None
+    """How fast clocks run, in percent, 100 without an entry; None: as the seed says."""
+    timeouts: Timeouts = TIMEOUTS
+    heals: bool = True
+    """Whether a quorum heals in the end and has to decide."""
 
     @property
     def addresses(self) -> list[Address]:
@@ -84,7 +95,7 @@ def draw_plan(settings: Settings) -> Plan:
     chance = seeded(settings.seed, "consensus simulation", settings.validators, settings.heights)
     addresses = [Address(b"v%d" % number) for number in range(settings.validators)]
     powers, changes = _draw_powers(addresses, settings.heights, chance)
-    powers_at = _powers_at(powers, changes, settings.heights + 2)
+    powers_at = powers_by_height(powers, changes, settings.heights + 2)
     everybody = sorted({address for at in powers_at.values() for address in at})
     liars = _draw_liars(settings, everybody, powers_at, chance)
     honest = [address for address in everybody if address not in liars]
@@ -109,6 +120,17 @@ def draw_plan(settings: Settings) -> Plan:
     )
 
 
+def powers_by_height(
+    powers: Mapping[Address, int], changes: Mapping[Height, Mapping[Address, int]], heights: int
+) -> dict[Height, Mapping[Address, int]]:
+    """Return everybody's power at each of so many heights; raises ValidatorPowersError."""
+    schedule, found = Schedule.genesis(powers), dict[Height, "Mapping[Address, int]"]()
+    for _ in range(heights):
+        found[schedule.height] = schedule.current.powers
+        schedule = schedule.decided(changes.get(schedule.height, {}))
+    return found
+
+
 def _draw_powers(
     addresses: list[Address], heights: int, chance: Random
 ) -> tuple[dict[Address, int], dict[Height, dict[Address, int]]]:
@@ -124,16 +146,6 @@ def _draw_powers(
             elif roll < 0.4:  # noqa: PLR2004
                 changes[Height(height)] = {Address(b"w%d" % height): 1}
     return powers, changes
-
-
-def _powers_at(
-    powers: Mapping[Address, int], changes: Mapping[Height, Mapping[Address, int]], heights: int
-) -> dict[Height, Mapping[Address, int]]:
-    schedule, found = Schedule.genesis(powers), dict[Height, "Mapping[Address, int]"]()
-    for _ in range(heights):
-        found[schedule.height] = schedule.current.powers
-        schedule = schedule.decided(changes.get(schedule.height, {}))
-    return found
 
 
 def _draw_liars(

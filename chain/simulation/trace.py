@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,24 @@ if TYPE_CHECKING:
     from chain.simulation.scheduler import Scheduler
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A height when the first honest node decided it, and why its earlier rounds were lost."""
+
+    height: int
+    round: int
+    at_ms: int
+    proposer: str
+    lost: tuple[str, ...]
+
+
 class Trace:
     """Of one run; equal seeds give equal digests."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         """Begin empty."""
         self.lines: list[str] = []
+        self.blocks: list[Block] = []
         self.rounds_lost = 0
         self._scheduler = scheduler
         self._digest = sha256()
@@ -49,9 +62,8 @@ class Trace:
         self._decided = height
         self.rounds_lost += round_
         lost = [f"round {earlier} lost: {node.driver.why_lost(Round(earlier))}" for earlier in range(round_)]
+        proposer = decided.proposal.validator.decode()
+        self.blocks.append(Block(height, round_, self._scheduler.now_ms, proposer, tuple(lost)))
         value = decided.proposal.value_id.hex()[:8]
-        head = (
-            f"height {height} decided in round {round_}: value {value} of {decided.proposal.validator.decode()},"
-            f" first by node {node.number}"
-        )
+        head = f"height {height} decided in round {round_}: value {value} of {proposer}, first by node {node.number}"
         self.happened("; ".join([head, *lost]))

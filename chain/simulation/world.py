@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from chain.consensus.errors import ContradictionError
-from chain.consensus.timeouts import Timeouts
 from chain.consensus.types import Address, Height
-from chain.simulation.byzantine import HABITS
+from chain.simulation.byzantine import HABITS, Liar
 from chain.simulation.checkers import Rule, ViolationError, Watch
 from chain.simulation.faults import Faults
 from chain.simulation.keys import KeyRing
-from chain.simulation.network import CALM, Network
+from chain.simulation.network import Network
 from chain.simulation.node import Node, Pace
 from chain.simulation.scheduler import Scheduler
 from chain.simulation.settings import Settings, draw_plan
@@ -23,13 +22,11 @@ from merit.chance import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from random import Random  # noqa: TID251 - the type only
 
     from chain.simulation.messages import Message
     from chain.simulation.settings import Plan
 
-TIMEOUTS: Final = Timeouts(
-    propose_ms=60, prevote_ms=30, precommit_ms=30, propose_delta_ms=20, prevote_delta_ms=10, precommit_delta_ms=10
-)
 HEALING_MS: Final = 60_000
 """How long a healed quorum may take, in virtual time."""
 
@@ -52,6 +49,22 @@ class Outcome:
     """The trace: a line for each block and each fault."""
 
 
+class Breaks(Protocol):
+    """What breaks a run."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def over(self) -> bool:
+        """Tell whether the healing may begin before its time."""
+        ...
+
+    def heal(self) -> None:
+        """Mend all but what is to stay broken."""
+        ...
+
+
 def simulate(settings: Settings) -> Outcome:
     """Run one seed."""
     return Run(settings).run()
@@ -60,10 +73,12 @@ def simulate(settings: Settings) -> Outcome:
 class Run:
     """The world that the nodes of one run live in."""
 
-    def __init__(self, settings: Settings, plan: Plan | None = None) -> None:
-        """Make the nodes; the plan is drawn from the seed unless it is given."""
+    def __init__(
+        self, settings: Settings, plan: Plan | None = None, breaks: Callable[[Run, Random], Breaks] = Faults
+    ) -> None:
+        """Make the nodes; the plan is drawn from the seed unless it is given. `breaks` makes what breaks them."""
         self.settings, self.plan = settings, plan or draw_plan(settings)
-        self.timeouts, self.powers = TIMEOUTS, self.plan.powers
+        self.timeouts, self.powers = self.plan.timeouts, self.plan.powers
         self.last_height = Height(settings.heights)
         self.keys = KeyRing(settings.seed)
         self.scheduler = Scheduler()
@@ -78,7 +93,7 @@ class Run:
             self._add(address)
         self.nodes = len(self.members)
         self.watch.honest = {node.address for node in self.members if node.honest}
-        self.faults = Faults(self, chance)
+        self.faults = breaks(self, chance)
 
     def _add(self, address: Address) -> None:
         habit = self.plan.liars.get(address)
@@ -86,10 +101,18 @@ class Run:
         for _ in range(2 if habit == "twins" else 1):
             number = len(self.members)
             chance = seeded(self.settings.seed, "consensus node", number)
-            pace = Pace(percent=chance.choice([50, 80, 100, 100, 125, 200]), repeat_ms=chance.randrange(80, 160))
+            pace = Pace(percent=self._clock(address, chance), repeat_ms=chance.randrange(80, 160))
             if pace.percent != 100:  # noqa: PLR2004 - percent
                 self.watch.counts["faults: clock skew"] += 1
-            self.members.append(kind(self, number, address, chance, pace))
+            node = kind(self, number, address, chance, pace)
+            if isinstance(node, Liar):
+                node.lies_at = self.plan.lies_at.get(address)
+            self.members.append(node)
+
+    def _clock(self, address: Address, chance: Random) -> int:
+        if self.plan.clocks is None:
+            return chance.choice([50, 80, 100, 100, 125, 200])
+        return self.plan.clocks.get(address, 100)
 
     # What nodes may do
 
@@ -132,8 +155,9 @@ class Run:
         violation: ViolationError | None = None
         try:
             self._break()
-            self._heal()
-            self._demand()
+            if self.plan.heals:
+                self._heal()
+                self._demand()
         except ContradictionError as error:
             violation = ViolationError(Rule.SIGNER, str(error))
         except ViolationError as error:
@@ -157,11 +181,11 @@ class Run:
         for node in self.members:
             node.start()
         self.faults.start()
-        self.scheduler.run(self.plan.break_ms, lambda: False)
+        self.scheduler.run(self.plan.break_ms, self.faults.over)
 
     def _heal(self) -> None:
         self.trace.happened("everything heals that is to heal")
-        self.network.weather = CALM
+        self.network.calm()
         self.last_height = Height(self.settings.heights + 1)
         self.faults.heal()
         for node in self.members:

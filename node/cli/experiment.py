@@ -24,6 +24,10 @@ def run(
     *,
     out: Annotated[Path | None, typer.Option(help="Where everything is kept, instead of what the file says.")] = None,
     data_dir: Annotated[str, typer.Option(help="Directory of the MNIST idx files, for those that learn on it.")] = "",
+    seed: Annotated[int | None, typer.Option(min=0, help="This seed, instead of what the file says.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="So many seeds; the smallest that fails is shown (kind consensus).")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run of the same file that was cut off.")
     ] = False,
@@ -37,7 +41,10 @@ def run(
 
     from node.experiments import manifest as manifests  # noqa: PLC0415 - as above
 
-    manifest, runner = manifests.load(file, data_directory=data_dir)
+    if resume and (seed is not None or seeds is not None):
+        message = "--resume goes on with the seeds of the file: leave out --seed and --seeds"
+        raise ConfigError(message)
+    manifest, runner = manifests.load(file, data_directory=data_dir, seed=seed, seeds=seeds)
     directory = (out or (Path(manifest.out) if manifest.out else _OUT / file.stem)).absolute()
     if resume:
         _check_same(file, directory, resumable=manifests.heading(file).kind in manifests.RESUMABLE)

@@ -20,10 +20,14 @@ RUNNERS: Final = {
     "ledger": "node.experiments.ledger",
     "allocation": "node.experiments.allocation",
     "usefulness": "node.experiments.usefulness",
+    "consensus": "node.experiments.consensus",
 }
 """Kind -> the module that runs it: its `Manifest`, a msgspec struct, and its coroutine `run`."""
 RESUMABLE: Final = frozenset({"allocation", "usefulness"})
 """Kinds whose `run` goes on with what an earlier run of the same file left in the directory."""
+
+SEARCHABLE: Final = frozenset({"consensus"})
+"""Kinds whose manifest says for how many `seeds` it is played."""
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +78,16 @@ def heading(path: Path) -> Heading:
     return convert(read_toml(path), Heading, str(path))
 
 
-def load(path: Path, *, data_directory: str = "") -> tuple[Any, Runner]:
-    """Read a manifest whole; return it with what runs it. `data_directory` is where MNIST lies, if anybody asks.
+def load(
+    path: Path, *, data_directory: str = "", seed: int | None = None, seeds: int | None = None
+) -> tuple[Any, Runner]:
+    """Read a manifest whole; return it with what runs it.
+
+    `data_directory` is where MNIST lies, if anybody asks. `seed` stands for the file's, alone; `seeds` for how many
+    from there on are played.
 
     Raises:
-        ConfigError: no such kind, an unknown key, or a wrong value.
+        ConfigError: no such kind, an unknown key, a wrong value, or `seeds` of a kind that plays one.
 
     """
     kind = heading(path).kind
@@ -86,7 +95,15 @@ def load(path: Path, *, data_directory: str = "") -> tuple[Any, Runner]:
         message = f"{path}: no experiment of kind {kind!r}: choose one of {', '.join(RUNNERS)}"
         raise ConfigError(message)
     module = importlib.import_module(RUNNERS[kind])
-    manifest = convert(read_toml(path), module.Manifest, str(path))
+    values = read_toml(path)
+    if seeds is not None and kind not in SEARCHABLE:
+        message = f"{path}: experiments of kind {kind} are not searched: leave out --seeds"
+        raise ConfigError(message)
+    if seed is not None:
+        values["seed"] = seed
+    if kind in SEARCHABLE and (seed, seeds) != (None, None):
+        values["seeds"] = 1 if seeds is None else seeds
+    manifest = convert(values, module.Manifest, str(path))
     if data_directory:
         manifest = module.with_data(manifest, data_directory)
     module.check(manifest, str(path))

@@ -55,6 +55,7 @@ def make_commit(
     flags: Sequence[light.BlockIdFlag] | None = None,
     *,
     chain_id: str = CHAIN_ID,
+    round_: int = 0,
 ) -> light.Commit:
     """Sign `header`; the vote of slot i is i + 1 seconds later than the header."""
     slots = []
@@ -63,7 +64,7 @@ def make_commit(
         when = light.Timestamp(header.time.seconds + index + 1)
         slots.append(light.ABSENT if flag == light.BlockIdFlag.ABSENT else light.CommitSig(flag, address, when, b""))
     block_id = light.BlockId(light.header_hash(header), light.PartSetHeader(1, b"\x07" * 32))
-    return sign(light.Commit(header.height, 0, block_id, tuple(slots)), chain_id=chain_id)
+    return sign(light.Commit(header.height, round_, block_id, tuple(slots)), chain_id=chain_id)
 
 
 def sign(commit: light.Commit, *, chain_id: str = CHAIN_ID) -> light.Commit:

@@ -47,11 +47,12 @@ def test_a_crash_at_every_disk_operation_is_survived(proposer: int) -> None:
         assert len(node.chain) == SETTINGS.heights + 1
 
 
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [JOURNAL, SIGNER])
-def test_damage_anywhere_is_detected_and_the_validator_comes_back_silently(name: str) -> None:
+def test_damage_anywhere_is_detected_and_the_validator_comes_back_silently(name: str, step: int) -> None:
     size = len(_stopped(20).members[0].disk.read(name))
     assert size > 50
-    for position in range(0, size, 7):
+    for position in range(0, size, step):
         run = _stopped(20)
         node = run.members[0]
         node.disk.flip(name, 8 * position + position % 8)
