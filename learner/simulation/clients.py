@@ -13,6 +13,8 @@ from learner.data import Dataset
 from learner.data.stream import arrivals
 from learner.fixedpoint import Encoded, Reals, Refusal, Update, decode_model, encode_update
 from learner.models import build
+from learner.references import References
+from learner.simulation.foresight import foreseen, opened
 from learner.simulation.ledger import Fate, Ledger, Record
 from learner.simulation.population import Client, Role
 from learner.simulation.scenario import Scenario
@@ -143,4 +145,17 @@ class Clients:
             train=lambda data: self._train(client, base, data, task.epochs),
             conspiracy=self._conspiracy,
             chance=chance,
+            opened=opened(self._ledger),
+            sealed=lambda server: self._committed(server, base),
+            foreseen=lambda update: foreseen(self._ledger, client, self._encoded(update), self._published),
         )
+
+    def _committed(self, server: int, version: int) -> References | None:
+        told = self._ledger.context.references.get(version, ())
+        return told[server] if server < len(told) else None
+
+    def _encoded(self, update: Reals) -> Update | None:
+        """Encode an update as it would be sent; None if it is refused at the source."""
+        terms = self._ledger.terms
+        found = encode_update(update, terms.fraction_bits, norm_bound_squared=terms.norm_bound_squared)
+        return found.update if isinstance(found, Encoded) else None

@@ -89,7 +89,9 @@ class _Run:
         terms = scenario.terms(len(first))
         needs = rule(scenario.rules.scoring, scenario.rules.version).needs
         publish = EdgeServers(scenario, needs, roots, len(dealt) / scenario.clients)
-        self._ledger = Ledger(terms, first, scenario.rules.base_reward_wei, publish, scenario.plan_terms())
+        self._ledger = Ledger(
+            terms, first, scenario.rules.base_reward_wei, publish, scenario.plan_terms(), scenario.edge.sealed
+        )
         self._clients = Clients(scenario, self._everybody, self._ledger)
         slow = {one.number: scenario.outliers.slow_factor for one in self._everybody if one.role is Role.SLOW}
         self._stopwatch = Stopwatch(scenario.speed, slow, seed)

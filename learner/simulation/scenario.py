@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from learner.allocation.planning import PlanTerms, check_plan_terms
-from learner.attacks import AnyAttack
+from learner.attacks import AnyAttack, AnyLie, Negated
 from learner.errors import InvalidScenario
 from learner.terms import MAX_PHI, Terms
 
@@ -120,12 +120,16 @@ class Edge(_Part, frozen=True):
     """The edge servers' root samples, for scoring rules that need references.
 
     `root_samples` for each server, held out of the training samples. `sketch_buckets`: publish sketches of so many
-    buckets, a power of two; 0: whole vectors.
+    buckets, a power of two; 0: whole vectors. The first `lying` servers tell the `lie`. `sealed`: a record whose base's
+    references are open already counts against the newest version's, which are not.
     """
 
     servers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     root_samples: Count = 50
     sketch_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0
+    lying: Annotated[int, msgspec.Meta(ge=0)] = 0
+    lie: AnyLie = Negated()
+    sealed: bool = True
 
 
 class Rules(_Part, frozen=True):
@@ -260,6 +264,10 @@ def check_scenario(scenario: Scenario) -> None:
         raise InvalidScenario(reason="attackers who are away make no attack: choose one of the two")
     if scenario.attack is not None and not scenario.attacking:
         raise InvalidScenario(reason=f"attackers = {scenario.attackers} of {scenario.clients} clients are none")
+    if scenario.edge.lying > scenario.edge.servers:
+        raise InvalidScenario(reason=f"edge.lying = {scenario.edge.lying} of {scenario.edge.servers} edge servers")
+    if scenario.attack is not None and scenario.attack.reads_references and scenario.edge.sketch_buckets:
+        raise InvalidScenario(reason="the attack is made from whole references: choose edge.sketch_buckets = 0")
     if odd > scenario.clients - scenario.attacking:
         honest = scenario.clients - scenario.attacking
         raise InvalidScenario(reason=f"{odd} outliers of {honest} honest clients: choose fewer")
