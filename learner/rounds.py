@@ -24,20 +24,15 @@ from learner.terms import MAX_PHI, Terms
 class Entry:
     """A record that the round consumes: its base version, its update int16[d], its client's samples (job file).
 
-    `client` is that client's number, by which rules that remember know it again. `reference_version`: by whose
-    references the update is judged, None for its base's; a record that came when those were open has a newer one.
+    `client` is that client's number, by which rules that remember know it again. `beside`: the version whose references
+    the update is held beside, its base unless the ledger says otherwise.
     """
 
     base: int
     update: Update
     samples: int = 0
     client: int = 0
-    reference_version: int | None = None
-
-    @property
-    def judged_at(self) -> int:
-        """The version by whose references the update is judged."""
-        return self.base if self.reference_version is None else self.reference_version
+    beside: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +114,7 @@ def compute(inputs: RoundInputs, rule: Rule | None = None) -> RoundResult:
             context,
             number=inputs.number,
             updates=updates,
-            bases=[entry.judged_at for entry in inputs.entries],
+            versions=[entry.base if entry.beside is None else entry.beside for entry in inputs.entries],
             clients=clients,
             samples=[entry.samples for entry in inputs.entries],
             products=products,
@@ -209,10 +204,6 @@ def _checked_models(inputs: RoundInputs) -> Mapping[int, Model]:
         if not 0 <= entry.base < inputs.number:
             raise InvalidRound(
                 reason=f"entry {position} has base {entry.base}; round {inputs.number} takes older versions"
-            )
-        if not entry.base <= entry.judged_at < inputs.number:
-            raise InvalidRound(
-                reason=f"entry {position} has base {entry.base}; version {entry.judged_at} cannot judge it"
             )
         if inputs.terms.aggregation == "literal" and entry.base not in models:
             raise InvalidRound(reason=f"entry {position} needs model {entry.base}, which is not given")

@@ -49,9 +49,9 @@ class View:
     numbers, float64[d]. `chance` is the attacker's own stream.
 
     `opened[v]`: the references of version v, one from each edge server, that a round has opened. `sealed(s)` is what
-    server s, an accomplice, committed to for `base`; None if it committed to nothing. `foreseen` gives the theta in ppb,
-    before any discount, that the job's rule would give an update beside the newest peers, judged by the newest open
-    references; 0 if it would be refused.
+    server s, an accomplice, committed to for `base`; None if it committed to nothing. `foreseen` gives the theta in
+    ppb, before any discount, that the job's rule would give an update beside the newest peers, judged by the newest
+    open references; 0 if it would be refused.
     """
 
     client: int

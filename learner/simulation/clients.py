@@ -10,10 +10,12 @@ from learner.allocation.plan import Task
 from learner.allocation.planning import first_samples
 from learner.attacks import Attack, Conspiracy, Published, View
 from learner.data import Dataset
+from learner.data.dataset import Indices
 from learner.data.stream import arrivals
 from learner.fixedpoint import Encoded, Reals, Refusal, Update, decode_model, encode_update
 from learner.models import build
 from learner.references import References
+from learner.simulation.deviation import AnyDeviation
 from learner.simulation.foresight import foreseen, opened
 from learner.simulation.ledger import Fate, Ledger, Record
 from learner.simulation.population import Client, Role
@@ -50,6 +52,7 @@ class Clients:
         members = tuple(one.number for one in population if one.role is Role.ATTACKER)
         self._conspiracy = Conspiracy(members, {}, {})
         self.sent: Counter[int] = Counter()
+        self.passes: Counter[int] = Counter()  # samples times epochs that each client trained
         self.refused: Counter[Refusal | Fate] = Counter()
 
     def base(self, client: int) -> int:
@@ -65,7 +68,10 @@ class Clients:
         """
         allocation, epochs = self._scenario.allocation, self._scenario.training.epochs
         if allocation is None:
-            return Task(len(self._clients[client].data), epochs, 0)
+            own, deviation = len(self._clients[client].data), self._deviation(client)
+            return (
+                Task(own, epochs, 0) if deviation is None else Task(deviation.samples(own), deviation.epochs(epochs), 0)
+            )
         samples = allocation.samples
         if self._ledger.plan_terms is not None:
             share = self._ledger.plan.share_of(client)
@@ -118,15 +124,24 @@ class Clients:
     def _attack(self, client: int) -> Attack | None:
         return self._scenario.attack if self._clients[client].role is Role.ATTACKER else None
 
+    def _deviation(self, client: int) -> AnyDeviation | None:
+        return self._scenario.deviation if self._clients[client].role is Role.DEVIANT else None
+
+    def _kept(self, client: int, count: int) -> Indices:
+        """Choose the samples of a client that trains on few of its own, the same each time."""
+        order = np.random.default_rng(seed_of(self._scenario.seed, "kept", client))
+        return np.sort(order.permutation(len(self._clients[client].data))[:count])
+
     def _told(self, client: int, task: Task) -> Dataset:
         """Give the samples of a task."""
         data = self._clients[client].data
         if self._scenario.allocation is None:
-            return data
+            return data if self._deviation(client) is None else data.subset(self._kept(client, task.samples))
         seed = seed_of(self._scenario.seed, "stream", client)
         return data.subset(arrivals(np.arange(len(data)), first=task.first, count=task.samples, seed=seed))
 
     def _train(self, client: int, base: int, data: Dataset, epochs: int) -> Reals:
+        self.passes[client] += len(data) * epochs
         start = self.model(base)
         seed = seed_of(self._scenario.seed, "train", client, self.sent[client])
         return train(self._module, start, data, replace(self._sgd, epochs=epochs), seed=seed) - start

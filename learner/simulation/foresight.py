@@ -39,7 +39,7 @@ def foreseen(ledger: Ledger, client: int, update: Update | None, published: Sequ
         context,
         number=number,
         updates=updates,
-        bases=[ledger.version] * len(updates),
+        versions=[ledger.version] * len(updates),
         clients=clients,
         samples=[1] * len(updates),  # what a client is credited with is not among what an update says
         products=gram(updates),

@@ -22,8 +22,8 @@ from learner.fixedpoint import Model, Update, check_update
 from learner.references import References
 from learner.rewards import rewards, round_reward
 from learner.rounds import Entry, RoundInputs, RoundResult, compute
-from learner.staleness import delay
-from learner.terms import Terms, check_terms
+from learner.staleness import delay, next_phi
+from learner.terms import MAX_PHI, Terms, check_terms
 
 Publish: TypeAlias = Callable[[int, Model], Sequence[References]]
 """(version, model int32[d]) -> what each edge server publishes of that version."""
@@ -42,7 +42,8 @@ class Fate(StrEnum):
 class Record:
     """An available update: who sent it, from which version, when; `samples` are what the job credits to the client.
 
-    `work`: what the client reports of it. `reference_version`: by whose references it is judged, for the ledger to say.
+    `work`: what the client reports of it. `beside`: the version whose references it is held
+    beside, for the ledger to say.
     """
 
     client: int
@@ -51,7 +52,7 @@ class Record:
     samples: int
     at_us: int
     work: Work | None = None
-    reference_version: int | None = None
+    beside: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +76,8 @@ class Ledger:
     of a version (its number, the model); it is asked once for each version, and only by a rule that needs references.
     `context` grows and shrinks with the rounds: it holds what the scoring rule needs, and no more. `plan` tells clients
     how much to do where there are `plan_terms`. Unless `sealed`, every record counts against the references of its
-    base, though they be open; `opened` are the versions whose references are.
+    base, though they be open; `opened` are the versions whose references are. A round takes `phi` records: the job's,
+    or with a `target_staleness` as many, up to `most_phi`, as bring their mean delay there.
     """
 
     terms: Terms
@@ -84,11 +86,14 @@ class Ledger:
     publish: Publish
     plan_terms: PlanTerms | None = None
     sealed: bool = True
+    target_staleness: int | None = None
+    most_phi: int = MAX_PHI
     version: int = 0
     models: dict[int, Model] = field(default_factory=dict)
     pending: list[Record] = field(default_factory=list)
     context: Context = field(default_factory=Context)
     plan: Plan = field(default_factory=lambda: Plan(0))
+    phi: int = field(init=False)
     opened: set[int] = field(default_factory=set)
     refused: Counter[Fate] = field(default_factory=Counter)
     _needs: Needs = field(default_factory=Needs)
@@ -101,6 +106,7 @@ class Ledger:
         Raises `InvalidTerms`.
         """
         check_terms(self.terms, context=True)
+        self.phi = self.terms.phi
         self._needs = rule(self.terms.scoring, self.terms.rules_version).needs
         self._keep(0, self.model)
 
@@ -114,7 +120,7 @@ class Ledger:
         fate = self._judge(record)
         if fate is None:
             newer = self.sealed and record.base in self.opened
-            self.pending.append(replace(record, reference_version=self.version if newer else record.base))
+            self.pending.append(replace(record, beside=self.version if newer else record.base))
         else:
             self.refused[fate] += 1
         return fate
@@ -122,15 +128,14 @@ class Ledger:
     @property
     def full(self) -> bool:
         """Whether the next round has all of its records."""
-        return len(self.pending) >= self.terms.phi
+        return len(self.pending) >= self.phi
 
     def close(self, at_us: int) -> Round:
-        """Decide the next round of at least one pending record, phi at most."""
-        records = tuple(self.pending[: self.terms.phi])
+        """Decide the next round of at least one pending record, phi at most; its pot grows with their number."""
+        records = tuple(self.pending[: self.phi])
         del self.pending[: len(records)]
         entries = [
-            Entry(record.base, record.update, record.samples, record.client, record.reference_version)
-            for record in records
+            Entry(record.base, record.update, record.samples, record.client, record.beside) for record in records
         ]
         inputs = RoundInputs(self.terms, self.version + 1, self.model, entries, dict(self.models), self.context)
         result = compute(inputs)
@@ -141,13 +146,16 @@ class Ledger:
         plan = None if self.plan_terms is None else self.plan
         decided = Round(inputs.number, at_us, records, inputs, result, rewards(pot, result.thetas), plan)
         self._remember(decided)
+        if self.target_staleness is not None:
+            delays = [delay(decided.number, record.base) for record in records]
+            self.phi = next_phi(self.phi, delays, target=self.target_staleness, most=self.most_phi)
         return decided
 
     def _remember(self, decided: Round) -> None:
         """Make the round's model current, and keep of the round what later ones need."""
         number, result, window = decided.number, decided.result, self._needs.window
-        if self._needs.labels or self._needs.root:
-            self.opened |= {entry.judged_at for entry in decided.inputs.entries}
+        if self.context.references:
+            self.opened |= {record.base if record.beside is None else record.beside for record in decided.records}
         if self._needs.newest_root:
             self.opened.add(number - 1)
         records, steps = dict(self.context.records), dict(self.context.steps)

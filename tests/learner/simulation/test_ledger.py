@@ -100,11 +100,11 @@ def test_a_record_counts_against_references_that_were_sealed_when_it_came() -> N
     job = ledger("fltrust", max_staleness=3, publish=lambda _, __: ())
     assert job.receive(record(1, 1)) is None
     assert job.receive(record(2, 2)) is None
-    assert job.close(0).inputs.entries[0].judged_at == 0
+    assert job.close(0).inputs.entries[0].beside == 0
     assert job.opened == {0}
     assert job.receive(record(3, 3, base=0)) is None  # the first round opened the references of its base
     assert job.receive(record(4, 4, base=1)) is None
-    assert [entry.judged_at for entry in job.close(0).inputs.entries] == [1, 1]
+    assert [entry.beside for entry in job.close(0).inputs.entries] == [1, 1]
     assert job.opened == {0, 1}
 
 
@@ -127,7 +127,7 @@ def test_without_seals_a_record_counts_against_its_own_base() -> None:
     job = ledger("fltrust", max_staleness=3, publish=lambda _, __: (), sealed=False)
     decide(job, record(1, 1), record(2, 2))
     job.receive(record(3, 3, base=0))
-    assert job.close(0).inputs.entries[0].judged_at == 0
+    assert job.close(0).inputs.entries[0].beside == 0
 
 
 @pytest.mark.parametrize(("scoring", "kept"), [("cgsv", "history"), ("foolsgold", "sums")])
