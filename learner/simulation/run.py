@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from heapq import heappop, heappush
 from typing import TypeAlias
@@ -23,6 +23,7 @@ from learner.simulation.ledger import Ledger, Record, Round
 from learner.simulation.population import Client, Role, population
 from learner.simulation.scenario import Asynchronous, Scenario, Synchronous, check_scenario
 from learner.simulation.timing import MICROSECONDS, Connections, Stopwatch
+from learner.simulation.truth import Truth
 from learner.training import evaluate
 from merit.chance import seed_of, seeded
 
@@ -54,7 +55,8 @@ class Finished:
     """The end: how many updates the clients made, and how many have no place in a round, by reason.
 
     Where the scenario has costs, `costs[i]` are those of client i, who sent `sent[i]` updates, and `wei_worth` is what
-    a wei is worth, both in mean costs of an honest client's update; `left` are the clients who left.
+    a wei is worth, both in mean costs of an honest client's update; `left` are the clients who left. `shapley`: the
+    sampled Shapley value of each client who had a record, where they were asked for.
     """
 
     at_us: int
@@ -64,6 +66,7 @@ class Finished:
     sent: tuple[int, ...] = ()
     wei_worth: float = 0.0
     left: tuple[int, ...] = ()
+    shapley: dict[int, float] = field(default_factory=dict)
 
 
 Event: TypeAlias = Started | Round | Evaluated | Finished
@@ -124,6 +127,8 @@ class _Run:
         self._test = split.test.subset(np.arange(min(kept, len(split.test))))
         self._triggered = None if scenario.attack is None else scenario.attack.trigger(self._test)
         self._judge = build(scenario.model, features=split.train.features, classes=split.train.classes)
+        permutations = scenario.shapley_permutations
+        self._truth = Truth(self._judge, self._test, permutations, seed) if permutations else None
         self._turns = seeded(seed, "turns")
         self._left: set[int] = set()
         self._updates = 0
@@ -139,6 +144,8 @@ class _Run:
             at_us = decided.at_us
             yield decided
             self._let_go(decided)
+            if self._truth is not None:
+                self._truth.decided(decided)
             over = 0 < self._scenario.seconds <= at_us / MICROSECONDS
             last = over or decided.number == self._scenario.rounds
             if last or decided.number % self._scenario.evaluate_every == 0:
@@ -157,6 +164,7 @@ class _Run:
             tuple(self._clients.sent[one.number] for one in self._everybody),
             self._accounts.wei_worth,
             tuple(sorted(self._left)),
+            {} if self._truth is None else dict(self._truth.values),
         )
 
     # -- the two kinds of servers -----------------------------------------------------------------------------------

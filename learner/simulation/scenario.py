@@ -219,7 +219,8 @@ class Scenario(_Part, frozen=True):
     `evaluate_every` of them on the first `evaluation_samples` test samples (0: all). A share `attackers` of the clients
     makes the `attack`; with none they are as honest as the others, and if `attackers_away` they take no part at all.
     Without an `allocation` an update is `training.epochs` on all samples of its client. One plain client does as the
-    `deviation` says; `costs` and who is `leaving` for them want speeds of device classes.
+    `deviation` says; `costs` and who is `leaving` for them want speeds of device classes. With
+    `shapley_permutations` the Shapley values of each round are sampled on the evaluation samples (`truth.py`).
     """
 
     data: Literal["digits", "mnist"] = "digits"
@@ -244,6 +245,7 @@ class Scenario(_Part, frozen=True):
     attackers_away: bool = False
     evaluate_every: Count = 5
     evaluation_samples: Annotated[int, msgspec.Meta(ge=0)] = 0
+    shapley_permutations: Annotated[int, msgspec.Meta(ge=0)] = 0
     seed: int = 0
 
     @property

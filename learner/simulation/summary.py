@@ -17,6 +17,7 @@ from learner.simulation.ledger import Round
 from learner.simulation.population import Role
 from learner.simulation.run import Evaluated, Event, Finished, Started
 from learner.simulation.timing import MICROSECONDS
+from learner.simulation.truth import spearman
 from learner.simulation.vesting import Vesting
 from learner.staleness import delay
 
@@ -43,6 +44,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     Where there are costs, in mean costs of an honest update: `utility`: pay less costs per update sent, the mean of a
     role's clients; `profit`: the same in all, not per update, of all identities together for the deviating client;
     `stayed`: share of a role's clients who did not leave.
+
+    `shapley_rank`: Spearman's correlation of the clients' whole pay with their sampled Shapley values.
     """
 
     accuracy: float
@@ -68,6 +71,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     utility: dict[str, float] = {}
     profit: dict[str, float] = {}
     stayed: dict[str, float] = {}
+    shapley_rank: float | None = None
 
 
 @dataclass(slots=True)
@@ -161,6 +165,9 @@ class Tally:
             gini=_rounded_or_none(gini(all_pay)),
             jain=_rounded_or_none(jain(all_pay)),
             **self._profits(end),
+            shapley_rank=_rounded_or_none(
+                spearman([float(sum(self._accounts[one].rewards_wei)) for one in end.shapley], [*end.shapley.values()])
+            ),
         )
 
     def _stolen(self, released: Mapping[int, int]) -> float | None:

@@ -73,7 +73,7 @@ def test_what_no_scenario_has_is_refused(axes: dict[str, tuple[Any, ...]], probl
 def test_words_are_fit_for_file_names_and_numbers_for_a_scale() -> None:
     assert word_of(0.25) == "0.25"
     assert word_of({"kind": "later", "seconds": 2.0}) == "later-2"
-    assert word_of(True) == "true"
+    assert word_of("Later, too") == "later-too"
     assert number_of(["2", "0.5"]) == [2.0, 0.5]
     assert number_of(["2", "hinge"]) is None
 
