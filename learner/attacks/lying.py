@@ -63,9 +63,9 @@ class Planted(Lie, frozen=True, tag="planted"):
         """Put the direction, at each row's length, in the place of right labels and the root update."""
         vectors = references.vectors.astype(np.float64)
         planted = chance.standard_normal(vectors.shape[1])
-        planted /= np.linalg.norm(planted)
+        planted = planted / np.linalg.norm(planted)
         for row in _right(references.labels):
-            vectors[row] = np.linalg.norm(vectors[row]) * planted
+            vectors[row] = float(np.linalg.norm(vectors[row])) * planted
         return _encoded(references, vectors)
 
 

@@ -14,7 +14,7 @@ from learner.allocation.planning import Work
 from learner.contribution import rule
 from learner.data import Dataset, Split
 from learner.errors import InvalidScenario
-from learner.fixedpoint import Model, Rejected, encode_model
+from learner.fixedpoint import Model, Reals, Rejected, encode_model
 from learner.models import build, dimension, flatten
 from learner.simulation.accounts import Accounts
 from learner.simulation.clients import Clients
@@ -128,7 +128,7 @@ class _Run:
         self._triggered = None if scenario.attack is None else scenario.attack.trigger(self._test)
         self._judge = build(scenario.model, features=split.train.features, classes=split.train.classes)
         permutations = scenario.shapley_permutations
-        self._truth = Truth(self._judge, self._test, permutations, seed) if permutations else None
+        self._truth = Truth(self._loss, permutations, seed) if permutations else None
         self._turns = seeded(seed, "turns")
         self._left: set[int] = set()
         self._updates = 0
@@ -266,6 +266,9 @@ class _Run:
         record = Record(client, base, update, len(self._everybody[client].data), at_us, work)
         if self._ledger.receive(record) is None:
             self._clients.publish(record)
+
+    def _loss(self, model: Reals) -> float:
+        return evaluate(self._judge, model, self._test).loss
 
     def _evaluated(self, at_us: int) -> Evaluated:
         version = self._ledger.version

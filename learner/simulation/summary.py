@@ -21,7 +21,7 @@ from learner.simulation.truth import spearman
 from learner.simulation.vesting import Vesting
 from learner.staleness import delay
 
-TARGETS = (0.9, 0.95, 0.97)
+TARGETS = (0.8, 0.9, 0.95, 0.97)
 LAST = 3
 VESTING_ROUNDS = MappingProxyType({"20": 20, "end": 0})
 STARVED = 0.1

@@ -5,27 +5,22 @@ samples falls when the mean of the updates of S is added to the current model. A
 rounds. No rule could pay by it: it costs many evaluations, and a validator's samples decide it.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from torch import nn
 
-from learner.data import Dataset
 from learner.fixedpoint import Reals, decode_model, decode_update
 from learner.simulation.ledger import Round
-from learner.training import evaluate
 from merit.chance import seed_of
 
 
 class Truth:
     """Adds up each client's Shapley values round by round, from `permutations` drawn by the seed for each round."""
 
-    def __init__(self, module: nn.Module, validation: Dataset, permutations: int, seed: int) -> None:
-        """Nothing is measured yet; `module` is scratch."""
-        self._module, self._validation = module, validation
-        self._permutations, self._seed = permutations, seed
-        self.values: Counter[int] = Counter()
+    def __init__(self, loss: Callable[[Reals], float], permutations: int, seed: int) -> None:
+        """Nothing is measured yet; `loss` is that of a model, float64[d], on the validation samples."""
+        self._loss, self._permutations, self._seed = loss, permutations, seed
+        self.values: dict[int, float] = {}
 
     def decided(self, decided: Round) -> None:
         """Measure a round."""
@@ -35,7 +30,7 @@ class Truth:
         chance = np.random.default_rng(seed_of(self._seed, "shapley", decided.number))
         orders = [chance.permutation(len(updates)).tolist() for _ in range(self._permutations)]
         for record, value in zip(decided.records, self._shapley(start, updates, orders), strict=True):
-            self.values[record.client] += value
+            self.values[record.client] = self.values.get(record.client, 0.0) + value
 
     def _shapley(self, start: Reals, updates: Sequence[Reals], orders: Sequence[Sequence[int]]) -> list[float]:
         """Average marginal values over the orders; no coalition is evaluated twice."""
@@ -52,9 +47,6 @@ class Truth:
                 found[at] += (losses[before] - losses[after]) / len(orders)
                 before = after
         return found
-
-    def _loss(self, model: Reals) -> float:
-        return evaluate(self._module, model, self._validation).loss
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:

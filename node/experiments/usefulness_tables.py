@@ -1,5 +1,6 @@
 """The table of a usefulness experiment: a row for each place of the grid, means and deviations over the seeds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -67,7 +68,7 @@ class Spread(NamedTuple):
         if self.seeds == 1:
             return 0.0
         quantile = T_QUANTILES[min(self.seeds, len(T_QUANTILES) + 1) - 2]
-        return quantile * self.deviation / self.seeds**0.5
+        return quantile * self.deviation / math.sqrt(self.seeds)
 
 
 @dataclass(frozen=True, slots=True)

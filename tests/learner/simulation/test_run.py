@@ -292,3 +292,19 @@ def test_gate_passing_keeps_its_pay_and_harms_more_than_honest_work(split: Split
 def test_edge_servers_that_cannot_be_are_refused(split: Split, edge: Edge, problem: str) -> None:
     with pytest.raises(InvalidScenario, match=problem):
         run(small(edge=edge, attack=PublishedReferences()), split)
+
+
+def test_rounds_grow_and_shrink_towards_a_target_staleness(split: Split) -> None:
+    def sizes(target: int | None) -> list[int]:
+        server = Asynchronous(phi=4, concurrency=10, target_staleness=target)
+        return [len(one.records) for one in rounds(run(small("uniform", server=server, rounds=15), split))]
+
+    assert sizes(None) == [4] * 15
+    assert sizes(0)[-1] > 4
+    assert sizes(9)[-1] == 1
+    assert max(sizes(0)) <= 10
+
+
+def test_a_run_ends_with_the_first_round_after_its_time(split: Split) -> None:
+    decided = rounds(run(small("uniform", rounds=1_000, seconds=5.0), split))
+    assert [one.at_us >= 5_000_000 for one in decided] == [False] * (len(decided) - 1) + [True]

@@ -33,7 +33,7 @@ def decided(split: Split) -> Round:
 
 def test_with_every_order_the_values_are_the_games(split: Split, decided: Round) -> None:
     module = build("softmax", features=64, classes=10)
-    truth = Truth(module, split.test, 0, 1)
+    truth = Truth(lambda model: evaluate(module, model, split.test).loss, 0, 1)
     terms = decided.inputs.terms
     start = decode_model(decided.inputs.current, terms.model_fraction_bits)
     updates = [decode_update(record.update, terms.fraction_bits) for record in decided.records]
@@ -54,7 +54,7 @@ def test_with_every_order_the_values_are_the_games(split: Split, decided: Round)
 def test_sampled_values_share_out_what_the_round_gained(split: Split, decided: Round) -> None:
     module = build("softmax", features=64, classes=10)
     with one_thread():
-        few, many = (Truth(module, split.test, count, 1) for count in (3, 200))
+        few, many = (Truth(lambda model: evaluate(module, model, split.test).loss, count, 1) for count in (3, 200))
         few.decided(decided)
         many.decided(decided)
     assert sum(few.values.values()) == pytest.approx(sum(many.values.values()), abs=1e-6)
