@@ -29,10 +29,19 @@ def polynomial(tau: int) -> int:
     return isqrt(PPB * PPB // (1 + tau))
 
 
+HINGE_DELAY = 4
+HINGE_SLOPE = 10
+
+
+def hinge(tau: int) -> int:
+    """10^9 ppb up to tau = 4, then 10^9 // (10 (tau - 4) + 1) (FedAsync, arXiv 1903.03934, with a = 10 and b = 4)."""
+    return PPB // (HINGE_SLOPE * max(0, tau - HINGE_DELAY) + 1)
+
+
 Discount = Callable[[int], int]
 
 DISCOUNTS: Mapping[tuple[str, int], Discount] = MappingProxyType(
-    {("constant", 1): constant, ("polynomial", 1): polynomial}
+    {("constant", 1): constant, ("polynomial", 1): polynomial, ("hinge", 1): hinge}
 )
 
 
@@ -48,6 +57,17 @@ def discount(name: str, version: int) -> Discount:
 def discounted(theta: int, discount_ppb: int) -> int:
     """Theta after a discount, in ppb, rounded down."""
     return theta * discount_ppb // PPB
+
+
+def next_phi(phi: int, delays: Iterable[int], *, target: int, most: int) -> int:
+    """How many records the next round takes, so that their mean delay comes to `target` versions: 1 to `most`.
+
+    More by one if the mean delay of the records of this round was above the target, since larger rounds make fewer
+    versions; fewer by one if it was below; the same if it was met or there was no record.
+    """
+    over = [delay - target for delay in delays]
+    step = (sum(over) > 0) - (sum(over) < 0)
+    return min(max(1, phi + step), most)
 
 
 def tau_avg(consumed_delays: Iterable[int], pending_bases: Iterable[int], version: int) -> Fraction | None:

@@ -5,16 +5,20 @@
     free_riding    be paid without training: zero, noise, delta-replay, stale-model
     copying        send what another published: copy
     collusion      act together or change over time: sybils, split, on-off
+    adaptive       know the rule: published-references, insider, gate-passing
+    lying          what edge servers commit to: negated, scaled, target-class, planted
 
 An attack makes its update in real numbers; what the job's bounds do not let through is refused as anybody's would be.
 """
 
 from typing import TypeAlias
 
+from learner.attacks.adaptive import GatePassing, Insider, PublishedReferences
 from learner.attacks.attack import Attack
 from learner.attacks.collusion import Lone, OnOff, Split, Sybils
 from learner.attacks.copying import Copy
 from learner.attacks.free_riding import DeltaReplay, Noise, StaleModel, Zero
+from learner.attacks.lying import AnyLie, Lie, Negated, Planted, Scaled, TargetClass
 from learner.attacks.manipulation import Blend, Gaussian, InnerProduct, LittleIsEnough, NormInflation, SignFlip
 from learner.attacks.poisoning import BackDoor, ClassFlip, FewSamples, LabelFlip
 from learner.attacks.view import Conspiracy, Published, View
@@ -24,6 +28,7 @@ AnyAttack: TypeAlias = Lone | Sybils | Split | OnOff
 
 __all__ = [
     "AnyAttack",
+    "AnyLie",
     "Attack",
     "BackDoor",
     "Blend",
@@ -32,19 +37,27 @@ __all__ = [
     "Copy",
     "DeltaReplay",
     "FewSamples",
+    "GatePassing",
     "Gaussian",
     "InnerProduct",
+    "Insider",
     "LabelFlip",
+    "Lie",
     "LittleIsEnough",
     "Lone",
+    "Negated",
     "Noise",
     "NormInflation",
     "OnOff",
+    "Planted",
     "Published",
+    "PublishedReferences",
+    "Scaled",
     "SignFlip",
     "Split",
     "StaleModel",
     "Sybils",
+    "TargetClass",
     "View",
     "Zero",
 ]

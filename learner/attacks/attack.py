@@ -22,6 +22,11 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     An attack keeps nothing itself: what it must remember lies in the view, so one value serves all attackers.
     """
 
+    @property
+    def reads_references(self) -> bool:
+        """Whether the attack is made from whole references of edge servers."""
+        return False
+
     def base(self, newest: int, oldest: int) -> int:
         """Choose the version to start from, of those that can be had; honest clients take the newest."""
         del oldest

@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from learner.attacks.adaptive import GatePassing, Insider, PublishedReferences
 from learner.attacks.attack import AtLeast0, Attack, Count, mean
 from learner.attacks.copying import Copy
 from learner.attacks.free_riding import DeltaReplay, Noise, StaleModel, Zero
@@ -29,6 +30,9 @@ Lone: TypeAlias = (
     | DeltaReplay
     | StaleModel
     | Copy
+    | PublishedReferences
+    | Insider
+    | GatePassing
 )
 """Attacks that one client can make by itself."""
 
@@ -43,6 +47,11 @@ class Sybils(Attack, frozen=True, tag="sybils"):
     inner: Lone = LabelFlip()
     noise: AtLeast0 = 0.05
     among: Count = 12
+
+    @property
+    def reads_references(self) -> bool:
+        """As the inner attack."""
+        return self.inner.reads_references
 
     def base(self, newest: int, oldest: int) -> int:
         """Start where the inner attack starts."""
@@ -92,6 +101,11 @@ class OnOff(Attack, frozen=True, tag="on-off"):
     inner: Lone = SignFlip()
     honest: Count = 3
     harmful: Count = 3
+
+    @property
+    def reads_references(self) -> bool:
+        """As the inner attack."""
+        return self.inner.reads_references
 
     def update(self, view: View) -> Reals:
         """Do as its number of updates says."""

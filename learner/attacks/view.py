@@ -1,6 +1,6 @@
 """What an attacker sees and can do when it is its turn to send an update."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from learner.data import Dataset
 from learner.fixedpoint import Reals, Update, decode_update
+from learner.references import References
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +41,17 @@ class Conspiracy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """Everything public, and the attacker's own: nothing here is known to the ledger alone.
+    """Everything public, and the attacker's own: nothing here is known to the ledger or an honest edge server alone.
 
     `client` sends its update number `sent` + 1 from version `base`; `newest` and `oldest` are the versions that can
     still be had, `model` gives one, float64[d]. `published` holds the newest available updates of all clients, oldest
     first. `train` trains from `base` as an honest client would, on `data` or on what it is given; the update in real
     numbers, float64[d]. `chance` is the attacker's own stream.
+
+    `opened[v]`: the references of version v, one from each edge server, that a round has opened. `sealed(s)` is what
+    server s, an accomplice, committed to for `base`; None if it committed to nothing. `foreseen` gives the theta in
+    ppb, before any discount, that the job's rule would give an update beside the newest peers, judged by the newest
+    open references; 0 if it would be refused.
     """
 
     client: int
@@ -59,6 +65,9 @@ class View:
     train: Callable[[Dataset], Reals]
     conspiracy: Conspiracy
     chance: np.random.Generator
+    opened: Mapping[int, Sequence[References]]
+    sealed: Callable[[int], References | None]
+    foreseen: Callable[[Reals], int]
 
     def honest(self) -> Reals:
         """Train on its own data, as if honest, and tell the accomplices."""

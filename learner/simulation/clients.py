@@ -10,9 +10,13 @@ from learner.allocation.plan import Task
 from learner.allocation.planning import first_samples
 from learner.attacks import Attack, Conspiracy, Published, View
 from learner.data import Dataset
+from learner.data.dataset import Indices
 from learner.data.stream import arrivals
 from learner.fixedpoint import Encoded, Reals, Refusal, Update, decode_model, encode_update
 from learner.models import build
+from learner.references import References
+from learner.simulation.deviation import AnyDeviation
+from learner.simulation.foresight import foreseen, opened
 from learner.simulation.ledger import Fate, Ledger, Record
 from learner.simulation.population import Client, Role
 from learner.simulation.scenario import Scenario
@@ -48,6 +52,7 @@ class Clients:
         members = tuple(one.number for one in population if one.role is Role.ATTACKER)
         self._conspiracy = Conspiracy(members, {}, {})
         self.sent: Counter[int] = Counter()
+        self.passes: Counter[int] = Counter()  # samples times epochs that each client trained
         self.refused: Counter[Refusal | Fate] = Counter()
 
     def base(self, client: int) -> int:
@@ -63,7 +68,10 @@ class Clients:
         """
         allocation, epochs = self._scenario.allocation, self._scenario.training.epochs
         if allocation is None:
-            return Task(len(self._clients[client].data), epochs, 0)
+            own, deviation = len(self._clients[client].data), self._deviation(client)
+            return (
+                Task(own, epochs, 0) if deviation is None else Task(deviation.samples(own), deviation.epochs(epochs), 0)
+            )
         samples = allocation.samples
         if self._ledger.plan_terms is not None:
             share = self._ledger.plan.share_of(client)
@@ -116,15 +124,24 @@ class Clients:
     def _attack(self, client: int) -> Attack | None:
         return self._scenario.attack if self._clients[client].role is Role.ATTACKER else None
 
+    def _deviation(self, client: int) -> AnyDeviation | None:
+        return self._scenario.deviation if self._clients[client].role is Role.DEVIANT else None
+
+    def _kept(self, client: int, count: int) -> Indices:
+        """Choose the samples of a client that trains on few of its own, the same each time."""
+        order = np.random.default_rng(seed_of(self._scenario.seed, "kept", client))
+        return np.sort(order.permutation(len(self._clients[client].data))[:count])
+
     def _told(self, client: int, task: Task) -> Dataset:
         """Give the samples of a task."""
         data = self._clients[client].data
         if self._scenario.allocation is None:
-            return data
+            return data if self._deviation(client) is None else data.subset(self._kept(client, task.samples))
         seed = seed_of(self._scenario.seed, "stream", client)
         return data.subset(arrivals(np.arange(len(data)), first=task.first, count=task.samples, seed=seed))
 
     def _train(self, client: int, base: int, data: Dataset, epochs: int) -> Reals:
+        self.passes[client] += len(data) * epochs
         start = self.model(base)
         seed = seed_of(self._scenario.seed, "train", client, self.sent[client])
         return train(self._module, start, data, replace(self._sgd, epochs=epochs), seed=seed) - start
@@ -143,4 +160,17 @@ class Clients:
             train=lambda data: self._train(client, base, data, task.epochs),
             conspiracy=self._conspiracy,
             chance=chance,
+            opened=opened(self._ledger),
+            sealed=lambda server: self._committed(server, base),
+            foreseen=lambda update: foreseen(self._ledger, client, self._encoded(update), self._published),
         )
+
+    def _committed(self, server: int, version: int) -> References | None:
+        told = self._ledger.context.references.get(version, ())
+        return told[server] if server < len(told) else None
+
+    def _encoded(self, update: Reals) -> Update | None:
+        """Encode an update as it would be sent; None if it is refused at the source."""
+        terms = self._ledger.terms
+        found = encode_update(update, terms.fraction_bits, norm_bound_squared=terms.norm_bound_squared)
+        return found.update if isinstance(found, Encoded) else None

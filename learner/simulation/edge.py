@@ -1,4 +1,4 @@
-"""The edge servers of a simulated run: what they publish of each version, from root samples that nobody else has."""
+"""The edge servers of a simulated run: what they commit to for each version, from root samples that nobody else has."""
 
 from collections.abc import Sequence
 
@@ -41,8 +41,10 @@ class EdgeServers:
     """
 
     def __init__(self, scenario: Scenario, needs: Needs, roots: Sequence[Dataset], client_samples: float) -> None:
-        """Make the scratch module."""
-        self._scenario, self._needs, self._roots = scenario, needs, roots
+        """Make the scratch module; liars swap their samples for good."""
+        edge = scenario.edge
+        self._scenario, self._needs = scenario, needs
+        self._roots = [edge.lie.root(root) if at < edge.lying else root for at, root in enumerate(roots)]
         self._module = build(scenario.model, features=roots[0].features, classes=roots[0].classes)
         training = scenario.training
         self._sgd = SGD(
@@ -61,6 +63,13 @@ class EdgeServers:
         return [self._of(number, version, start, sketch) for number in range(len(self._roots))]
 
     def _of(self, number: int, version: int, start: Reals, sketch: Sketch | None) -> References:
+        found = self._learnt(number, version, start, sketch)
+        if number >= self._scenario.edge.lying:
+            return found
+        chance = np.random.default_rng(seed_of(self._scenario.seed, "lie", version))
+        return self._scenario.edge.lie.told(found, chance)
+
+    def _learnt(self, number: int, version: int, start: Reals, sketch: Sketch | None) -> References:
         own, found = self._roots[number], []
         if self._needs.labels:
             found.append(label_references(self._module, start, own, sketch=sketch))

@@ -2,6 +2,9 @@
 
 Scores, weights, models and rewards come from `learner.rounds.compute` and `learner.rewards`, as on the ledger. Refused
 are: what is too stale, a second record of a client and base, what does not pass the hold check, and copies.
+
+Edge servers commit to their references of a version when it is made, and open them with the first round that uses them.
+A record counts against those of its base if they were still sealed when it came, else against the newest version's.
 """
 
 from collections import Counter
@@ -19,8 +22,8 @@ from learner.fixedpoint import Model, Update, check_update
 from learner.references import References
 from learner.rewards import rewards, round_reward
 from learner.rounds import Entry, RoundInputs, RoundResult, compute
-from learner.staleness import delay
-from learner.terms import Terms, check_terms
+from learner.staleness import delay, next_phi
+from learner.terms import MAX_PHI, Terms, check_terms
 
 Publish: TypeAlias = Callable[[int, Model], Sequence[References]]
 """(version, model int32[d]) -> what each edge server publishes of that version."""
@@ -39,7 +42,8 @@ class Fate(StrEnum):
 class Record:
     """An available update: who sent it, from which version, when; `samples` are what the job credits to the client.
 
-    `work`: what the client reports of it.
+    `work`: what the client reports of it. `beside`: the version whose references it is held
+    beside, for the ledger to say.
     """
 
     client: int
@@ -48,6 +52,7 @@ class Record:
     samples: int
     at_us: int
     work: Work | None = None
+    beside: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +75,9 @@ class Ledger:
     `models` holds the versions that a record may still have as its base. `publish` makes what the edge servers publish
     of a version (its number, the model); it is asked once for each version, and only by a rule that needs references.
     `context` grows and shrinks with the rounds: it holds what the scoring rule needs, and no more. `plan` tells clients
-    how much to do where there are `plan_terms`.
+    how much to do where there are `plan_terms`. Unless `sealed`, every record counts against the references of its
+    base, though they be open; `opened` are the versions whose references are. A round takes `phi` records: the job's,
+    or with a `target_staleness` as many, up to `most_phi`, as bring their mean delay there.
     """
 
     terms: Terms
@@ -78,11 +85,16 @@ class Ledger:
     base_reward_wei: int
     publish: Publish
     plan_terms: PlanTerms | None = None
+    sealed: bool = True
+    target_staleness: int | None = None
+    most_phi: int = MAX_PHI
     version: int = 0
     models: dict[int, Model] = field(default_factory=dict)
     pending: list[Record] = field(default_factory=list)
     context: Context = field(default_factory=Context)
     plan: Plan = field(default_factory=lambda: Plan(0))
+    phi: int = field(init=False)
+    opened: set[int] = field(default_factory=set)
     refused: Counter[Fate] = field(default_factory=Counter)
     _needs: Needs = field(default_factory=Needs)
     _payloads: set[bytes] = field(default_factory=set)
@@ -94,6 +106,7 @@ class Ledger:
         Raises `InvalidTerms`.
         """
         check_terms(self.terms, context=True)
+        self.phi = self.terms.phi
         self._needs = rule(self.terms.scoring, self.terms.rules_version).needs
         self._keep(0, self.model)
 
@@ -106,7 +119,8 @@ class Ledger:
         """Take an available record into the next round; else say why not."""
         fate = self._judge(record)
         if fate is None:
-            self.pending.append(record)
+            newer = self.sealed and record.base in self.opened
+            self.pending.append(replace(record, beside=self.version if newer else record.base))
         else:
             self.refused[fate] += 1
         return fate
@@ -114,13 +128,15 @@ class Ledger:
     @property
     def full(self) -> bool:
         """Whether the next round has all of its records."""
-        return len(self.pending) >= self.terms.phi
+        return len(self.pending) >= self.phi
 
     def close(self, at_us: int) -> Round:
-        """Decide the next round of at least one pending record, phi at most."""
-        records = tuple(self.pending[: self.terms.phi])
+        """Decide the next round of at least one pending record, phi at most; its pot grows with their number."""
+        records = tuple(self.pending[: self.phi])
         del self.pending[: len(records)]
-        entries = [Entry(record.base, record.update, record.samples, record.client) for record in records]
+        entries = [
+            Entry(record.base, record.update, record.samples, record.client, record.beside) for record in records
+        ]
         inputs = RoundInputs(self.terms, self.version + 1, self.model, entries, dict(self.models), self.context)
         result = compute(inputs)
         pot = round_reward(self.base_reward_wei, len(records), self.terms.phi)
@@ -130,11 +146,18 @@ class Ledger:
         plan = None if self.plan_terms is None else self.plan
         decided = Round(inputs.number, at_us, records, inputs, result, rewards(pot, result.thetas), plan)
         self._remember(decided)
+        if self.target_staleness is not None:
+            delays = [delay(decided.number, record.base) for record in records]
+            self.phi = next_phi(self.phi, delays, target=self.target_staleness, most=self.most_phi)
         return decided
 
     def _remember(self, decided: Round) -> None:
         """Make the round's model current, and keep of the round what later ones need."""
         number, result, window = decided.number, decided.result, self._needs.window
+        if self.context.references:
+            self.opened |= {record.base if record.beside is None else record.beside for record in decided.records}
+        if self._needs.newest_root:
+            self.opened.add(number - 1)
         records, steps = dict(self.context.records), dict(self.context.steps)
         if window is not None:
             records[number] = [record.update for record in decided.records]
@@ -154,6 +177,7 @@ class Ledger:
             published[version] = self.publish(version, model)
         self.models = {kept: one for kept, one in self.models.items() if kept >= self.oldest}
         published = {kept: one for kept, one in published.items() if kept >= self.oldest}
+        self.opened = {kept for kept in self.opened if kept >= self.oldest}
         self.context = replace(self.context, references=published)
 
     def _judge(self, record: Record) -> Fate | None:

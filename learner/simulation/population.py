@@ -22,15 +22,17 @@ class Role(StrEnum):
     SMALL = "small-data"
     SLOW = "slow"
     ATTACKER = "attacker"
+    DEVIANT = "deviant"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Client:
-    """A client and its own samples; its number is its place in the population."""
+    """A client and its own samples; its number is its place in the population, `device` that of the device's owner."""
 
     number: int
     role: Role
     data: Dataset
+    device: int
 
 
 def population(scenario: Scenario, train: Dataset) -> list[Client]:
@@ -53,7 +55,7 @@ def population(scenario: Scenario, train: Dataset) -> list[Client]:
         if role is Role.SMALL:
             kept = max(1, round(outliers.small_share * len(part)))
             own = np.sort(np.array(seeded(scenario.seed, "small", number).sample(part.tolist(), kept)))
-        clients.append(Client(number, role, train.subset(own)))
+        clients.append(Client(number, role, train.subset(own), number))
     if isinstance(scenario.partition, FeatureSkew):
         worst, last = scenario.partition.deviation, max(1, scenario.clients - 1)
         clients = [
@@ -65,7 +67,23 @@ def population(scenario: Scenario, train: Dataset) -> list[Client]:
             )
             for one in clients
         ]
-    return clients
+    return _split_up(clients, scenario)
+
+
+def _split_up(clients: list[Client], scenario: Scenario) -> list[Client]:
+    """Put further identities of the deviating client at the end, and deal its samples to all of them."""
+    identities = 1 if scenario.deviation is None else scenario.deviation.identities
+    if identities == 1:
+        return clients
+    whole = next(one for one in clients if one.role is Role.DEVIANT)
+    order = list(range(len(whole.data)))
+    seeded(scenario.seed, "split", whole.number).shuffle(order)
+    if len(order) < identities:
+        raise InvalidScenario(reason=f"{len(order)} samples for {identities} identities: choose fewer")
+    parts = [whole.data.subset(np.sort(part)) for part in np.array_split(np.array(order), identities)]
+    first = replace(whole, data=parts[0])
+    others = [replace(whole, number=len(clients) + at, data=part) for at, part in enumerate(parts[1:])]
+    return [first if one is whole else one for one in clients] + others
 
 
 def _roles(scenario: Scenario) -> list[Role]:
@@ -77,6 +95,8 @@ def _roles(scenario: Scenario) -> list[Role]:
         + [Role.SMALL] * outliers.small
         + [Role.SLOW] * outliers.slow
     )
+    if scenario.deviation is not None:
+        cast.append(Role.DEVIANT)
     cast += [Role.PLAIN] * (scenario.clients - len(cast))
     order = list(range(scenario.clients))
     seeded(scenario.seed, "roles").shuffle(order)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from heapq import heappop, heappush
 from typing import TypeAlias
@@ -14,14 +14,16 @@ from learner.allocation.planning import Work
 from learner.contribution import rule
 from learner.data import Dataset, Split
 from learner.errors import InvalidScenario
-from learner.fixedpoint import Model, Rejected, encode_model
+from learner.fixedpoint import Model, Reals, Rejected, encode_model
 from learner.models import build, dimension, flatten
+from learner.simulation.accounts import Accounts
 from learner.simulation.clients import Clients
 from learner.simulation.edge import EdgeServers, hold_out
 from learner.simulation.ledger import Ledger, Record, Round
 from learner.simulation.population import Client, Role, population
 from learner.simulation.scenario import Asynchronous, Scenario, Synchronous, check_scenario
 from learner.simulation.timing import MICROSECONDS, Connections, Stopwatch
+from learner.simulation.truth import Truth
 from learner.training import evaluate
 from merit.chance import seed_of, seeded
 
@@ -30,10 +32,11 @@ EMPTY_ROUNDS = 100
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The beginning: how many parameters the model has, and what each client is, by its number."""
+    """The beginning: how many parameters the model has, what each client is, by its number, and the scoring rule."""
 
     dimension: int
     roles: tuple[Role, ...]
+    scoring: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,21 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end: how many updates the clients made, and how many have no place in a round, by reason."""
+    """The end: how many updates the clients made, and how many have no place in a round, by reason.
+
+    Where the scenario has costs, `costs[i]` are those of client i, who sent `sent[i]` updates, and `wei_worth` is what
+    a wei is worth, both in mean costs of an honest client's update; `left` are the clients who left. `shapley`: the
+    sampled Shapley value of each client who had a record, where they were asked for.
+    """
 
     at_us: int
     updates: int
     refused: dict[str, int]
+    costs: tuple[float, ...] = ()
+    sent: tuple[int, ...] = ()
+    wei_worth: float = 0.0
+    left: tuple[int, ...] = ()
+    shapley: dict[int, float] = field(default_factory=dict)
 
 
 Event: TypeAlias = Started | Round | Evaluated | Finished
@@ -89,35 +102,70 @@ class _Run:
         terms = scenario.terms(len(first))
         needs = rule(scenario.rules.scoring, scenario.rules.version).needs
         publish = EdgeServers(scenario, needs, roots, len(dealt) / scenario.clients)
-        self._ledger = Ledger(terms, first, scenario.rules.base_reward_wei, publish, scenario.plan_terms())
+        server = scenario.server
+        self._ledger = Ledger(
+            terms,
+            first,
+            scenario.rules.base_reward_wei,
+            publish,
+            scenario.plan_terms(),
+            sealed=scenario.edge.sealed,
+            target_staleness=server.target_staleness if isinstance(server, Asynchronous) else None,
+            most_phi=(server.concurrency if isinstance(server, Asynchronous) else 0) or scenario.clients,
+        )
         self._clients = Clients(scenario, self._everybody, self._ledger)
         slow = {one.number: scenario.outliers.slow_factor for one in self._everybody if one.role is Role.SLOW}
-        self._stopwatch = Stopwatch(scenario.speed, slow, seed)
+        owners = {one.number: one.device for one in self._everybody}
+        if scenario.deviation is not None and scenario.deviation.identities > 1:
+            shared = float(scenario.deviation.identities)
+            slow |= {one.number: shared for one in self._everybody if one.role is Role.DEVIANT}
+        self._stopwatch = Stopwatch(scenario.speed, slow, seed, owners)
+        self._accounts = Accounts(scenario, self._everybody, self._stopwatch, len(first))
         self._connections = Connections(scenario.mobility, seed)
         self._taking_part = [one for one in self._everybody if not _stays_away(scenario, one)]
         kept = scenario.evaluation_samples or len(split.test)
         self._test = split.test.subset(np.arange(min(kept, len(split.test))))
         self._triggered = None if scenario.attack is None else scenario.attack.trigger(self._test)
         self._judge = build(scenario.model, features=split.train.features, classes=split.train.classes)
+        permutations = scenario.shapley_permutations
+        self._truth = Truth(self._loss, permutations, seed) if permutations else None
         self._turns = seeded(seed, "turns")
+        self._left: set[int] = set()
         self._updates = 0
         self._under_way: dict[int, tuple[Task, int]] = {}  # what each client does, and for how many microseconds
 
     def events(self) -> Iterator[Event]:
-        yield Started(len(self._ledger.model), tuple(one.role for one in self._everybody))
+        roles = tuple(one.role for one in self._everybody)
+        yield Started(len(self._ledger.model), roles, self._scenario.rules.scoring)
         yield self._evaluated(0)
         rounds = self._asynchronous if isinstance(self._scenario.server, Asynchronous) else self._synchronous
-        at_us = 0
+        at_us = evaluated = 0
         for decided in rounds():
             at_us = decided.at_us
             yield decided
-            last = decided.number == self._scenario.rounds
+            self._let_go(decided)
+            if self._truth is not None:
+                self._truth.decided(decided)
+            over = 0 < self._scenario.seconds <= at_us / MICROSECONDS
+            last = over or decided.number == self._scenario.rounds
             if last or decided.number % self._scenario.evaluate_every == 0:
+                evaluated = decided.number
                 yield self._evaluated(at_us)
             if last:
                 break
+        if evaluated < self._ledger.version:  # everybody left
+            yield self._evaluated(at_us)
         refused = Counter(str(why) for counted in (self._ledger, self._clients) for why in counted.refused.elements())
-        yield Finished(at_us, self._updates, dict(sorted(refused.items())))
+        yield Finished(
+            at_us,
+            self._updates,
+            dict(sorted(refused.items())),
+            self._accounts.costs(self._clients.sent, self._clients.passes),
+            tuple(self._clients.sent[one.number] for one in self._everybody),
+            self._accounts.wei_worth,
+            tuple(sorted(self._left)),
+            {} if self._truth is None else dict(self._truth.values),
+        )
 
     # -- the two kinds of servers -----------------------------------------------------------------------------------
 
@@ -134,7 +182,7 @@ class _Run:
         started_at: dict[int, int] = {}  # client -> version: at most one update from each
         overdue = False
         now = 0
-        while True:
+        while self._taking_part:
             free = [
                 one.number
                 for one in self._taking_part
@@ -173,7 +221,10 @@ class _Run:
             raise TypeError(server)
         now = empty = 0
         while empty < EMPTY_ROUNDS:
-            chosen = self._turns.sample([one.number for one in self._taking_part], server.phi)
+            there = [one.number for one in self._taking_part]
+            if not there:
+                return
+            chosen = self._turns.sample(there, min(server.phi, len(there)))
             arrivals = sorted(
                 (self._arrival_us(client, self._connections.from_us(client, now)), client, self._clients.base(client))
                 for client in chosen
@@ -185,6 +236,13 @@ class _Run:
                 yield self._ledger.close(now)
         raise InvalidScenario(reason=f"from version {self._ledger.version} on nobody sends what a round can take")
 
+    def _let_go(self, decided: Round) -> None:
+        """Let those leave for whom taking part does not pay."""
+        self._accounts.decided(decided)
+        if self._scenario.leaving is not None:
+            self._left |= self._accounts.losing(self._clients.sent, self._clients.passes, self._scenario.leaving.after)
+            self._taking_part = [one for one in self._taking_part if one.number not in self._left]
+
     def _arrival_us(self, client: int, start_us: int) -> int:
         scenario, number, task = self._scenario, self._clients.sent[client], self._clients.task(client)
         ordinary = (
@@ -193,6 +251,9 @@ class _Run:
         share = task.samples * task.epochs / (ordinary.samples * ordinary.epochs)
         taken = self._stopwatch.duration_us(client, number, task.samples, task.epochs, share=share)
         self._under_way[client] = task, taken
+        deviation = scenario.deviation if self._everybody[client].role is Role.DEVIANT else None
+        if deviation is not None:
+            taken += round(deviation.delay_seconds * MICROSECONDS)
         return self._connections.from_us(client, start_us + taken)
 
     def _send(self, client: int, base: int, at_us: int) -> None:
@@ -205,6 +266,9 @@ class _Run:
         record = Record(client, base, update, len(self._everybody[client].data), at_us, work)
         if self._ledger.receive(record) is None:
             self._clients.publish(record)
+
+    def _loss(self, model: Reals) -> float:
+        return evaluate(self._judge, model, self._test).loss
 
     def _evaluated(self, at_us: int) -> Evaluated:
         version = self._ledger.version

@@ -5,8 +5,9 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from learner.allocation.planning import PlanTerms, check_plan_terms
-from learner.attacks import AnyAttack
+from learner.attacks import AnyAttack, AnyLie, Negated
 from learner.errors import InvalidScenario
+from learner.simulation.deviation import AnyDeviation
 from learner.terms import MAX_PHI, Terms
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -65,20 +66,24 @@ class LogNormal(_Kind, frozen=True, tag="log-normal"):
 
 
 class DeviceClass(_Part, frozen=True):
-    """A kind of device: how often it occurs, and its time for one sample of one epoch and for the transfers."""
+    """A kind of device: how often it occurs, its time for one sample of one epoch and for the transfers, and its draw.
+
+    `watts` while it trains: a few, as phones and single-board computers draw under load.
+    """
 
     weight: Above0
     milliseconds_per_sample: Above0
     transfer_seconds: AtLeast0 = 0.0
+    watts: Above0 = 5.0
 
 
 class DeviceClasses(_Kind, frozen=True, tag="device-classes"):
     """An update takes (samples * epochs * time per sample + transfers) of its client's class * LogN(0, `updates`)."""
 
     classes: Annotated[tuple[DeviceClass, ...], msgspec.Meta(min_length=1)] = (
-        DeviceClass(weight=0.3, milliseconds_per_sample=0.5, transfer_seconds=0.1),
-        DeviceClass(weight=0.5, milliseconds_per_sample=2.0, transfer_seconds=0.3),
-        DeviceClass(weight=0.2, milliseconds_per_sample=8.0, transfer_seconds=1.0),
+        DeviceClass(weight=0.3, milliseconds_per_sample=0.5, transfer_seconds=0.1, watts=10.0),
+        DeviceClass(weight=0.5, milliseconds_per_sample=2.0, transfer_seconds=0.3, watts=5.0),
+        DeviceClass(weight=0.2, milliseconds_per_sample=8.0, transfer_seconds=1.0, watts=3.0),
     )
     updates: AtLeast0 = 0.3
 
@@ -99,12 +104,14 @@ class Mobility(_Part, frozen=True):
 class Asynchronous(_Kind, frozen=True, tag="asynchronous"):
     """The ledger's rounds: the next `phi` updates, or those that are there after `max_wait_seconds`.
 
-    `concurrency` clients train at a time, each at random among those that are free; 0: all.
+    `concurrency` clients train at a time, each at random among those that are free; 0: all. With a `target_staleness`
+    (versions) rounds grow and shrink one by one from `phi`, to `concurrency` at most (`learner.staleness.next_phi`).
     """
 
     phi: Phi = 10
     concurrency: Annotated[int, msgspec.Meta(ge=0)] = 20
     max_wait_seconds: Above0 = 1_000.0
+    target_staleness: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Synchronous(_Kind, frozen=True, tag="synchronous"):
@@ -120,12 +127,35 @@ class Edge(_Part, frozen=True):
     """The edge servers' root samples, for scoring rules that need references.
 
     `root_samples` for each server, held out of the training samples. `sketch_buckets`: publish sketches of so many
-    buckets, a power of two; 0: whole vectors.
+    buckets, a power of two; 0: whole vectors. The first `lying` servers tell the `lie`. `sealed`: a record whose base's
+    references are open already counts against the newest version's, which are not.
     """
 
     servers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     root_samples: Count = 50
     sketch_buckets: Annotated[int, msgspec.Meta(ge=0)] = 0
+    lying: Annotated[int, msgspec.Meta(ge=0)] = 0
+    lie: AnyLie = Negated()
+    sealed: bool = True
+
+
+class Costs(_Part, frozen=True):
+    """What taking part costs, and what pay is worth; for the figures alone (`learner.simulation.costs`).
+
+    `worth`: what an update earns on average, as a multiple of what an honest client's costs on average. Defaults: a
+    household's electricity in the European Union, a prepaid mobile plan, a device of 60 euro used up in three years.
+    """
+
+    worth: Above0 = 2.0
+    euro_per_kwh: AtLeast0 = 0.29
+    euro_per_gigabyte: AtLeast0 = 1.0
+    euro_per_device_hour: AtLeast0 = 0.0023
+
+
+class Leaving(_Part, frozen=True):
+    """A client leaves for good once its pay is worth less than its costs, after so many updates sent or more."""
+
+    after: Count = 5
 
 
 class Rules(_Part, frozen=True):
@@ -184,16 +214,20 @@ class Allocation(_Part, frozen=True):
 class Scenario(_Part, frozen=True):
     """One run: who learns what, how fast, by which rules, and who attacks.
 
-    `data` names the data set. `rounds`: after how many the run ends. The model is evaluated after every
+    `data` names the data set. `rounds`: after how many the run ends, or with the first one after `seconds` of virtual
+    time (0: by rounds alone). The model is evaluated after every
     `evaluate_every` of them on the first `evaluation_samples` test samples (0: all). A share `attackers` of the clients
     makes the `attack`; with none they are as honest as the others, and if `attackers_away` they take no part at all.
-    Without an `allocation` an update is `training.epochs` on all samples of its client.
+    Without an `allocation` an update is `training.epochs` on all samples of its client. One plain client does as the
+    `deviation` says; `costs` and who is `leaving` for them want speeds of device classes. With
+    `shapley_permutations` the Shapley values of each round are sampled on the evaluation samples (`truth.py`).
     """
 
     data: Literal["digits", "mnist"] = "digits"
     model: str = "mlp"
     clients: Clients = 100
     rounds: Count = 50
+    seconds: AtLeast0 = 0.0
     partition: Partition = LabelShards()
     speed: Speed = LogNormal()
     mobility: Mobility | None = None
@@ -203,11 +237,15 @@ class Scenario(_Part, frozen=True):
     training: Training = Training()
     allocation: Allocation | None = None
     outliers: Outliers = Outliers()
+    deviation: AnyDeviation | None = None
+    costs: Costs | None = None
+    leaving: Leaving | None = None
     attack: AnyAttack | None = None
     attackers: Share = 0.25
     attackers_away: bool = False
     evaluate_every: Count = 5
     evaluation_samples: Annotated[int, msgspec.Meta(ge=0)] = 0
+    shapley_permutations: Annotated[int, msgspec.Meta(ge=0)] = 0
     seed: int = 0
 
     @property
@@ -254,12 +292,22 @@ def check_scenario(scenario: Scenario) -> None:
     if plan_terms is not None:
         check_plan_terms(plan_terms)
     outliers = scenario.outliers
-    odd = outliers.rare + outliers.small + outliers.slow
+    odd = outliers.rare + outliers.small + outliers.slow + (scenario.deviation is not None)
     taking_part = scenario.clients - (scenario.attacking if scenario.attackers_away else 0)
     if scenario.attack is not None and scenario.attackers_away:
         raise InvalidScenario(reason="attackers who are away make no attack: choose one of the two")
     if scenario.attack is not None and not scenario.attacking:
         raise InvalidScenario(reason=f"attackers = {scenario.attackers} of {scenario.clients} clients are none")
+    if scenario.costs is not None and not isinstance(scenario.speed, DeviceClasses):
+        raise InvalidScenario(reason="costs are those of devices: choose speed.kind = device-classes")
+    if scenario.leaving is not None and scenario.costs is None:
+        raise InvalidScenario(reason="nobody leaves who has no costs: add costs")
+    if scenario.deviation is not None and scenario.allocation is not None:
+        raise InvalidScenario(reason="a plan tells clients what to do: choose a deviation or an allocation")
+    if scenario.edge.lying > scenario.edge.servers:
+        raise InvalidScenario(reason=f"edge.lying = {scenario.edge.lying} of {scenario.edge.servers} edge servers")
+    if scenario.attack is not None and scenario.attack.reads_references and scenario.edge.sketch_buckets:
+        raise InvalidScenario(reason="the attack is made from whole references: choose edge.sketch_buckets = 0")
     if odd > scenario.clients - scenario.attacking:
         honest = scenario.clients - scenario.attacking
         raise InvalidScenario(reason=f"{odd} outliers of {honest} honest clients: choose fewer")

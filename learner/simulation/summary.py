@@ -4,20 +4,26 @@ A client's wage is what it earned for each of its updates that a round took. Fig
 comparing; nothing here is agreed or paid.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
 
+from learner.simulation.costs import gini, jain
 from learner.simulation.ledger import Round
 from learner.simulation.population import Role
 from learner.simulation.run import Evaluated, Event, Finished, Started
 from learner.simulation.timing import MICROSECONDS
+from learner.simulation.truth import spearman
+from learner.simulation.vesting import Vesting
+from learner.staleness import delay
 
-TARGETS = (0.9, 0.95, 0.97)
+TARGETS = (0.8, 0.9, 0.95, 0.97)
 LAST = 3
+VESTING_ROUNDS = MappingProxyType({"20": 20, "end": 0})
 STARVED = 0.1
 DIGITS = 6
 
@@ -29,7 +35,17 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     above an attacker's (ties half); `auc_client` the same of clients' mean thetas. `attackers_share` of all pay.
     `starved`: share of the honest clients with a wage below a tenth of the honest mean; `wages`: mean wage by role as a
     multiple of the honest mean. `seconds_to`: virtual time of the first evaluation that reaches an accuracy.
-    `triggered`: mean of the last three evaluations of a back door. `refused`: updates without a place, by reason.
+    `triggered`: mean of the last three evaluations of a back door. `staleness`: mean delay of the records in rounds, in
+    versions; `wasted`: share of the updates that have no place in a round, or wait for one at the end. `refused`:
+    updates without a place, by reason.
+
+    `vested_share`: the attackers' share of what is released when pay vests, by the rounds until then ("end": at the end
+    of the job); `withheld`: the share of honest pay that is not. `gini` and `jain` are of honest clients' whole pay.
+    Where there are costs, in mean costs of an honest update: `utility`: pay less costs per update sent, the mean of a
+    role's clients; `profit`: the same in all, not per update, of all identities together for the deviating client;
+    `stayed`: share of a role's clients who did not leave.
+
+    `shapley_rank`: Spearman's correlation of the clients' whole pay with their sampled Shapley values.
     """
 
     accuracy: float
@@ -41,11 +57,21 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     wages: dict[str, float]
     seconds_to: dict[str, float | None]
     triggered: float | None
+    staleness: float
+    wasted: float
     rounds: int
     unpaid_rounds: int
     updates: int
     refused: dict[str, int]
     virtual_seconds: float
+    vested_share: dict[str, float | None]
+    withheld: dict[str, float]
+    gini: float | None
+    jain: float | None
+    utility: dict[str, float] = {}
+    profit: dict[str, float] = {}
+    stayed: dict[str, float] = {}
+    shapley_rank: float | None = None
 
 
 @dataclass(slots=True)
@@ -67,13 +93,18 @@ class Tally:
         """Nothing has happened yet."""
         self._roles = started.roles
         self._accounts: dict[int, _Account] = {}
+        self._vesting = {name: Vesting(started.scoring, rounds) for name, rounds in VESTING_ROUNDS.items()}
         self._evaluations: list[Evaluated] = []
-        self._rounds = self._unpaid = 0
+        self._rounds = self._unpaid = self._taken = self._delays = 0
 
     def decided(self, one: Round) -> None:
         """Count a round."""
         self._rounds += 1
         self._unpaid += not one.result.paid
+        self._taken += len(one.records)
+        for vesting in self._vesting.values():
+            vesting.decided(one)
+        self._delays += sum(delay(one.number, record.base) for record in one.records)
         for record, theta, reward in zip(one.records, one.result.thetas, one.rewards_wei, strict=True):
             account = self._accounts.setdefault(record.client, _Account())
             account.thetas.append(theta)
@@ -102,6 +133,13 @@ class Tally:
         mean = fmean(one.wage for one in honest.values()) if honest else 0.0
         last = self._evaluations[-LAST:]
         triggered = [one.triggered for one in last if one.triggered is not None]
+        earned = paid - stolen
+        released = {name: vesting.end() for name, vesting in self._vesting.items()}
+        all_pay = [
+            float(sum(self._accounts[client].rewards_wei)) if client in self._accounts else 0.0
+            for client, role in enumerate(self._roles)
+            if role is not Role.ATTACKER
+        ]
         return Summary(
             accuracy=_rounded(fmean(one.accuracy for one in last)),
             best=_rounded(max(one.accuracy for one in self._evaluations)),
@@ -112,12 +150,49 @@ class Tally:
             wages=self._wages(mean),
             seconds_to={f"{target:g}": self._reached(target) for target in TARGETS},
             triggered=_rounded(fmean(triggered)) if triggered else None,
+            staleness=_rounded(self._delays / self._taken) if self._taken else 0.0,
+            wasted=_rounded(1 - self._taken / end.updates) if end.updates else 0.0,
             rounds=self._rounds,
             unpaid_rounds=self._unpaid,
             updates=end.updates,
             refused=end.refused,
             virtual_seconds=end.at_us / MICROSECONDS,
+            vested_share={name: self._stolen(pay) for name, pay in released.items()},
+            withheld={
+                name: _rounded(1 - sum(pay.get(one, 0) for one in honest) / earned) if earned else 0.0
+                for name, pay in released.items()
+            },
+            gini=_rounded_or_none(gini(all_pay)),
+            jain=_rounded_or_none(jain(all_pay)),
+            **self._profits(end),
+            shapley_rank=_rounded_or_none(
+                spearman([float(sum(self._accounts[one].rewards_wei)) for one in end.shapley], [*end.shapley.values()])
+            ),
         )
+
+    def _stolen(self, released: Mapping[int, int]) -> float | None:
+        total = sum(released.values())
+        theirs = sum(pay for client, pay in released.items() if self._roles[client] is Role.ATTACKER)
+        return _rounded(theirs / total) if total and Role.ATTACKER in self._roles else None
+
+    def _profits(self, end: Finished) -> dict[str, dict[str, float]]:
+        """Pay less costs by role, and who stayed; nothing without costs."""
+        by_role: dict[str, list[tuple[float, float, bool]]] = {}
+        for client, spent in enumerate(end.costs):
+            rewards = self._accounts[client].rewards_wei if client in self._accounts else []
+            profit = sum(rewards) * end.wei_worth - spent
+            found = by_role.setdefault(str(self._roles[client]), [])
+            found.append((profit, profit / end.sent[client] if end.sent[client] else 0.0, client not in end.left))
+        return {
+            "utility": {role: _rounded(fmean(own for _, own, _ in found)) for role, found in sorted(by_role.items())},
+            "profit": {
+                role: _rounded(
+                    sum(own for own, _, _ in found) if role == Role.DEVIANT else fmean(own for own, _, _ in found)
+                )
+                for role, found in sorted(by_role.items())
+            },
+            "stayed": {role: _rounded(fmean(own for _, _, own in found)) for role, found in sorted(by_role.items())},
+        }
 
     def _wages(self, mean: float) -> dict[str, float]:
         of: dict[str, list[float]] = {}
@@ -162,6 +237,10 @@ def auc(higher: Sequence[float], lower: Sequence[float]) -> float | None:
 
 def _thetas(accounts: Iterable[_Account]) -> list[int]:
     return [theta for account in accounts for theta in account.thetas]
+
+
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
 
 
 def _rounded(value: float) -> float:

@@ -4,9 +4,11 @@ Every draw has a stream of its own, named by client and number, so that it does 
 """
 
 from bisect import bisect_right
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from learner.simulation.scenario import DeviceClasses, LogNormal, Mobility, Speed
+from learner.simulation.scenario import DeviceClass, DeviceClasses, LogNormal, Mobility, Speed
 from merit.chance import seeded
 
 if TYPE_CHECKING:
@@ -16,11 +18,13 @@ MICROSECONDS = 1_000_000
 
 
 class Stopwatch:
-    """The speeds of all clients of a run; `factors` slow single ones down."""
+    """The speeds of all clients of a run; `factors` slow single ones down, `owners` use the devices of others."""
 
-    def __init__(self, speed: Speed, factors: dict[int, float], seed: int) -> None:
+    def __init__(
+        self, speed: Speed, factors: dict[int, float], seed: int, owners: Mapping[int, int] = MappingProxyType({})
+    ) -> None:
         """Draw nothing yet."""
-        self._speed, self._factors, self._seed = speed, factors, seed
+        self._speed, self._factors, self._seed, self._owners = speed, factors, seed, owners
 
     def duration_us(self, client: int, number: int, samples: int, epochs: int, *, share: float = 1.0) -> int:
         """Microseconds that update `number` of a client takes, training and transfers; at least 1.
@@ -33,14 +37,18 @@ class Stopwatch:
                 own = self._stream(client).lognormvariate(0, speed.clients)
                 seconds = speed.seconds * own * share
             case DeviceClasses():
-                weights = [one.weight for one in speed.classes]
-                device = self._stream(client).choices(speed.classes, weights)[0]
+                device = self.device(client, speed)
                 seconds = samples * epochs * device.milliseconds_per_sample / 1_000 + device.transfer_seconds
         jitter = seeded(self._seed, "speed", client, number).lognormvariate(0, speed.updates)
         return max(1, round(seconds * jitter * self._factors.get(client, 1.0) * MICROSECONDS))
 
+    def device(self, client: int, speed: DeviceClasses) -> DeviceClass:
+        """Give the class of a client's device."""
+        weights = [one.weight for one in speed.classes]
+        return self._stream(client).choices(speed.classes, weights)[0]
+
     def _stream(self, client: int) -> "Random":
-        return seeded(self._seed, "speed", client)
+        return seeded(self._seed, "speed", self._owners.get(client, client))
 
 
 class Connections:

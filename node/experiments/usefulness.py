@@ -3,11 +3,15 @@
     [[federation]]  a data set, a model, clients and a server: a scenario of `learner.simulation` with a name
     [[partition]]   how the samples are dealt out; without any, as each federation says
     [[attack]]      what a share of the clients does
+    [axes]          parameters of the scenario that take several values each, all crossed
     [grid]          rules, seeds, and for how long
+    [[plot]]        figures over an axis
+    [[compare]]     differences along an axis, seed by seed
     [assert]        what has to hold at the end
 
-Each federation runs with each partition, rule, attack and seed, besides with nobody attacking ("none") and without the
-attackers ("absent"). Every run is a file under cells/; a run that was cut off goes on with those that are missing.
+Each federation runs with each partition, variant, rule, attack and seed, besides with nobody attacking ("none") and
+without the attackers ("absent"). Every run is a file under cells/; a run that was cut off goes on with those that are
+missing.
 """
 
 import asyncio
@@ -28,8 +32,18 @@ from learner.simulation.scenario import Partition, Rules, Scenario, check_scenar
 from merit.clock import Clock
 from node.errors import ConfigError
 from node.experiments.manifest import Assertion, Heading, Result, mnist_directory
-from node.experiments.usefulness_plots import plot_bars, plot_curves
-from node.experiments.usefulness_tables import COLUMNS, Place, Row, rows_of, text_table
+from node.experiments.usefulness_axes import Axes, variants, word_of
+from node.experiments.usefulness_plots import plot_bars, plot_curves, plot_lines
+from node.experiments.usefulness_tables import (
+    COLUMNS,
+    Place,
+    Row,
+    difference_table,
+    differences,
+    rows_of,
+    text_table,
+)
+from node.experiments.usefulness_views import Comparison, Labels, Plot, check_views, pairs, panels
 
 if TYPE_CHECKING:
     from learner.simulation.grid import Cell, Done
@@ -43,7 +57,9 @@ ABSENT: Final = "absent"
 CELLS = "cells"
 _EVENTS = "events.jsonl"
 _TABLE = "table.txt"
+_DIFFERENCES = "differences.txt"
 _GRIDS_OWN = ("attack", "attackers_away", "seed")
+_NO_AXES = (*_GRIDS_OWN, "partition", "rules.scoring")
 
 
 class Federation(Scenario, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +76,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What is run: each rule, with each attack, for `seeds` seeds from the manifest's on.
 
     `minutes`: after so many no run begins any more (0: all begin); those that did not are listed. `workers`: processes.
+    `columns`: the figures of the tables in place of the usual ones.
     """
 
     rules: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -67,6 +84,12 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     references: tuple[Literal["none", "absent"], ...] = (NONE, ABSENT)
     minutes: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    columns: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> dict[str, str]:
+        """Figure -> heading of its column."""
+        return {what: COLUMNS.get(what, what) for what in self.columns or COLUMNS}
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,12 +121,19 @@ class Manifest(Heading, frozen=True, kw_only=True, forbid_unknown_fields=True, r
     federation: Annotated[tuple[Federation, ...], msgspec.Meta(min_length=1)]
     partition: tuple[Partition, ...] = ()
     attack: tuple[AnyAttack, ...] = ()
+    axes: Axes = msgspec.field(default_factory=dict)
+    plot: tuple[Plot, ...] = ()
+    compare: tuple[Comparison, ...] = ()
     directory: str = ""
     assert_: Assertions = Assertions()
 
 
 def check(manifest: Manifest, source: str) -> None:
     """Refuse a grid with nothing in it, twice the same, what contradicts itself, or bounds on what is not made."""
+    for axis, values in manifest.axes.items():
+        if axis in _NO_AXES or not values:
+            message = f"{source}: axes: {axis} {'is set by the grid' if axis in _NO_AXES else 'has no values'}"
+            raise ConfigError(message)
     places = [(place, cell) for place, cell in cells(manifest)]
     made = {place for place, _ in places}
     problem = ""
@@ -119,6 +149,7 @@ def check(manifest: Manifest, source: str) -> None:
     for rule in manifest.grid.rules:
         if rule not in known and not problem:
             problem = f"grid.rules: no scoring rule {rule!r}: choose of {', '.join(known)}"
+    check_views(manifest.plot, manifest.compare, labels(manifest))
     for bound in manifest.assert_.bounds:
         if not problem and not any(_meant(bound, place) for place in made):
             problem = f"assert.bounds: no run of rule {bound.rule!r} with attack {bound.attack!r} is made there"
@@ -148,8 +179,7 @@ def cells(manifest: Manifest) -> "Iterator[tuple[Place, Cell]]":
     for seed, federation in product(range(manifest.seed, manifest.seed + grid.seeds), manifest.federation):
         for partition in manifest.partition or (federation.partition,):
             for (label, attack), rule in product(attacks, grid.rules):
-                place = Place(federation.name, word(partition), rule, label)
-                scenario = msgspec.structs.replace(
+                plain = msgspec.structs.replace(
                     federation.scenario(),
                     partition=partition,
                     rules=msgspec.structs.replace(federation.rules, scoring=rule),
@@ -157,7 +187,21 @@ def cells(manifest: Manifest) -> "Iterator[tuple[Place, Cell]]":
                     attackers_away=label == ABSENT,
                     seed=seed,
                 )
-                yield place, Cell("-".join([*place, f"seed-{seed}"]), scenario)
+                for variant in variants(plain, manifest.axes):
+                    place = Place(federation.name, word(partition), rule, label, variant.name)
+                    yield place, Cell("-".join([*filter(None, place), f"seed-{seed}"]), variant.scenario)
+
+
+def labels(manifest: Manifest) -> Labels:
+    """Give the words of every place on the axes that there are, those of the grid among them."""
+    words = {
+        "-".join(chosen): dict(zip(manifest.axes, chosen, strict=True))
+        for chosen in product(*(map(word_of, values) for values in manifest.axes.values()))
+    }
+    return {
+        place: {**{axis: getattr(place, axis) for axis in Place._fields[:-1]}, **words[place.variant]}
+        for place, _ in cells(manifest)
+    }
 
 
 async def run(manifest: Manifest, out: Path, clock: Clock, tell: Callable[[str], None]) -> Result:
@@ -219,9 +263,14 @@ def _result(
         if one is not None and one.summary is not None:
             summaries[place][cell.scenario.seed] = one.summary
     rows = rows_of(summaries, absent=ABSENT)
-    table = text_table(rows)
+    table = text_table(rows, manifest.grid.headings)
     (out / _TABLE).write_text(table, encoding="utf-8")
     tell(table)
+    compared = [pair for one in manifest.compare for pair in pairs(one, labels(manifest))]
+    found = differences(summaries, compared)
+    if found:
+        (out / _DIFFERENCES).write_text(difference_table(found, manifest.grid.headings), encoding="utf-8")
+        tell((out / _DIFFERENCES).read_text(encoding="utf-8"))
     not_run = [cell.name for _, cell in placed if cell.name not in done]
     failed = [{"cell": one.name, "reason": one.reason} for one in done.values() if one.summary is None]
     for name in not_run:
@@ -249,7 +298,13 @@ def _result(
             "not_run": not_run,
             "failed": failed,
         },
-        files={"events": str(out / _EVENTS), "table": str(out / _TABLE), **_pictures(manifest, out, rows, placed)},
+        files={
+            "events": str(out / _EVENTS),
+            "table": str(out / _TABLE),
+            **({"differences": str(out / _DIFFERENCES)} if found else {}),
+            **(_pictures(manifest, out, rows, placed) if not manifest.axes else {}),
+            **_lines(manifest, out, rows),
+        },
     )
 
 
@@ -272,6 +327,17 @@ def _pictures(
     if curves:
         files["curves"] = str(out / "curves.png")
         plot_curves(Path(files["curves"]), title=manifest.title, curves=curves)
+    return files
+
+
+def _lines(manifest: Manifest, out: Path, rows: Sequence[Row]) -> dict[str, str]:
+    """Draw the plots that the file asks for."""
+    files, of = {}, labels(manifest)
+    for one in manifest.plot if rows else ():
+        files[one.name] = str(out / f"{one.name}.png")
+        words = list(dict.fromkeys(own[one.x] for own in of.values()))
+        found = panels(one, rows, of)
+        plot_lines(Path(files[one.name]), title=manifest.title, x=one.x, panels=found, words=words)
     return files
 
 

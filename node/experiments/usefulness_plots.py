@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from node.experiments.usefulness_tables import Place, Row
+from node.experiments.usefulness_axes import number_of
+from node.experiments.usefulness_tables import Place, Row, Spread
 
 Curve = Sequence[tuple[float, float]]
 """(virtual seconds, accuracy), in order of time."""
@@ -76,3 +77,50 @@ def plot_curves(path: Path, *, title: str, curves: Mapping[Place, Sequence[Curve
     figure.supxlabel("virtual seconds", fontsize="small")
     figure.supylabel("accuracy on the test images", fontsize="small")
     figure.savefig(path, dpi=80)
+
+
+Line = Sequence[tuple[str, Spread]]
+"""(value on the axis, figure), in the order of the axis."""
+
+
+def plot_lines(
+    path: Path, *, title: str, x: str, panels: Mapping[tuple[str, str], Mapping[str, Line]], words: Sequence[str]
+) -> None:
+    """Write a PNG: figures over the values `words` of axis `x`, a row for each figure, a column for each setting.
+
+    `panels[figure, setting]` has the lines by name. Whiskers are 95 % confidence intervals of the means. Numbers are
+    drawn on a logarithmic scale that shows 0, other words at equal distances.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+
+    figures = list(dict.fromkeys(figure for figure, _ in panels))
+    settings = list(dict.fromkeys(setting for _, setting in panels))
+    numbers = number_of(words)
+    places = dict(zip(words, numbers or range(len(words)), strict=True))
+    drawn = Figure(figsize=(4.6 * len(settings) + 0.6, 2.7 * len(figures) + 0.6), layout="constrained")
+    drawn.suptitle(title)
+    grid = drawn.subplots(len(figures), len(settings), squeeze=False, sharex=True, sharey="row")
+    for (figure, setting), lines in panels.items():
+        axes = grid[figures.index(figure)][settings.index(setting)]
+        for name, line in lines.items():
+            axes.errorbar(
+                [places[word] for word, _ in line],
+                [one.mean for _, one in line],
+                yerr=[one.half_width for _, one in line],
+                label=name,
+                marker=".",
+                linewidth=1.0,
+                capsize=2,
+            )
+        if numbers is not None:
+            axes.set_xscale("symlog", linthresh=1)
+        axes.set_xticks(list(places.values()), list(places), fontsize="small")
+        axes.grid(alpha=0.3)
+        if figure == figures[0]:
+            axes.set_title(setting, fontsize="small")
+        if setting == settings[0]:
+            axes.set_ylabel(figure)
+        if figure == figures[-1]:
+            axes.set_xlabel(x)
+    grid[0][0].legend(fontsize="small")
+    drawn.savefig(path, dpi=80)

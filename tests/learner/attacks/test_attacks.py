@@ -82,6 +82,9 @@ def view(trained: Callable[[Dataset], Reals] | None = None, **changed: Any) -> V
         train=trained or Trained(),
         conspiracy=Conspiracy(CONSPIRACY, {}, {}),
         chance=np.random.default_rng(7),
+        opened={},
+        sealed=lambda _: None,
+        foreseen=lambda _: 0,
     )
     return replace(whole, **changed)
 

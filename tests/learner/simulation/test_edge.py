@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from learner.attacks import Negated, TargetClass
 from learner.contribution import ROOT, Needs
 from learner.data import Split
 from learner.data.digits import load
@@ -58,3 +59,19 @@ def test_each_server_publishes_what_the_rule_needs(
     assert (first.vectors == again.vectors).all()
     assert (first.vectors != second.vectors).any()
     assert first.sketch == second.sketch  # one seed for all servers of a version
+
+
+def test_the_first_servers_lie_and_the_others_do_not(split: Split) -> None:
+    needs = Needs(labels=True, root=True)
+    edge = Edge(servers=3, root_samples=60, lying=1)
+    _, own = hold_out(small(edge=edge), split.train)
+    with one_thread():
+        truth = EdgeServers(small(edge=Edge(servers=3, root_samples=60)), needs, own, 60.0)(2, MODEL)
+        told = EdgeServers(small(edge=edge), needs, own, 60.0)(2, MODEL)
+        flipped = EdgeServers(
+            small(edge=Edge(servers=3, root_samples=60, lying=2, lie=TargetClass(target=4))), needs, own, 60.0
+        )(2, MODEL)
+    assert (told[0].vectors == Negated().told(truth[0], np.random.default_rng(0)).vectors).all()
+    assert all((told[at].vectors == truth[at].vectors).all() for at in (1, 2))
+    assert {of for of, _ in flipped[1].labels} == {4, ROOT[0]}
+    assert (flipped[2].vectors == truth[2].vectors).all()

@@ -19,7 +19,9 @@ def nothing(version: int, model: Model) -> Sequence[References]:
     raise AssertionError(message)
 
 
-def ledger(scoring: str = "uniform", phi: int = 2, max_staleness: int = 1, publish: Publish = nothing) -> Ledger:
+def ledger(
+    scoring: str = "uniform", phi: int = 2, max_staleness: int = 1, publish: Publish = nothing, *, sealed: bool = True
+) -> Ledger:
     terms = Terms(
         dimension=SIZE,
         fraction_bits=10,
@@ -30,7 +32,7 @@ def ledger(scoring: str = "uniform", phi: int = 2, max_staleness: int = 1, publi
         scoring=scoring,
         aggregation="delta",
     )
-    return Ledger(terms, np.zeros(SIZE, dtype=np.int32), 1_000, publish)
+    return Ledger(terms, np.zeros(SIZE, dtype=np.int32), 1_000, publish, sealed=sealed)
 
 
 def record(client: int, value: int, base: int = 0) -> Record:
@@ -92,6 +94,40 @@ def test_a_rule_with_a_window_is_given_it_and_no_more() -> None:
     assert [update[0] for update in context.records[10]] == [19, -19]
     assert sorted(context.steps) == list(range(5, 11))
     assert sorted(context.references) == [8, 9, 10]
+
+
+def test_a_record_counts_against_references_that_were_sealed_when_it_came() -> None:
+    job = ledger("fltrust", max_staleness=3, publish=lambda _, __: ())
+    assert job.receive(record(1, 1)) is None
+    assert job.receive(record(2, 2)) is None
+    assert job.close(0).inputs.entries[0].beside == 0
+    assert job.opened == {0}
+    assert job.receive(record(3, 3, base=0)) is None  # the first round opened the references of its base
+    assert job.receive(record(4, 4, base=1)) is None
+    assert [entry.beside for entry in job.close(0).inputs.entries] == [1, 1]
+    assert job.opened == {0, 1}
+
+
+def test_references_that_no_round_used_stay_sealed() -> None:
+    job = ledger("fltrust", max_staleness=4, publish=lambda _, __: ())
+    decide(job, record(1, 1), record(2, 2))
+    decide(job, record(1, 3, base=1), record(2, 4, base=1))
+    job.opened.discard(1)
+    decide(job, record(5, 5, base=1), record(6, 6, base=0))
+    assert job.opened == {0, 1, 2}
+
+
+def test_the_newest_root_updates_open_with_every_round() -> None:
+    job = ledger("gram-shapley", publish=lambda _, __: ())
+    decide(job, record(1, 1), record(2, 2))
+    assert job.opened == {0}
+
+
+def test_without_seals_a_record_counts_against_its_own_base() -> None:
+    job = ledger("fltrust", max_staleness=3, publish=lambda _, __: (), sealed=False)
+    decide(job, record(1, 1), record(2, 2))
+    job.receive(record(3, 3, base=0))
+    assert job.close(0).inputs.entries[0].beside == 0
 
 
 @pytest.mark.parametrize(("scoring", "kept"), [("cgsv", "history"), ("foolsgold", "sums")])

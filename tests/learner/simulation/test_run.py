@@ -5,7 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learner.attacks import BackDoor, Copy, Gaussian, NormInflation, SignFlip
+from learner.attacks import (
+    BackDoor,
+    Copy,
+    GatePassing,
+    Gaussian,
+    Insider,
+    NormInflation,
+    Planted,
+    PublishedReferences,
+    SignFlip,
+)
 from learner.contribution import names
 from learner.data import Split
 from learner.data.digits import load
@@ -27,6 +37,7 @@ from learner.simulation.scenario import (
     Synchronous,
     Training,
 )
+from learner.simulation.summary import summarise
 from learner.training import one_thread
 from tests.learner.rounds import ask_oracle, in_plain_integers
 from tests.learner.simulation.small import small
@@ -238,3 +249,62 @@ def test_the_first_model_is_the_seeds_whatever_the_rule(split: Split) -> None:
     first = [rounds(run(small(scoring, rounds=1), split))[0].inputs.current for scoring in ("cosine", "anchored")]
     assert (first[0] == first[1]).all()
     assert np.abs(first[0]).max() > 0
+
+
+def test_one_lying_server_of_one_pays_its_own_client_and_one_of_four_does_not(split: Split) -> None:
+    def share(servers: int) -> float:
+        edge = Edge(servers=servers, root_samples=40, lying=1, lie=Planted())
+        scenario = small("fltrust", edge=edge, attack=Insider(), attackers=0.25, rounds=6)
+        found = summarise(run(scenario, split)).attackers_share
+        assert found is not None
+        return found
+
+    assert share(1) > 0.3
+    assert share(4) < 0.1
+
+
+def test_open_references_are_worth_less_under_seals(split: Split) -> None:
+    def share(*, sealed: bool) -> float:
+        edge = Edge(servers=2, root_samples=40, sealed=sealed)
+        scenario = small("fltrust", edge=edge, attack=PublishedReferences(), attackers=0.25, rounds=12)
+        found = summarise(run(scenario, split)).attackers_share
+        assert found is not None
+        return found
+
+    assert share(sealed=True) < share(sealed=False)
+
+
+def test_gate_passing_keeps_its_pay_and_harms_more_than_honest_work(split: Split) -> None:
+    attacked = summarise(run(small("cosine", attack=GatePassing(keep=0.4), attackers=0.25, rounds=12), split))
+    honest = summarise(run(small("cosine", rounds=12), split))
+    assert attacked.attackers_share is not None
+    assert attacked.attackers_share > 0.05
+    assert attacked.accuracy < honest.accuracy
+
+
+@pytest.mark.parametrize(
+    ("edge", "problem"),
+    [
+        (Edge(servers=2, lying=3), "edge.lying = 3 of 2 edge servers"),
+        (Edge(sketch_buckets=64), "the attack is made from whole references"),
+    ],
+)
+def test_edge_servers_that_cannot_be_are_refused(split: Split, edge: Edge, problem: str) -> None:
+    with pytest.raises(InvalidScenario, match=problem):
+        run(small(edge=edge, attack=PublishedReferences()), split)
+
+
+def test_rounds_grow_and_shrink_towards_a_target_staleness(split: Split) -> None:
+    def sizes(target: int | None) -> list[int]:
+        server = Asynchronous(phi=4, concurrency=10, target_staleness=target)
+        return [len(one.records) for one in rounds(run(small("uniform", server=server, rounds=15), split))]
+
+    assert sizes(None) == [4] * 15
+    assert sizes(0)[-1] > 4
+    assert sizes(9)[-1] == 1
+    assert max(sizes(0)) <= 10
+
+
+def test_a_run_ends_with_the_first_round_after_its_time(split: Split) -> None:
+    decided = rounds(run(small("uniform", rounds=1_000, seconds=5.0), split))
+    assert [one.at_us >= 5_000_000 for one in decided] == [False] * (len(decided) - 1) + [True]

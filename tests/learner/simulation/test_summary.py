@@ -84,7 +84,7 @@ def test_accuracy_is_the_mean_of_the_last_three_and_targets_count_from_the_first
     found = tally([], [0.1, 0.96, 0.8, 0.9, 0.91]).summary(END)
     assert found.accuracy == pytest.approx(0.87)
     assert found.best == 0.96
-    assert found.seconds_to == {"0.9": 1.0, "0.95": 1.0, "0.97": None}
+    assert found.seconds_to == {"0.8": 1.0, "0.9": 1.0, "0.95": 1.0, "0.97": None}
     assert found.triggered == pytest.approx(0.435)
 
 
