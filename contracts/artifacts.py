@@ -12,7 +12,7 @@ from contracts.errors import LengthError, UnknownContractError
 DIRECTORY: Final = Path(__file__).parent / "artifacts"
 NAMES: Final = ("Registry", "Token", "Ledger", "Council")
 
-VERSIONS: Final = {1: NAMES, 2: ("Token",)}
+VERSIONS: Final = {1: NAMES, 2: ("Token",), 3: ("Ledger",)}
 """Contracts version -> which contracts it brings; the others stay as they were (see `chain.execution.upgrades`)."""
 
 WORD_BYTES: Final = 32
