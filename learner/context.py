@@ -69,7 +69,7 @@ def view(
     *,
     number: int,
     updates: Sequence[Update],
-    bases: Sequence[int],
+    versions: Sequence[int],
     clients: Sequence[int],
     samples: Sequence[int],
     products: NDArray[np.int64],
@@ -77,6 +77,7 @@ def view(
 ) -> Round:
     """Take the inner products that a rule needs of round `number`; `products` is the round's Gram matrix.
 
+    `versions`: those whose references the updates are held beside.
     `sums` are the clients' sums with this round's updates in them (`add_to_sums`), empty if the rule needs none.
     Raises `InvalidRound` for a vector of another length than the updates.
     """
@@ -86,7 +87,7 @@ def view(
         neighbours, nearest = _neighbours(needs.window, context, number, updates, products)
     comparisons: tuple[tuple[Comparison, ...], ...] = ()
     if needs.labels or needs.root:
-        comparisons = _comparisons(needs, context, bases, updates, nearest)
+        comparisons = _comparisons(needs, context, versions, updates, nearest)
     newest: tuple[tuple[Comparison, ...], ...] = ()
     if needs.newest_root:
         now = [number - 1] * len(updates)

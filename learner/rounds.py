@@ -24,13 +24,15 @@ from learner.terms import MAX_PHI, Terms
 class Entry:
     """A record that the round consumes: its base version, its update int16[d], its client's samples (job file).
 
-    `client` is that client's number, by which rules that remember know it again.
+    `client` is that client's number, by which rules that remember know it again. `beside`: the version whose references
+    the update is held beside, its base unless the ledger says otherwise.
     """
 
     base: int
     update: Update
     samples: int = 0
     client: int = 0
+    beside: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +114,7 @@ def compute(inputs: RoundInputs, rule: Rule | None = None) -> RoundResult:
             context,
             number=inputs.number,
             updates=updates,
-            bases=bases,
+            versions=[entry.base if entry.beside is None else entry.beside for entry in inputs.entries],
             clients=clients,
             samples=[entry.samples for entry in inputs.entries],
             products=products,

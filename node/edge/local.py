@@ -1,10 +1,10 @@
 """Edge servers beside the validators of a local network: one each, in this process, on the loopback interface.
 
-Edge server ID keeps its blobs in DIR/edge/ID/blobs.
+Edge server ID keeps its blobs in DIR/edge/ID/blobs, and references that are not opened yet in DIR/edge/ID/sealed.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chain.rpc.http import LoopbackServer
 from contracts import addresses, bindings
@@ -12,6 +12,7 @@ from merit.clock import Clock
 from node.blobs import BlobStore
 from node.edge.intake import Intake
 from node.edge.peers import DirectoryPeer
+from node.edge.references import Roots, Teach
 from node.edge.server import EdgeServer
 from node.network import LocalNetwork
 from node.sender import MLDSASigner, Sender
@@ -24,10 +25,13 @@ class LocalEdgeServers:
         network: a started network; server n talks to validator n.
         members: the servers' member ids, in the order of the validators.
         clock: paces transactions and answers.
+        teach: what each server's private samples teach, by member id; none where no scoring rule needs it.
 
     """
 
-    def __init__(self, network: LocalNetwork, members: Sequence[int], clock: Clock) -> None:
+    def __init__(
+        self, network: LocalNetwork, members: Sequence[int], clock: Clock, *, teach: Mapping[int, Teach] | None = None
+    ) -> None:
         """Open the blob stores."""
         self._network, self._clock = network, clock
         stores = {member: BlobStore(network.directory / "edge" / str(member) / "blobs") for member in members}
@@ -42,9 +46,15 @@ class LocalEdgeServers:
                 peers=[DirectoryPeer(other, theirs) for other, theirs in stores.items() if other != member],
                 genesis_hash=network.genesis_hash,
                 clock=clock,
+                roots=self._roots(member, teach or {}),
             )
             for node, (member, store) in enumerate(stores.items())
         ]
+
+    def _roots(self, member: int, teach: Mapping[int, Teach]) -> Roots | None:
+        if member not in teach:
+            return None
+        return Roots(teach[member], BlobStore(self._network.directory / "edge" / str(member) / "sealed"))
 
     async def listen(self, stack: contextlib.AsyncExitStack, *, first_port: int = 0) -> list[str]:
         """Start every intake and return their URLs, which `merit_status` tells from then on; `stack` stops them.
