@@ -405,8 +405,8 @@ class EdgeServer:
                 self._relay(desk)
                 self._gather(desk)
                 self._acknowledge(desk)
-                self._work_references(desk)
                 self._work_round(desk)
+                self._work_references(desk)
                 self._settle(desk)
                 self._keep_time(desk)
         if self._retention is not None and not any(desk.blocks for desk in self.jobs.values()):
