@@ -71,6 +71,10 @@ class Roots:
                 self._made[version, model] = self.sealed.put(place.header(edge, version, model).blob(found))
         return self._made[version, model]
 
+    def cannot(self, version: int, model: bytes) -> bool:
+        """Tell whether references of a version could not be made."""
+        return self._made.get((version, model)) == b""
+
     def show(self, digest: bytes, blobs: BlobStore) -> None:
         """Give what is opened to everybody; what is not here, or damaged, cannot be shown.
 

@@ -740,34 +740,37 @@ class EdgeServer:
 
     def _commit(self, desk: JobDesk, version: int, model_blob: bytes) -> None:
         """Commit to references of a version of the model, if the rule needs them and the commitment could count."""
-        log, purpose = desk.log, f"references {desk.log.job}/{version}"
-        needs = log.needs_of(version + 1)
-        place = self._place(desk)
-        if self._roots is None or place is None or not needs_references(needs) or self.member not in log.edge_set:
-            return
-        made, model = desk.references.commitments.get(version, ()), records.blob_digest(model_blob)
-        done = any((one.edge, one.model) == (self.member, model) for one in made)
-        if done or not desk.references.may_commit(version) or self._sender.busy(purpose):
+        place, model = self._place(desk), records.blob_digest(model_blob)
+        if self._roots is None or place is None or not self._owes(desk, version, model):
             return
         try:
-            digest = self._roots.seal(place, self.member, version, model_blob, needs)
+            digest = self._roots.seal(place, self.member, version, model_blob, desk.log.needs_of(version + 1))
         except BlobQuotaError as error:
             self._refuse("quota", str(error))
             _log.error("edge server %d: %s", self.member, error)
             return
         if digest:
-            data = self._ledger.encode_commit_references(log.job, version, model, digest)
-            self._send(purpose, data, _GAS_CALL)
+            data = self._ledger.encode_commit_references(desk.log.job, version, model, digest)
+            self._send(f"references {desk.log.job}/{version}", data, _GAS_CALL)
+
+    def _owes(self, desk: JobDesk, version: int, model: bytes) -> bool:
+        """Tell whether this server has yet to commit to references of a version, and still can."""
+        log = desk.log
+        if self._roots is None or not needs_references(log.needs_of(version + 1)) or self.member not in log.edge_set:
+            return False
+        made = desk.references.commitments.get(version, ())
+        if self._roots.cannot(version, model) or not desk.references.may_commit(version):
+            return False
+        done = any((one.edge, one.model) == (self.member, model) for one in made)
+        return not done and not self._sender.busy(f"references {log.job}/{version}")
 
     def _work_references(self, desk: JobDesk) -> None:
         """Commit to references of the current version, show what is opened, and state what this server holds."""
         log = desk.log
         if desk.blocks or self.member not in log.edge_set:
             return
-        if self._roots is not None and needs_references(log.needs_of(log.next_round)):
-            model = self._load(log.model)
-            if model is not None:
-                self._commit(desk, log.version, model)
+        if self._owes(desk, log.version, log.model) and (model := self._load(log.model)) is not None:
+            self._commit(desk, log.version, model)
         for version, commitments in desk.references.unsettled().items():
             purpose = f"hold references {log.job}/{version}"
             if self._sender.busy(purpose):

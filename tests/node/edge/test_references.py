@@ -18,6 +18,7 @@ from learner.references import References
 from node.blobs import BlobStore
 from node.edge.follower import Follower, Web3Source
 from node.edge.references import Roots
+from node.edge.retention import PayloadBook, Retention
 from node.edge.server import EdgeServer
 from node.jobs import JobFile, ReferencesSpec
 from node.rounds.attestation import encode_model
@@ -26,6 +27,7 @@ from node.rounds.references import Commitment, ReferenceLog
 from tests.node.edge.conftest import Worlds
 from tests.node.edge.plain_chain import PlainChain
 from tests.node.edge.test_allocation import first_word
+from tests.node.edge.test_retention import PRUNER, updates_of
 from tests.node.edge.test_rounds import falsified
 from tests.node.edge.world import DIMENSION, FRACTION_BITS, SERVERS, SHIFT, Cast, World, cast_for
 
@@ -407,3 +409,23 @@ def test_the_digest_of_part_references_names_records_versions_servers_and_blobs(
     for table in ((changed, *others), tuple(others)):
         assert type(scored.names)(scored.names.needs, (0, 0), {0: table}).part(scored.selection) != whole
     assert type(scored.names)(scored.names.needs, (0, 1), scored.names.used).part(scored.selection) != whole
+
+
+def test_a_server_that_prunes_keeps_what_the_next_rounds_are_scored_beside(schools: Worlds, tmp_path: Path) -> None:
+    world = opened(schools, "anchored", max_staleness=1)
+    server = world.servers[PRUNER]
+    server._retention = Retention(1, PayloadBook(tmp_path / "payloads"))  # noqa: SLF001 - as its constructor does
+    for number in range(11):
+        world.contribute(1 + number % 3, 4 + number % 3)
+        settle(world)
+    assert server.jobs[world.job].log.version == 11
+    scored = server.jobs[world.job].scored
+    assert scored is not None
+    assert scored.names is not None
+    assert len(scored.names.records) == 8
+    assert all(name in world.stores[PRUNER] for name in scored.names.digests)
+    references = agree(world)
+    assert not any(one.digest in world.stores[PRUNER] for one in references.settled(0) or ())
+    assert not updates_of(world, 1) & set(world.stores[PRUNER])
+    assert updates_of(world, 11) <= set(world.stores[PRUNER])
+    assert world.log().history_at(1) not in world.stores[PRUNER]
