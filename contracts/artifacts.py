@@ -12,7 +12,7 @@ from contracts.errors import LengthError, UnknownContractError
 DIRECTORY: Final = Path(__file__).parent / "artifacts"
 NAMES: Final = ("Registry", "Token", "Ledger", "Council")
 
-VERSIONS: Final = {1: NAMES, 2: ("Token",)}
+VERSIONS: Final = {1: NAMES, 2: ("Token",), 3: ("Ledger",)}
 """Contracts version -> which contracts it brings; the others stay as they were (see `chain.execution.upgrades`)."""
 
 WORD_BYTES: Final = 32
@@ -72,14 +72,14 @@ def load(name: str, version: int = 1) -> Artifact:
     )
 
 
-def initcode(name: str, *arguments: bytes) -> bytes:
+def initcode(name: str, *arguments: bytes, version: int = 1) -> bytes:
     """Return what deploys a contract: its bytecode and its constructor's arguments, which are 20-byte addresses only.
 
-    `Registry(governor, keys_precompile)`, `Token(registry)`, `Ledger(registry, token, verifier)`, `Council(registry)`,
-    all of contracts version 1: later versions take their places on a running ledger. Raise `LengthError`
-    for another number of arguments or an argument that is no address.
+    `Registry(governor, keys_precompile)`, `Token(registry)`, `Ledger(registry, token, verifier)`, `Council(registry)`.
+    A Merit ledger creates those of version 1, whose places later ones take; on another EVM chain any may be deployed.
+    Raise `LengthError` for another number of arguments or an argument that is no address.
     """
-    artifact = load(name)
+    artifact = load(name, version)
     expected = next(len(entry["inputs"]) for entry in artifact.abi if entry["type"] == "constructor")
     if len(arguments) != expected:
         raise LengthError(part=f"constructor of {name}", length=len(arguments), expected=expected, unit="arguments")

@@ -499,6 +499,16 @@ class Ledger(_Contract):
         return cls._encode("acknowledge", job, up_to, missing, invalid, resolved)
 
     @classmethod
+    def encode_commit_references(cls, job: int, version: int, model: bytes, digest: bytes) -> bytes:
+        """Call data: commit to references of the current or next version (edge server of the set; version 3)."""
+        return cls._encode("commitReferences", job, version, model, digest)
+
+    @classmethod
+    def encode_acknowledge_references(cls, job: int, version: int, held: Sequence[int]) -> bytes:
+        """Call data: state whose references are held, by member ids (edge server of the set; version 3)."""
+        return cls._encode("acknowledgeReferences", job, version, held)
+
+    @classmethod
     def encode_attest(cls, attestation: Attestation) -> bytes:
         """Call data: attest what a round made of the event log (edge server of the set)."""
         parts = [(part.name, part.digest) for part in attestation.parts]

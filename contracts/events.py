@@ -252,6 +252,27 @@ class Acknowledged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReferencesCommitted(Event):
+    """Ledger: an edge server committed to its references of a version whose model is `model` (contracts version 3)."""
+
+    job: int
+    version: int
+    edge: int
+    model: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencesAcknowledged(Event):
+    """Ledger: an edge server holds these servers' references of a version (contracts version 3)."""
+
+    job: int
+    version: int
+    edge: int
+    held: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Attested(Event):
     """Ledger: an edge server attests what a round computed; `support` counts its digest, this one included."""
 
@@ -443,6 +464,8 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         Recorded,
         Refused,
         Acknowledged,
+        ReferencesCommitted,
+        ReferencesAcknowledged,
         Attested,
         AttestedLate,
         RoundAgreed,

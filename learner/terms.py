@@ -45,8 +45,8 @@ class Terms:
 def check_terms(terms: Terms, *, context: bool = False) -> None:
     """Raise `InvalidTerms`, naming the term, unless every bound of RULES.md holds; to be called when a job is made.
 
-    `context`: whether whoever computes the job's rounds gives them a `learner.context.Context`. A ledger does not, so
-    its jobs are refused the rules that need one.
+    `context`: whether whoever computes the job's rounds gives them a `learner.context.Context`; without one, rules
+    that need it are refused.
 
     Why these bounds suffice, with n <= 1,024 updates of int16 (|u| <= 2^15), weights p_i >= 0 that sum to 2^30:
     - Gram chunks: 8,192 columns * 2^30 = 2^43 < 2^53, exact in float64. |G_ij| <= 2^26 * 2^30 = 2^56 fits int64.

@@ -10,6 +10,7 @@ NodeError
 +-- LedgerUnreachableError      the ledger does not answer, or is another one
 +-- ServersUnreachableError     no edge server answers a client
 +-- RunDirectoryError           a run directory is in use, half made or of another run
++-- HistoryError                a blob is not what a scoring rule remembers of clients
 +-- HomeError                   a node's home lacks a part, or its parts do not belong together
 """
 
@@ -73,6 +74,14 @@ class SelectionDivergesError(NodeError):
         self.job = job
         self.round = round_
         self.part = part
+
+
+class HistoryError(NodeError):
+    """A blob is not, in its one canonical form, what a scoring rule remembers of clients."""
+
+    def __init__(self, reason: str) -> None:
+        """Say what is wrong with it."""
+        super().__init__(f"no canonical history of clients: {reason}")
 
 
 class LedgerUnreachableError(NodeError):

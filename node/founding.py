@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from chain.crypto.schemes import Scheme, SigningKey
-from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, Quotas, ValidatorEntry
+from chain.genesis import DEV_CHAIN_ID, Genesis, Hex, MemberEntry, Quotas, ValidatorEntry, Versions
 from contracts.addresses import COUNCIL
 from node.errors import RunDirectoryError
 
@@ -49,6 +49,7 @@ class Founding:
     balances: dict[bytes, int] | None = None
     council: bool | None = None
     accounts: int | None = None
+    contracts: int | None = None
 
     def keys(self, seed: int | None = None) -> dict[str, SigningKey]:
         """Make every key of a new network; those of a seed are for simulations, everybody can make them again."""
@@ -97,6 +98,7 @@ class Founding:
                 for number, member in enumerate(members, 1)
             ),
             edge_sets=edge_sets,
+            versions=Versions() if self.contracts is None else Versions(contracts=self.contracts),
             quotas=Quotas(),
             balances={hexadecimal(address): str(wei) for address, wei in (self.balances or {}).items()}
             | {account.address: str(ACCOUNT_WEI) for account in accounts},

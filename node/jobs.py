@@ -13,8 +13,11 @@ from msgspec import Meta
 from contracts.digests import name32, text_of
 from contracts.terms import JobTerms
 from learner.allocation.planning import PlanTerms, check_plan_terms
+from learner.contribution import rule
+from learner.errors import InvalidTerms
 from learner.terms import Terms, check_terms
 from node.configuration import parse_toml
+from node.rounds.context import needs_references
 
 MemberNumber = Annotated[str, Meta(pattern="^[1-9][0-9]{0,18}$")]
 """A member id as a TOML key."""
@@ -100,10 +103,20 @@ class AllocationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         )
 
 
+class ReferencesSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the sponsor asks of edge servers under a rule that reads references: private labelled samples of their own.
+
+    `root_samples`: how many each should have; how many it has is its own word.
+    """
+
+    root_samples: Positive = 100
+
+
 class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole job file. `samples` declares each client's data size (for the data-size baseline), by member id.
 
-    A job without `allocation` has no such table, and its updates have no report.
+    A job without `allocation` has no such table, and its updates have no report. One without `references` takes no rule
+    that reads what edge servers publish.
     """
 
     title: str
@@ -114,12 +127,14 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     training: TrainingSpec = TrainingSpec()
     samples: dict[MemberNumber, Annotated[int, Meta(ge=0)]] = {}
     allocation: AllocationSpec | None = None
+    references: ReferencesSpec | None = None
 
     def encode(self) -> bytes:
         """Return the canonical TOML bytes."""
         values = msgspec.to_builtins(self)
-        if self.allocation is None:
-            del values["allocation"]
+        for table in ("allocation", "references"):
+            if getattr(self, table) is None:
+                del values[table]
         return tomli_w.dumps(values).encode()
 
     def samples_by_member(self) -> dict[int, int]:
@@ -149,8 +164,18 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             staleness=self.rules.staleness,
             rules_version=self.rules.version,
         )
-        check_terms(terms)
+        check_terms(terms, context=True)
+        self._check_needs(terms)
         return terms
+
+    def _check_needs(self, terms: Terms) -> None:
+        needs = rule(terms.scoring, terms.rules_version).needs
+        if needs.sums:
+            allowed = "a rule that needs no sums of updates: a ledger keeps none"
+            raise InvalidTerms(field="scoring", value=terms.scoring, allowed=allowed)
+        if needs_references(needs) and self.references is None:
+            allowed = "with a table [references], for this rule reads what edge servers publish"
+            raise InvalidTerms(field="scoring", value=terms.scoring, allowed=allowed)
 
     def plan_terms(self, rules_version: int) -> PlanTerms | None:
         """Return what plans depend on under these rules, None for a job that allocates nothing."""

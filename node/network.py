@@ -71,6 +71,7 @@ class LocalNetwork:
         balances: address (20 bytes) -> wei of the native coin.
         council: the edge servers govern by vote; the governor's key then only deploys contracts. By default it governs.
         accounts: how many classical accounts to make; each has 10,000 coins and may deploy contracts.
+        contracts: version of the contracts that holds from block 1 on; 1 by default.
         clock: the network's time.
         sync: False leaves writing to the operating system (tests).
         key_seed: makes the keys from this seed instead of entropy: for simulations, where runs must repeat.
@@ -95,6 +96,7 @@ class LocalNetwork:
         balances: Mapping[bytes, int] | None = None,
         council: bool | None = None,
         accounts: int | None = None,
+        contracts: int | None = None,
         clock: Clock | None = None,
         sync: bool = True,
         key_seed: int | None = None,
@@ -114,6 +116,7 @@ class LocalNetwork:
             balances=None if balances is None else dict(balances),
             council=council,
             accounts=accounts,
+            contracts=contracts,
         )
         self._block_interval = block_interval
         self._empty_interval = empty_interval
@@ -347,6 +350,7 @@ def _check(wishes: Founding, directory: Path, genesis: Genesis, accounts: Sequen
         },
         "council": genesis.governor == COUNCIL,
         "accounts": len(accounts),
+        "contracts": genesis.versions.contracts,
     }
     for field, there in found.items():
         wanted = getattr(wishes, field)

@@ -12,7 +12,7 @@ from node.audit.findings import Findings
 from node.audit.history import blocks_of
 from node.audit.members import Members
 from node.audit.replay import Replay
-from node.audit.report import AuditReport, ClientAccount, Divergence, NodeAnswers, Part, in_order
+from node.audit.report import AuditReport, ClientAccount, Divergence, Explained, NodeAnswers, Part, in_order
 from node.audit.rounds import Rounds
 from node.audit.walk import EngineChain
 
@@ -36,6 +36,7 @@ class Chains:
         self._subject, self._findings, self._head = subject, findings, head
         self._members: dict[int, Members] = {}
         self._clients: list[ClientAccount] = []
+        self._explained: list[Explained] = []
         self.wanted = genesis_hash
         self.genesis_hash = _NOTHING
         self.chains: list[EngineChain] = []
@@ -106,9 +107,19 @@ class Chains:
         )
         return max(created, default=0)
 
+    def has_references(self) -> bool:
+        """Tell whether edge servers have committed to references."""
+        return any(
+            isinstance(event, kinds.ReferencesCommitted)
+            for _, replay in self.histories()
+            for block in blocks_of(replay)
+            for event in block.events
+        )
+
     def named_blobs(self) -> Iterator[bytes]:
         """Yield the digests that the histories name, in the order in which rounds will mostly need them."""
         for _, replay in self.histories():
+            committed: dict[tuple[int, int, int], list[bytes]] = {}
             for block in blocks_of(replay):
                 for event in block.events:
                     match event:
@@ -117,6 +128,11 @@ class Chains:
                             yield event.terms.model
                         case kinds.Recorded():
                             yield event.digest
+                        case kinds.ReferencesCommitted():
+                            committed.setdefault((event.job, event.version, event.edge), []).append(event.digest)
+                        case kinds.ReferencesAcknowledged():  # before that, nobody shows them
+                            for edge in event.held:
+                                yield from committed.get((event.job, event.version, edge), ())
                         case _:
                             pass  # names no blob that an audit cannot compute
 
@@ -127,6 +143,7 @@ class Chains:
             for block in blocks_of(replay):
                 rounds.read(block)
             self._clients += rounds.finish()
+            self._explained += rounds.explained
 
     def compare(self, part: str) -> None:
         """Compare the chains with each other, and with the head that the caller trusts; count under `part`."""
@@ -187,6 +204,7 @@ class Chains:
             height=longest.height,
             tallies=tuple(self._findings.tallies.values()),
             clients=tuple(self._clients),
+            explained=tuple(self._explained),
             remarks=tuple(self._findings.remarks),
             divergences=in_order(self._findings.divergences),
         )

@@ -28,6 +28,7 @@ from node.audit.nodes import PAGE_HEIGHTS, Node, checked_url
 from node.audit.replay import Replays
 from node.audit.report import AuditReport, Divergence, NodeAnswers, Part
 from node.audit.walk import EngineChain, Walk
+from node.edge.peers import MAX_BLOB_BYTES
 from node.errors import ConfigError
 
 HEIGHTS, RECORDS, ROUNDS, BLOBS, NODES = ("heights", "records", "rounds", "blobs", "nodes compared")
@@ -187,6 +188,8 @@ class _NetworkAudit:
             self._findings.remark("neither --edge nor a node names edge servers: rounds are checked by signatures only")
         self._findings.tallies[BLOBS].add("edge servers", len(edges))
         most = max(_BLOB_BYTES_LEAST, MODEL_HEADER_BYTES + MODEL_ITEM_BYTES * self._all.dimension())
+        if self._all.has_references():  # how many rows they have says the job file, which is a blob itself
+            most = MAX_BLOB_BYTES
         return FetchedBlobs(edges, self._fetcher, directory, most, self._findings, coming=self._all.named_blobs())
 
     def _compare(self, certificates: Certificates) -> None:

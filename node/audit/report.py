@@ -3,6 +3,7 @@
 Divergence   something stored, agreed or paid is not what it must be: the audit fails
 Tally        a part of the audit: how many of what were verified, and the seconds that it took
 ClientAccount  what became of a client's records: rewards and average delay, computed again
+Explained    why a record earned what it did: the scoring rule's parts, computed again
 NodeAnswers  how far a node was followed over the network
 AuditReport  all of it; `lines` is for people, `to_json()` for programs
 """
@@ -52,6 +53,8 @@ class Part(StrEnum):
     THETAS = "thetas"
     AGGREGATE = "aggregate"
     MODEL = "model"
+    REFERENCES = "references"
+    HISTORY = "history"
     ALLOCATION = "allocation"
     ATTESTATION = "attestation"
     REWARD = "reward"
@@ -150,6 +153,43 @@ class ClientAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a record of a round earned what it did: its theta in ppb, and the scoring rule's parts by name, in its order.
+
+    `beside`: the version whose references it was held beside, None under a rule that reads none.
+    """
+
+    job: int
+    round: int
+    client: int
+    base: int
+    beside: int | None
+    theta_ppb: int
+    parts: Mapping[str, int]
+
+    def line(self) -> str:
+        """Say it in one line; parts in ppb, as the rule gives them."""
+        judged = "" if self.beside is None else f", beside references of version {self.beside}"
+        parts = "".join(f", {name} {value:,}" for name, value in self.parts.items())
+        return (
+            f"job {self.job} round {self.round} client {self.client}: base {self.base}{judged}:"
+            f" theta {self.theta_ppb:,}{parts}"
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON has them."""
+        return {
+            "job": self.job,
+            "round": self.round,
+            "client": self.client,
+            "base": self.base,
+            "beside": self.beside,
+            "theta_ppb": self.theta_ppb,
+            "parts": dict(self.parts),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class NodeAnswers:
     """What became of asking one node: `height` is the last one that was verified, of the `decided` that it claims.
 
@@ -183,8 +223,9 @@ class AuditReport:
 
     `trusted` tells whether the caller named the genesis hash: without one the audit shows only that the directory
     agrees with itself. `head` is the hash of the newest verified header (SHA-256 Merkle root, 32 bytes), `height` its
-    height. `remarks` are true statements that leave the verdict alone: what was only checked by signature, what the
-    next header will commit to, members whose false statements the rules outvoted.
+    height. `explained` has an entry for each record of a round that was computed again. `remarks` are true statements
+    that leave the verdict alone: what was only checked by signature, what the next header will commit to, members whose
+    false statements the rules outvoted.
     """
 
     directory: str
@@ -195,6 +236,7 @@ class AuditReport:
     height: int
     tallies: tuple[Tally, ...]
     clients: tuple[ClientAccount, ...]
+    explained: tuple[Explained, ...] = ()
     remarks: tuple[str, ...]
     divergences: tuple[Divergence, ...]
 

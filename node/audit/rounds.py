@@ -7,6 +7,7 @@ the quorum agreed on or the Ledger paid and does not follow is a divergence.
 
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -22,9 +23,12 @@ from contracts.events import Event
 from contracts.records import ModelHeader, UpdateHeader, WorkReport
 from learner import rewards
 from learner.allocation.plan import Plan
-from learner.errors import InvalidPlan, UnknownRule
+from learner.context import Context
+from learner.contribution import History
+from learner.errors import InvalidPlan, InvalidReferences, UnknownRule
 from learner.fixedpoint import Model, Update, check_update
-from learner.rounds import Entry, RoundInputs
+from learner.references import References
+from learner.rounds import RoundInputs
 from learner.staleness import tau_avg
 from learner.terms import Terms
 from merit.errors import MeritError
@@ -34,12 +38,16 @@ from node.audit.errors import FaultError
 from node.audit.findings import Findings
 from node.audit.history import HistoryBlock, Transaction
 from node.audit.members import Members
-from node.audit.report import ClientAccount, Divergence, Part
-from node.errors import PayloadsNeededError, SelectionDivergesError
+from node.audit.references import Shown
+from node.audit.report import ClientAccount, Divergence, Explained, Part
+from node.edge.references import Place
+from node.errors import HistoryError, PayloadsNeededError, SelectionDivergesError
 from node.jobs import JobFile, decode_job_file, learner_terms
 from node.rounds.attestation import (
     ALLOCATION,
+    HISTORY,
     PART_NAMES,
+    REFERENCES,
     Planning,
     ScoredRound,
     closing,
@@ -47,9 +55,12 @@ from node.rounds.attestation import (
     is_header_of,
     score,
 )
+from node.rounds.context import Beside, Sources, beside, context_of, entries_of
+from node.rounds.history import decode_history
 from node.rounds.log import JobLog, RecordEntry, RecordStatus, RoundOutcome, Selection
+from node.rounds.references import Commitment, ReferenceLog
 
-_PARTS: Final = {name: Part(name) for name in (*PART_NAMES, ALLOCATION)}
+_PARTS: Final = {name: Part(name) for name in (*PART_NAMES, REFERENCES, HISTORY, ALLOCATION)}
 _INT16 = np.dtype("<i2")
 
 
@@ -76,14 +87,16 @@ class _Payment:
 class _Job:
     """A job under audit; `derived` holds what each round that was computed again should have been attested as.
 
-    `plan` is the newest one that was computed, with its digest.
+    `plan` and `history` are the newest ones that were computed, with their digests.
     """
 
     log: JobLog
     terms: Terms
     created: int
+    references: ReferenceLog
     file: JobFile | None = None
     plan: tuple[bytes, Plan] = (b"", Plan(0))
+    history: tuple[bytes, History] = (b"", MappingProxyType({}))
     stuck: bool = False
     ready: set[int] = field(default_factory=set)
     claims: dict[int, dict[int, bool]] = field(default_factory=lambda: defaultdict(dict))
@@ -111,6 +124,7 @@ class Rounds:
         self._jobs: dict[int, _Job] = {}
         self._block: HistoryBlock | None = None
         self._heights: dict[int, int] = {}
+        self.explained: list[Explained] = []
 
     def read(self, block: HistoryBlock) -> None:
         """Apply a block: derive, compute, compare."""
@@ -121,7 +135,7 @@ class Rounds:
                 log = JobLog(
                     job=event.job, terms=event.terms, edge_set_of=lambda number: self._members.edge_sets[number]
                 )
-                self._jobs[event.job] = _Job(log, learner_terms(event.terms), block.number)
+                self._jobs[event.job] = _Job(log, learner_terms(event.terms), block.number, ReferenceLog(event.job))
                 self._open(self._jobs[event.job])
         for job in self._jobs.values():
             if not job.stuck:
@@ -149,7 +163,9 @@ class Rounds:
         """Let the log take the block; False if the job's rounds cannot be followed any further."""
         while True:
             try:
-                job.log.observe(block.block_events(), lambda digest: self._payload(job, digest))
+                told = block.block_events()
+                job.log.observe(told, lambda digest: self._payload(job, digest))
+                job.references.observe(told, job.log)
             except PayloadsNeededError as needed:
                 job.lost.update(needed.digests)
                 for digest in needed.digests if self._blobs.anywhere else ():
@@ -229,7 +245,7 @@ class Rounds:
     def _outcome(self, job: _Job, outcome: RoundOutcome) -> None:
         """Compute a decided round again and compare what was agreed."""
         selection = outcome.selection
-        scored = None if selection is None else self._scored(job, selection)
+        scored = None if selection is None else self._scored(job, selection, agreed=outcome.agreed)
         if not outcome.agreed:
             self._tally.add("void rounds")
         elif selection is not None:
@@ -240,6 +256,7 @@ class Rounds:
             self._tally.add("selected records", len(clients))
             if scored is not None:
                 self._agreed(job, outcome, scored)
+                self._explain(selection, scored)
         if scored is not None:
             self._outvoted(job, outcome, scored)
 
@@ -261,6 +278,17 @@ class Rounds:
                 round_=outcome.round,
             )
         self._tally.add("part digests", len(expected))
+
+    def _explain(self, selection: Selection, scored: ScoredRound) -> None:
+        """Keep why each record of a round earns what it does."""
+        result, names = scored.result, scored.names
+        if result is None or names is None:
+            return
+        for at, entry in enumerate(selection.records):
+            parts = {name: column[at] for name, column in result.parts.items()}
+            beside_ = names.versions[at] if names.versions else None
+            row = Explained(selection.job, selection.round, entry.client, entry.base, beside_, result.thetas[at], parts)
+            self.explained.append(row)
 
     def _outvoted(self, job: _Job, outcome: RoundOutcome, scored: ScoredRound) -> None:
         """Name the servers that attest something else than the round computed again."""
@@ -309,18 +337,29 @@ class Rounds:
             self._diverges(job, Part.SELECTION, f"closing {expected}", str(found), round_=event.round)
         self._tally.add("closed jobs")
 
-    def _scored(self, job: _Job, selection: Selection) -> ScoredRound | None:
-        """Compute a round from blobs; None, and a remark, if some are nowhere."""
+    def _scored(self, job: _Job, selection: Selection, *, agreed: bool) -> ScoredRound | None:
+        """Compute a round from blobs; None, and a remark, if some are nowhere.
+
+        A void round may have ended before its references were settled: then it cannot be computed.
+        """
         if not selection.records:
             return closing(selection, job.log.model)
         log = job.log
         versions = sorted({entry.base for entry in selection.records} | {selection.round - 1})
-        names = {version: log.model_at(version) for version in versions}
-        models = {version: self._model(job, name) for version, name in names.items()}
+        bases = {version: log.model_at(version) for version in versions}
+        models = {version: self._model(job, name) for version, name in bases.items()}
         updates = [self._update(job, entry) for entry in selection.records]
         plan = self._plan(job, log.plan_at(selection.round - 1))
+        names = beside(selection, log, job.references)
+        if names is None:
+            if agreed:
+                expected = "a round whose references are settled"
+                self._diverges(job, Part.REFERENCES, expected, "some are open", round_=selection.round)
+            return None
+        context = self._context(job, names)
         lost = ["job file"] if job.file is None else []
         lost += [f"the plan of version {selection.round - 1}"] if plan is None else []
+        lost += ["what it is scored beside"] if context is None else []
         lost += [f"model {version}" for version, model in models.items() if model is None]
         lost += [
             f"update {entry.sequence}"
@@ -339,17 +378,14 @@ class Rounds:
         for entry, (_, update) in zip(selection.records, present, strict=True):
             self._fit(job, entry, known[entry.base], update, selection.round)
         samples = job.file.samples_by_member()
-        entries = [
-            Entry(entry.base, update, samples.get(entry.client, 0))
-            for entry, (_, update) in zip(selection.records, present, strict=True)
-        ]
+        entries = entries_of(selection, [update for _, update in present], samples, names)
         terms = learner_terms(log.terms_of(selection.round))
-        inputs = RoundInputs(terms, selection.round, known[selection.round - 1], entries, known)
+        inputs = RoundInputs(terms, selection.round, known[selection.round - 1], entries, known, context)
         planned = job.file.plan_terms(terms.rules_version)
         reports = [report for report, _ in present if report is not None]
         planning = None if planned is None else Planning(plan, reports, planned)
         try:
-            scored = score(selection, inputs, names, planning)
+            scored = score(selection, inputs, bases, planning, names)
         except UnknownRule as error:
             self._findings.remark(f"job {log.job} round {selection.round}: not computed again: {error}")
             self._tally.add("rounds checked by signature only")
@@ -357,10 +393,53 @@ class Rounds:
         if scored.result is not None:
             self._keep(job, records.blob_digest(scored.model_blob), scored.result.model)
             self._tally.add("Gram entries", int(scored.result.gram.size))
+        if scored.history_blob and scored.result is not None:
+            job.history = records.blob_digest(scored.history_blob), scored.result.history
+            self._tally.add("histories")
+        self._tally.add("references", sum(len(used) for used in names.used.values()))
         if planning is not None:
             job.plan = records.blob_digest(scored.plan_blob), Plan.decode(scored.plan_blob)
             self._tally.add("plans")
         return scored
+
+    def _context(self, job: _Job, names: Beside) -> Context | None:
+        """Put together what a round is scored beside; None if some of it is nowhere."""
+        if job.file is None:
+            return None
+        shown = self._shown(job, job.file)
+
+        def references(one: Commitment) -> References | None:
+            try:
+                return shown.read(one)
+            except InvalidReferences as error:
+                self._diverges(job, Part.REFERENCES, f"references of edge server {one.edge}", error.reason)
+                return None
+
+        def update(entry: RecordEntry) -> Update | None:
+            found = self._update(job, entry)
+            return None if found is None else found[1]
+
+        sources = Sources(
+            references, update, lambda name: self._model(job, name), lambda name: self._history(job, name)
+        )
+        return context_of(names, sources, job.terms.shift)
+
+    def _shown(self, job: _Job, file: JobFile) -> Shown:
+        place = Place(self._genesis_hash, LEDGER, job.log.job, file)
+        return Shown(place, job.references, self._blobs)
+
+    def _history(self, job: _Job, name: bytes) -> History | None:
+        """Return what is remembered of clients by its digest: the one just computed, or from a server's blob."""
+        if name == job.history[0]:
+            return job.history[1]
+        raw = self._blobs.get(name)
+        if raw is None:
+            return None
+        try:
+            return decode_history(raw)
+        except HistoryError as error:
+            self._diverges(job, Part.HISTORY, "a canonical history", str(error))
+            return None
 
     # -- payment ----------------------------------------------------------------------------------------------------
 
@@ -515,6 +594,7 @@ class Rounds:
             self._documents(job)
             self._models(job)
             self._plans(job)
+            self._references(job)
             self._holds(job)
             accounts += self._accounts(job)
         return tuple(accounts)
@@ -551,6 +631,20 @@ class Rounds:
             if lacking and (part.digest == newest or part.digest not in self._blobs):
                 for edge in lacking:
                     self._lacks(edge, job, Part.ALLOCATION, part.digest, block=outcome.height, round_=outcome.round)
+
+    def _references(self, job: _Job) -> None:
+        """Name the servers whose references were left out, and those that lack what they said they hold."""
+        if job.file is None:
+            return
+        for text in self._shown(job, job.file).remarks(job.log):
+            self._findings.remark(text)
+        for version in job.references.opened():
+            for one in job.references.settled(version) or ():
+                lacking = self._blobs.lacking(one.digest, job.references.holders(version, one.edge))
+                if lacking and one.digest not in self._blobs:
+                    for edge in lacking:
+                        self._lacks(edge, job, Part.REFERENCES, one.digest, block=one.height)
+                self._tally.add("references shown")
 
     def _holds(self, job: _Job) -> None:
         """Compare each server's acknowledgements with its directory and with the blob's own merits."""

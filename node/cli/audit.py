@@ -28,6 +28,10 @@ def audit(
     ] = None,
     genesis: Annotated[str, typer.Option(metavar="HASH", help="The genesis hash that you trust.")] = "",
     head: Annotated[str, typer.Option(metavar="HASH", help="A header or block that must be in every chain.")] = "",
+    explain: Annotated[
+        list[int] | None,
+        typer.Option(metavar="ROUND", help="Show what each record of this round is worth; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Replay a network's history from its stores, or from its nodes' answers; say what diverges.
@@ -52,10 +56,11 @@ def audit(
         report = audit_network(rpc or [], edges=edge or [], genesis_hash=trusted, head=newest, progress=progress)
     else:
         report = audit_directory(directory, genesis_hash=trusted, head=newest, progress=progress)
+    explained = [record for record in report.explained if record.round in (explain or ())]
     if json:
-        print_json(report.to_json())
+        print_json(report.to_json() | ({"explained": [record.to_json() for record in explained]} if explain else {}))
     else:
-        for line in report.lines:
+        for line in (*(record.line() for record in explained), *report.lines):
             typer.echo(line)
     if not report.ok:
         raise typer.Exit(1)

@@ -52,7 +52,7 @@ def run(
     phi: Annotated[str | None, typer.Option(help="Records in a round, or all (synchronous).")] = None,
     max_wait: Annotated[int | None, typer.Option(help="Seconds after which a round closes with fewer.")] = None,
     model: Annotated[str | None, typer.Option(help="softmax, mlp, cnn or module:factory.")] = None,
-    rule: Annotated[str | None, typer.Option(help="Scoring rule: cosine, uniform or data-size.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Scoring rule of RULES.md: cosine, anchored, ...")] = None,
     aggregation: Annotated[str | None, typer.Option(help="literal or delta.")] = None,
     allocation: Annotated[
         str | None, typer.Option(help="Who trains how much: none (all the same), equal or exact.")

@@ -1,10 +1,10 @@
 """Edge servers beside the validators of a local network: one each, in this process, on the loopback interface.
 
-Edge server ID keeps its blobs in DIR/edge/ID/blobs.
+Edge server ID keeps its blobs in DIR/edge/ID/blobs, and references that are not opened yet in DIR/edge/ID/sealed.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chain.rpc.http import LoopbackServer
 from contracts import addresses, bindings
@@ -12,6 +12,7 @@ from merit.clock import Clock
 from node.blobs import BlobStore
 from node.edge.intake import Intake
 from node.edge.peers import DirectoryPeer
+from node.edge.references import Roots, Teach
 from node.edge.server import EdgeServer
 from node.errors import RunDirectoryError
 from node.network import LocalNetwork
@@ -25,12 +26,15 @@ class LocalEdgeServers:
         network: a started network; server n talks to validator n.
         members: the servers' member ids, in the order of the validators.
         clock: paces transactions and answers.
+        teach: what each server's private samples teach, by member id; none where no scoring rule needs it.
 
     """
 
-    def __init__(self, network: LocalNetwork, members: Sequence[int], clock: Clock) -> None:
+    def __init__(
+        self, network: LocalNetwork, members: Sequence[int], clock: Clock, *, teach: Mapping[int, Teach] | None = None
+    ) -> None:
         """Open the blob stores."""
-        self._network, self._clock = network, clock
+        self._network, self._clock, self._teach = network, clock, teach or {}
         self._stores = {member: BlobStore(network.directory / "edge" / str(member) / "blobs") for member in members}
         self._running: dict[int, EdgeServer] = {}
         for node in range(len(members)):
@@ -69,11 +73,17 @@ class LocalEdgeServers:
             peers=[DirectoryPeer(other, theirs) for other, theirs in self._stores.items() if other != member],
             genesis_hash=self._network.genesis_hash,
             clock=self._clock,
+            roots=self._roots(member),
         )
 
     def stop(self, node: int) -> None:
         """Let the server of a place end as if it were killed: what it had only in memory is lost."""
         self._running.pop(node, None)
+
+    def _roots(self, member: int) -> Roots | None:
+        if member not in self._teach:
+            return None
+        return Roots(self._teach[member], BlobStore(self._network.directory / "edge" / str(member) / "sealed"))
 
     async def listen(self, stack: contextlib.AsyncExitStack, *, first_port: int = 0) -> list[str]:
         """Start every intake and return their URLs, which `merit_status` tells from then on; `stack` stops them.

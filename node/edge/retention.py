@@ -1,8 +1,9 @@
 """How long an edge server keeps blobs: what settled rounds left behind goes, what anything may still need stays.
 
-Kept always: job files, what is not decided or not settled, the updates of each job's newest `rounds` rounds, and the
-models and plans from which those rounds can be computed again, which are the models of the newest `maximum staleness +
-1` versions at least. Everything else is in the digests on the ledger, and at an archive member, which keeps all.
+Kept always: job files, what is not decided or not settled, the updates of each job's newest `rounds` rounds, and what
+those rounds can be computed again from: models (those of the newest `maximum staleness + 1` versions at least), plans,
+and what the scoring rule needs of references, histories and earlier updates. Everything else is in the digests on the
+ledger, and at an archive member, which keeps all.
 
 Of each pruned update the digest of its payload stays, in a book on disk: a server that starts again reads the whole
 log, and must know which payloads were copies. The book is written before the blob goes.
@@ -17,6 +18,7 @@ from typing import Final, Protocol
 from learner.terms import Terms
 from node.blobs import BlobStore
 from node.rounds.log import JobLog, JobStatus, RecordEntry, RecordStatus
+from node.rounds.references import ReferenceLog
 
 _DIGEST_BYTES: Final = 32
 _CHECK_BYTES: Final = 8  # an accident passes once in 2^64
@@ -35,6 +37,11 @@ class Desk(Protocol):
     @property
     def terms(self) -> Terms:
         """Its terms."""
+        ...
+
+    @property
+    def references(self) -> ReferenceLog:
+        """The ledger's log of edge servers' references."""
         ...
 
 
@@ -132,7 +139,8 @@ class Retention:
         self._passed[log.job] = at
 
     def _may_go(self, log: JobLog, entry: RecordEntry) -> bool:
-        last = log.version - self._rounds
+        window = log.needs_of(log.next_round).window
+        last = log.version - self._rounds - (0 if window is None else window.rounds)
         if last < 1 or entry.status in _OPEN:
             return False
         if entry.status is RecordStatus.VOID:
@@ -153,17 +161,27 @@ def _kept_files(desk: Desk, oldest: int) -> set[bytes]:
     if log.status is JobStatus.PROPOSED:
         kept.add(log.terms.model)
     kept |= {log.model_at(version) for version in range(_first_model(desk, oldest), log.version + 1)}
-    return kept | {log.plan_at(version) for version in range(oldest - 1, log.version + 1)}
+    read = range(oldest - 1, log.version + 1)
+    return kept | {log.plan_at(version) for version in read} | {log.history_at(version) for version in read}
 
 
 def _old_files(desk: Desk, oldest: int) -> set[bytes]:
-    models = {desk.log.model_at(version) for version in range(_first_model(desk, oldest))}
-    return models | {plan for version in range(oldest - 1) if (plan := desk.log.plan_at(version))}
+    log = desk.log
+    models = {log.model_at(version) for version in range(_first_model(desk, oldest))}
+    references = {
+        one.digest
+        for version, commitments in desk.references.opened().items()
+        if version < oldest - 1 - desk.terms.max_staleness
+        for one in commitments
+    }
+    named = {name for version in range(oldest - 1) for name in (log.plan_at(version), log.history_at(version)) if name}
+    return models | references | named
 
 
 def _first_model(desk: Desk, oldest: int) -> int:
     """Return the oldest version that round `oldest` or a later one may build on."""
-    return max(0, oldest - 1 - desk.terms.max_staleness)
+    window = desk.log.needs_of(desk.log.next_round).window
+    return max(0, oldest - 1 - max(desk.terms.max_staleness, 0 if window is None else window.steps))
 
 
 def _checksum(pair: bytes) -> bytes:

@@ -8,7 +8,7 @@ step starts from what the ledger says, so that a server that crashed goes on whe
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -29,6 +29,7 @@ from merit.errors import MeritError
 from node.blobs import BlobStore
 from node.edge.follower import BlockSource, Follower, Web3Source
 from node.edge.peers import Peer
+from node.edge.references import Place, Roots, is_right
 from node.edge.retention import Retention
 from node.edge.signatures import Signatures
 from node.errors import BlobCorruptError, BlobMissingError, BlobQuotaError, PayloadsNeededError
@@ -43,7 +44,10 @@ from node.rounds.attestation import (
     is_header_of,
     score,
 )
+from node.rounds.context import Sources, beside, context_of, entries_of, needs_references
+from node.rounds.history import decode_history
 from node.rounds.log import BlockEvents, JobLog, JobStatus, RecordEntry, RecordStatus, Selection
+from node.rounds.references import Commitment, ReferenceLog
 from node.sender import Sender
 
 _log = logging.getLogger(__name__)
@@ -124,10 +128,12 @@ class JobDesk:
     `offered` holds what waits or travels by client.
     `unchecked` are records whose blobs have not been judged, `wanted` those of them whose blobs somebody has;
     `silence` is how things stood when there was nothing to acknowledge among the first `silent_up_to` records.
+    `references` is the ledger's log of them; `judged` tells of opened ones, by digest, whether they are right.
     """
 
     log: JobLog
     terms: Terms
+    references: ReferenceLog
     blocks: deque[BlockEvents] = field(default_factory=deque)
     file: JobFile | None = None
     verdicts: dict[int, str | None] = field(default_factory=dict)
@@ -150,6 +156,7 @@ class JobDesk:
     silent_up_to: int = 0
     attempts: dict[RecordName, int] = field(default_factory=dict)
     refused: dict[RecordName, str] = field(default_factory=dict)
+    judged: dict[bytes, bool] = field(default_factory=dict)
 
 
 class EdgeServer:
@@ -167,6 +174,7 @@ class EdgeServer:
         wake: called when a step is worth while before its time.
         batch: records that one transaction carries at most.
         retention: prunes the blobs of old rounds; None keeps all.
+        roots: private samples, for scoring rules that need references; a server without any commits to nothing.
 
     """
 
@@ -186,6 +194,7 @@ class EdgeServer:
         wake: Callable[[], None] = lambda: None,
         batch: int = records.MAX_ENTRIES,
         retention: Retention | None = None,
+        roots: Roots | None = None,
     ) -> None:
         """Start at the ledger's first block; the first steps catch up."""
         self.member = member
@@ -207,6 +216,7 @@ class EdgeServer:
         self._signatures = Signatures(w3, ledger.address, self._members, genesis_hash)
         self._w3 = w3
         self._retention = retention
+        self._roots = roots
         self._payloads: dict[bytes, bytes] = {} if retention is None else dict(retention.book.known)
         self._asked: dict[bytes, float] = {}
 
@@ -396,6 +406,7 @@ class EdgeServer:
                 self._gather(desk)
                 self._acknowledge(desk)
                 self._work_round(desk)
+                self._work_references(desk)
                 self._settle(desk)
                 self._keep_time(desk)
         if self._retention is not None and not any(desk.blocks for desk in self.jobs.values()):
@@ -405,7 +416,7 @@ class EdgeServer:
 
     def _take_on(self, event: events.JobCreated) -> None:
         log = JobLog(job=event.job, terms=event.terms, edge_set_of=self._registry.edge_set)
-        self.jobs[event.job] = JobDesk(log=log, terms=learner_terms(event.terms))
+        self.jobs[event.job] = JobDesk(log=log, terms=learner_terms(event.terms), references=ReferenceLog(event.job))
 
     def _advance(self, desk: JobDesk) -> None:
         """Apply queued blocks; stop at one that needs blobs which nobody could give yet."""
@@ -417,6 +428,7 @@ class EdgeServer:
                 if not all(self._bring(digest) for digest in needed.digests):
                     return
                 continue
+            desk.references.observe(block, desk.log)
             desk.blocks.popleft()
             for event in block.events:
                 if getattr(event, "job", None) == desk.log.job:
@@ -502,6 +514,7 @@ class EdgeServer:
         if desk.refusal:
             _log.error("edge server %d refuses job %d: %s", self.member, desk.log.job, desk.refusal)
             return
+        self._commit(desk, 0, model_blob)  # before the job can open, so before anybody can send a record
         self._send(purpose, self._ledger.encode_acknowledge_job(desk.log.job), _GAS_CALL)
 
     def _file(self, desk: JobDesk) -> JobFile | None:
@@ -723,6 +736,70 @@ class EdgeServer:
             self._payloads[digest] = records.payload_digest(data)
         return self._payloads[digest]
 
+    # -- references -------------------------------------------------------------------------------------------------
+
+    def _commit(self, desk: JobDesk, version: int, model_blob: bytes) -> None:
+        """Commit to references of a version of the model, if the rule needs them and the commitment could count."""
+        place, model = self._place(desk), records.blob_digest(model_blob)
+        if self._roots is None or place is None or not self._owes(desk, version, model):
+            return
+        try:
+            digest = self._roots.seal(place, self.member, version, model_blob, desk.log.needs_of(version + 1))
+        except BlobQuotaError as error:
+            self._refuse("quota", str(error))
+            _log.error("edge server %d: %s", self.member, error)
+            return
+        if digest:
+            data = self._ledger.encode_commit_references(desk.log.job, version, model, digest)
+            self._send(f"references {desk.log.job}/{version}", data, _GAS_CALL)
+
+    def _owes(self, desk: JobDesk, version: int, model: bytes) -> bool:
+        """Tell whether this server has yet to commit to references of a version, and still can."""
+        log = desk.log
+        if self._roots is None or not needs_references(log.needs_of(version + 1)) or self.member not in log.edge_set:
+            return False
+        made = desk.references.commitments.get(version, ())
+        if self._roots.cannot(version, model) or not desk.references.may_commit(version):
+            return False
+        done = any((one.edge, one.model) == (self.member, model) for one in made)
+        return not done and not self._sender.busy(f"references {log.job}/{version}")
+
+    def _work_references(self, desk: JobDesk) -> None:
+        """Commit to references of the current version, show what is opened, and state what this server holds."""
+        log = desk.log
+        if desk.blocks or self.member not in log.edge_set:
+            return
+        if self._owes(desk, log.version, log.model) and (model := self._load(log.model)) is not None:
+            self._commit(desk, log.version, model)
+        for version, commitments in desk.references.unsettled().items():
+            purpose = f"hold references {log.job}/{version}"
+            if self._sender.busy(purpose):
+                continue
+            held = [
+                one.edge
+                for one in commitments
+                if self.member not in desk.references.holders(version, one.edge) and self._holds(desk, one)
+            ]
+            if held:
+                data = self._ledger.encode_acknowledge_references(log.job, version, held)
+                self._send(purpose, data, _GAS_CALL)
+
+    def _holds(self, desk: JobDesk, commitment: Commitment) -> bool:
+        """Tell whether opened references are here, and are what their edge server committed to."""
+        digest = commitment.digest
+        if digest not in desk.judged:
+            if commitment.edge == self.member and self._roots is not None:
+                self._roots.show(digest, self.blobs)
+            blob, place = self._load(digest), self._place(desk)
+            if blob is None or place is None:
+                return False
+            desk.judged[digest] = is_right(place, commitment, blob)
+        return desk.judged[digest]
+
+    def _place(self, desk: JobDesk) -> Place | None:
+        file = self._file(desk)
+        return None if file is None else Place(self._genesis_hash, self._ledger.address, desk.log.job, file)
+
     # -- rounds -----------------------------------------------------------------------------------------------------
 
     def _work_round(self, desk: JobDesk) -> None:
@@ -743,9 +820,12 @@ class EdgeServer:
             return
         if selection is None:
             return
+        desk.references.open(selection, log)
         if desk.scored is None or desk.scored.selection != selection:
             desk.scored = self._score(desk, selection)
         if desk.scored is not None:
+            if desk.scored.model_blob:
+                self._commit(desk, log.next_round, desk.scored.model_blob)
             self._send(purpose, self._ledger.encode_attest(desk.scored.attestation), _GAS_CALL)
 
     def _score(self, desk: JobDesk, selection: Selection) -> ScoredRound | None:
@@ -756,26 +836,32 @@ class EdgeServer:
         bases = {version: desk.log.model_at(version) for version in versions}
         file = self._file(desk)
         plan = desk.log.plan_at(selection.round - 1) if file is not None and file.allocation is not None else b""
-        needed = {*bases.values(), *(entry.digest for entry in selection.records), *filter(None, [plan])}
+        names = beside(selection, desk.log, desk.references)
+        if names is None:
+            return None
+        needed = {
+            *bases.values(),
+            *(entry.digest for entry in selection.records),
+            *names.digests,
+            *filter(None, [plan]),
+        }
         blobs = {digest: data for digest in needed if (data := self._load(digest)) is not None}
         if len(blobs) < len(needed) or file is None:
             return None
         samples = file.samples_by_member()
         models = {version: decode_model(blobs[digest])[1] for version, digest in bases.items()}
         updates = [decode_update(blobs[entry.digest]) for entry in selection.records]
-        entries = [
-            rounds.Entry(entry.base, update, samples.get(entry.client, 0))
-            for entry, (_, update) in zip(selection.records, updates, strict=True)
-        ]
+        entries = entries_of(selection, [update for _, update in updates], samples, names)
         terms = learner_terms(desk.log.terms_of(selection.round))
         planned = file.plan_terms(terms.rules_version)
         planning = None
         if planned is not None:
             reports = [header.report for header, _ in updates if isinstance(header, ReportingHeader)]
             planning = Planning(Plan.decode(blobs[plan]) if plan else Plan(0), reports, planned)
-        inputs = rounds.RoundInputs(terms, selection.round, models[selection.round - 1], entries, models)
+        context = context_of(names, self._sources(desk, file, blobs), terms.shift)
+        inputs = rounds.RoundInputs(terms, selection.round, models[selection.round - 1], entries, models, context)
         try:
-            scored = score(selection, inputs, bases, planning)
+            scored = score(selection, inputs, bases, planning, names)
         except UnknownRule as error:
             if selection.round not in desk.unknown_rules:
                 desk.unknown_rules.add(selection.round)
@@ -789,12 +875,22 @@ class EdgeServer:
             return None
         try:
             self.blobs.put(scored.model_blob)
-            if planning is not None:
-                self.blobs.put(scored.plan_blob)
+            for blob in filter(None, (scored.plan_blob, scored.history_blob)):
+                self.blobs.put(blob)
         except BlobQuotaError as error:  # what it computed is right all the same; others serve model and plan
             self._refuse("quota", str(error))
             _log.error("edge server %d: %s", self.member, error)
         return scored
+
+    def _sources(self, desk: JobDesk, file: JobFile, blobs: Mapping[bytes, bytes]) -> Sources:
+        """Read a round's context from blobs that are here; what more than 2/3 hold has been judged."""
+        place = Place(self._genesis_hash, self._ledger.address, desk.log.job, file)
+        return Sources(
+            references=lambda one: place.decode(one, blobs[one.digest]),
+            update=lambda entry: decode_update(blobs[entry.digest])[1],
+            model=lambda digest: decode_model(blobs[digest])[1],
+            history=lambda digest: decode_history(blobs[digest]),
+        )
 
     def _settle(self, desk: JobDesk) -> None:
         """Post the thetas of agreed rounds that are not paid yet, when it is this server's turn."""
@@ -846,6 +942,8 @@ class EdgeServer:
         times = [] if deadline is None else [deadline + 1]
         if log.has_candidates:
             times.append(log.boundary_time + log.terms.max_wait)
+        if (settling := desk.references.next_deadline()) is not None:
+            times.append(settling + 1)
         if any(self._follower.timestamp < due <= now for due in times):
             self._send("tick", self._ledger.encode_tick(), _GAS_CALL)
 

@@ -18,9 +18,17 @@ from learner.aggregation import encode_aggregate
 from learner.allocation.plan import Plan
 from learner.allocation.planning import PlanTerms, Work, next_plan
 from learner.gram import encode_gram
+from node.rounds.context import Beside, needs_references
+from node.rounds.history import encode_history
 from node.rounds.log import Selection
 
 PART_NAMES = ("inputs", "gram", "thetas", "aggregate", "model")
+REFERENCES = "references"
+"""The second part, under a rule that reads what edge servers publish."""
+
+HISTORY = "history"
+"""The part after the model, under a rule that remembers clients."""
+
 ALLOCATION = "allocation"
 """The last part, of a job that allocates work."""
 
@@ -31,7 +39,8 @@ _INPUTS_DOMAIN = b"merit/inputs/1"
 class ScoredRound:
     """A round computed: what is attested (`parts`), what is paid (`thetas`) and the new model's blob.
 
-    `result` is None for the closing of a job, which computes nothing; `plan_blob` is empty if no work is allocated.
+    `result` is None for the closing of a job, which computes nothing; `plan_blob` is empty if no work is allocated,
+    `history_blob` if the rule remembers nothing. `names`: what the round was scored beside.
     """
 
     selection: Selection
@@ -40,6 +49,8 @@ class ScoredRound:
     model_blob: bytes
     parts: tuple[Part, ...]
     plan_blob: bytes = b""
+    history_blob: bytes = b""
+    names: Beside | None = None
 
     @property
     def attestation(self) -> Attestation:
@@ -116,7 +127,11 @@ def inputs_digest(selection: Selection, bases: dict[int, bytes]) -> bytes:
 
 
 def score(
-    selection: Selection, inputs: rounds.RoundInputs, bases: dict[int, bytes], planning: Planning | None = None
+    selection: Selection,
+    inputs: rounds.RoundInputs,
+    bases: dict[int, bytes],
+    planning: Planning | None = None,
+    names: Beside | None = None,
 ) -> ScoredRound:
     """Compute a selected round and the digests that are attested.
 
@@ -125,6 +140,7 @@ def score(
         inputs: their updates and base models, in the same order.
         bases: digest of the model of every base version that occurs, and of the current one.
         planning: what the next plan follows from, None for a job that allocates nothing.
+        names: what the inputs' context was made of, None for a rule that needs none.
 
     Raises:
         learner.errors.UnknownRule: this program does not have a rule that the terms name.
@@ -140,12 +156,20 @@ def score(
         "aggregate": hashlib.sha256(encode_aggregate(result.aggregate)).digest(),
         "model": hashlib.sha256(blob).digest(),
     }
-    parts = tuple(Part(name32(name), digests[name]) for name in PART_NAMES)
+    order, history_blob = list(PART_NAMES), b""
+    if names is not None and needs_references(names.needs):
+        digests[REFERENCES] = names.part(selection)
+        order.insert(1, REFERENCES)
+    if names is not None and names.needs.history:
+        history_blob = encode_history(result.history)
+        digests[HISTORY] = hashlib.sha256(history_blob).digest()
+        order.append(HISTORY)
+    parts = tuple(Part(name32(name), digests[name]) for name in order)
     plan_blob = b""
     if planning is not None:
         plan_blob = _plan(selection, planning).encode()
         parts = (*parts, Part(name32(ALLOCATION), hashlib.sha256(plan_blob).digest()))
-    return ScoredRound(selection, result, table, blob, parts, plan_blob)
+    return ScoredRound(selection, result, table, blob, parts, plan_blob, history_blob, names)
 
 
 def _plan(selection: Selection, planning: Planning) -> Plan:

@@ -24,11 +24,15 @@ from enum import Enum
 from typing import assert_never
 
 from contracts import events
-from contracts.digests import Part, name32
+from contracts.digests import Part, name32, text_of
 from contracts.terms import JobTerms
+from learner import contribution
+from learner.contribution import Needs
+from learner.errors import UnknownRule
 from node.errors import PayloadsNeededError, SelectionDivergesError
 
 _ALLOCATION = name32("allocation")
+_HISTORY = name32("history")
 
 
 class RecordStatus(Enum):
@@ -160,6 +164,7 @@ class JobLog:
     settled: set[int] = field(default_factory=set)
     marks: dict[int, tuple[int, int]] = field(default_factory=dict)
     _plans: list[bytes] = field(default_factory=list)
+    _histories: list[tuple[int, bytes]] = field(default_factory=list)
     _terms_from: list[tuple[int, JobTerms]] = field(default_factory=list)
     _named: dict[bytes, list[RecordEntry]] = field(default_factory=dict)
     _acks: dict[int, _Acknowledgements] = field(default_factory=dict)
@@ -247,6 +252,32 @@ class JobLog:
 
         """
         return b"" if version == 0 else self._plans[version - 1]
+
+    def history_at(self, version: int) -> bytes:
+        """Digest of what the rule of the round after a version remembers of clients; b"" if that is nothing yet.
+
+        It is the part "history" of the newest agreed round up to that version, if the rule is still the same.
+
+        Raises:
+            IndexError: no such version yet.
+
+        """
+        if version == 0:
+            return b""
+        round_, digest = self._histories[version - 1]
+        if round_ == 0:
+            return b""
+        before, now = self.terms_of(round_), self.terms_of(version + 1)
+        same = (before.scoring, before.rules_version) == (now.scoring, now.rules_version)
+        return digest if same else b""
+
+    def needs_of(self, round_: int) -> Needs:
+        """Return what the scoring rule of a round needs beyond updates; nothing for a rule that is not known here."""
+        terms = self.terms_of(round_)
+        try:
+            return contribution.rule(text_of(terms.scoring), terms.rules_version).needs
+        except UnknownRule:
+            return Needs()
 
     def terms_of(self, round_: int) -> JobTerms:
         """Return the terms with the rules that hold for a round, from 1 up to the one that is being worked on."""
@@ -507,6 +538,8 @@ class JobLog:
         self.outcomes.append(outcome)
         planned = (part.digest for part in parts if part.name == _ALLOCATION)
         self._plans.append(next(planned, self.plan_at(self.version)))
+        remembered = ((event.round, part.digest) for part in parts if part.name == _HISTORY)
+        self._histories.append(next(remembered, self._histories[-1] if self._histories else (0, b"")))
         self.version, self.model, self.phi = event.round, model, event.phi_next
         self.boundary_height, self.boundary_time = block.height, block.timestamp
         if selection is not None:

@@ -7,10 +7,12 @@ import msgspec
 from msgspec import Meta
 
 from learner.allocation.planning import check_plan_terms
-from learner.errors import LearnerError
+from learner.contribution import rule
+from learner.errors import LearnerError, UnknownRule
 from node.configuration import convert, read_toml
 from node.errors import ConfigError
-from node.jobs import AllocationSpec, Numerics, RoundSpec, Rules, TrainingSpec
+from node.jobs import AllocationSpec, Numerics, ReferencesSpec, RoundSpec, Rules, TrainingSpec
+from node.rounds.context import needs_references
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -66,6 +68,13 @@ class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     most_epochs: Positive = 64
 
 
+class References(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Private samples of the edge servers, held out of the training data under a rule that needs references."""
+
+    root_samples: Positive = 100
+    """Of each edge server."""
+
+
 class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One run: `rounds` decided rounds, or fewer if `target_accuracy` is reached before (0: never stop early)."""
 
@@ -82,6 +91,7 @@ class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     rules: Rules = Rules()
     training: TrainingSpec = TrainingSpec()
     allocation: Allocation = Allocation()
+    references: References = References()
 
 
 PRESETS: dict[str, RunFile] = {
@@ -214,6 +224,15 @@ def allocation_of(run: RunFile) -> AllocationSpec | None:
         AllocationSpec,
         "allocation",
     )
+
+
+def references_of(run: RunFile) -> ReferencesSpec | None:
+    """Return what the job file says of references, None under a rule that needs none (or that is not known here)."""
+    try:
+        needs = rule(run.rules.scoring, run.rules.version).needs
+    except UnknownRule:
+        return None
+    return ReferencesSpec(root_samples=run.references.root_samples) if needs_references(needs) else None
 
 
 def _over(base: dict[str, object], changes: dict[str, object]) -> dict[str, object]:

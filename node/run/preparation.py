@@ -2,22 +2,59 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from learner import models
 from learner.data import digits, mnist, partition
-from learner.data.dataset import Indices, Split
+from learner.data.dataset import Dataset, Indices, Split
 from learner.fixedpoint import Model, Rejected
 from learner.fixedpoint import encode_model as fix_model
 from learner.terms import Terms
-from merit.chance import seed_of
+from merit.chance import seed_of, seeded
 from node.errors import ConfigError
 from node.jobs import JobFile, ModelSpec
 from node.rounds.attestation import encode_model
-from node.run.config import RunFile, allocation_of
+from node.run.config import RunFile, allocation_of, references_of
 
 
 def load_data(run: RunFile) -> Split:
-    """Load the data set of a run."""
+    """Load the data set of a run, without the samples that its edge servers keep to themselves.
+
+    Raises:
+        ConfigError: they would leave nothing for the clients.
+
+    """
+    split = _whole(run)
+    wanted = _root_total(run, split)
+    return split if not wanted else Split(split.train.subset(np.sort(_order(run, split)[wanted:])), split.test)
+
+
+def root_samples(run: RunFile) -> list[Dataset]:
+    """Draw the private samples of each edge server, none under a rule that needs no references; errors as above."""
+    split = _whole(run)
+    wanted = _root_total(run, split)
+    parts = np.split(_order(run, split)[:wanted], run.network.edge_servers) if wanted else []
+    return [split.train.subset(np.sort(part)) for part in parts]
+
+
+def _whole(run: RunFile) -> Split:
     return digits.load(run.seed) if run.data.name == "digits" else mnist.load(Path(run.data.directory))
+
+
+def _root_total(run: RunFile, split: Split) -> int:
+    asked = references_of(run)
+    wanted = 0 if asked is None else run.network.edge_servers * asked.root_samples
+    if wanted >= len(split.train):
+        message = f"references.root_samples takes {wanted} of {len(split.train)} training samples: choose fewer"
+        raise ConfigError(message)
+    return wanted
+
+
+def _order(run: RunFile, split: Split) -> Indices:
+    """Shuffle the training samples: those of the edge servers come first."""
+    order = list(range(len(split.train)))
+    seeded(run.seed, "roots").shuffle(order)
+    return np.array(order, dtype=np.int64)
 
 
 def shares(run: RunFile, split: Split) -> list[Indices]:
@@ -56,6 +93,7 @@ def prepare(run: RunFile, split: Split, members: tuple[int, ...]) -> tuple[JobFi
         training=run.training,
         samples={str(member): size for member, size in zip(members, sizes, strict=True)},
         allocation=allocation_of(run),
+        references=references_of(run),
     )
     terms = job_file.learner_terms()
     return job_file, encode_model(model_0(job_file.model, terms, run.seed), terms.model_fraction_bits)

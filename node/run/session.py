@@ -21,10 +21,11 @@ from chain.crypto.schemes import Scheme
 from contracts import addresses, bindings
 from contracts.records import blob_digest
 from learner.allocation.plan import Plan
-from merit.chance import seeded
+from merit.chance import seed_of, seeded
 from merit.clock import Clock
 from node.configuration import parse_toml
 from node.edge.local import LocalEdgeServers, member_sender
+from node.edge.references import Teach
 from node.edge.server import JobDesk
 from node.errors import RunDirectoryError
 from node.founding import Membership
@@ -32,7 +33,7 @@ from node.jobs import JobFile, decode_job_file
 from node.network import LocalNetwork
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.clients import ClientSpec, HostSpec
-from node.run.config import RunFile
+from node.run.config import RunFile, references_of
 from node.run.events import Accuracy, Allocated, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted, Share
 from node.run.household import Household, Subprocess
 from node.run.phases import Phase, enter
@@ -42,6 +43,8 @@ _log = logging.getLogger(__name__)
 STEP_S = 0.01
 JOB = 1
 CALL_GAS = 4_000_000
+REFERENCES_FROM = 3
+"""The first contracts version whose Ledger takes commitments to references."""
 CLOSING_GRACE_S = 60.0
 """Beyond what the job's own deadlines allow."""
 
@@ -138,6 +141,7 @@ class Session:
             empty_interval=run.network.empty_interval,
             members=self._memberships(),
             tokens={self.roles.sponsor: self._budget()},
+            contracts=None if references_of(run) is None else REFERENCES_FROM,
             clock=clock,
             key_seed=simulated.seed if simulated else None,
             threads=simulated is None,
@@ -159,7 +163,7 @@ class Session:
             self.genesis_hash = self.network.genesis_hash
             self._tell(self._started())
             enter(Phase.OPENING)
-            self.servers = LocalEdgeServers(self.network, self.roles.edges, self._clock)
+            self.servers = LocalEdgeServers(self.network, self.roles.edges, self._clock, teach=self._teachers())
             urls = await self._household.reach(self.servers, stack)
             self._step()
             if not self._closed():
@@ -171,6 +175,19 @@ class Session:
             enter(Phase.CLOSING)
             await self._close_job()
             await self.conclude()
+
+    def _teachers(self) -> dict[int, Teach]:
+        """Give each edge server private samples if the scoring rule needs references."""
+        if references_of(self.run_file) is None:
+            return {}
+        from node.run.preparation import root_samples  # noqa: PLC0415 - loads torch, which other rules do without here
+        from node.run.roots import RootSamples  # noqa: PLC0415 - see above
+
+        seed = self.run_file.seed
+        return {
+            member: RootSamples(samples, seed_of(seed, "edge server", member))
+            for member, samples in zip(self.roles.edges, root_samples(self.run_file), strict=True)
+        }
 
     # -- set-up -----------------------------------------------------------------------------------------------------
 

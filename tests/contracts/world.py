@@ -134,9 +134,9 @@ class World:
 
     # the chain
 
-    def deploy(self, name: str, *arguments: bytes) -> bytes:
+    def deploy(self, name: str, *arguments: bytes, version: int = 1) -> bytes:
         """Deploy a contract from its committed bytecode and return its address."""
-        return self.deploy_code(initcode(name, *arguments))
+        return self.deploy_code(initcode(name, *arguments, version=version))
 
     def deploy_code(self, code: bytes) -> bytes:
         """Run initcode and return the new contract's address; raise `Reverted`."""

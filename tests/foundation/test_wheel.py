@@ -71,11 +71,13 @@ def test_wheel_holds_the_rooms_and_nothing_else(wheel: Path) -> None:
         "chain/proto/*_pb2.py",
         "contracts/*.vy",
         "contracts/v2/Token.vy",
+        "contracts/v3/Ledger.vy",
         "contracts/artifacts/Council.json",
         "contracts/artifacts/Ledger.json",
         "contracts/artifacts/Registry.json",
         "contracts/artifacts/Token.json",
         "contracts/artifacts/v2/Token.json",
+        "contracts/artifacts/v3/Ledger.json",
         "learner/RULES.md",
     ],
 )

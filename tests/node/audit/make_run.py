@@ -9,11 +9,16 @@ Softmax on digits, four edge servers, five clients, three rounds or a few more. 
 Or, with one of these names, nobody lies:
 
     exact, equal   work is allocated by that rule
+    anchored       updates are held beside references of the edge servers
+
+With this one, two edge servers do not keep to what they owe of references:
+
+    references  by the rule anchored; edge server 1 commits to those of version 1 too late, 4 shows others of version 0
 """
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -21,10 +26,14 @@ from typing import Literal
 import msgspec
 import torch
 
+from contracts.bindings import Ledger
 from contracts.digests import Part, name32, settlement
 from contracts.records import blob_digest
 from learner.allocation.plan import Plan
 from merit.clock import SystemClock
+from node.blobs import BlobStore
+from node.edge.local import LocalEdgeServers
+from node.edge.references import Roots, Teach
 from node.edge.server import EdgeServer, JobDesk
 from node.jobs import RoundSpec, Rules, TrainingSpec
 from node.rounds.attestation import ScoredRound
@@ -99,6 +108,8 @@ LIES = {
     "plan": told_about_the_plan,
     "exact": nothing_told,
     "equal": nothing_told,
+    "anchored": nothing_told,
+    "references": nothing_told,
 }
 ALLOCATION: dict[str, Literal["exact", "equal"]] = {"plan": "exact", "exact": "exact", "equal": "equal"}
 
@@ -119,10 +130,47 @@ def lie(kind: str) -> None:
     EdgeServer._score = lying  # type: ignore[method-assign] # noqa: SLF001
 
 
+class ShowsOthersFirst(Roots):
+    """Shows another table than it committed to, the first time."""
+
+    def show(self, digest: bytes, blobs: BlobStore) -> None:
+        if digest == next(iter(self._made.values())):
+            raw = bytearray(self.sealed.get(digest))
+            raw[-1] ^= 1
+            blobs.put(bytes(raw))
+        else:
+            super().show(digest, blobs)
+
+
+def lie_about_references() -> None:
+    honest = EdgeServer._commit  # noqa: SLF001 - the method that a liar would change
+    roots = LocalEdgeServers._roots  # noqa: SLF001 - see above
+
+    def late(self: EdgeServer, desk: JobDesk, version: int, model_blob: bytes) -> None:
+        if (self.member, version) != (FIRST, 1):
+            honest(self, desk, version, model_blob)
+        elif desk.log.version == 1 and not desk.references.may_commit(1) and not desk.references.late:
+            data = Ledger.encode_commit_references(desk.log.job, 1, desk.log.model, bytes(range(32)))
+            self._send("late", data, 1_000_000)
+
+    def untrue(self: LocalEdgeServers, member: int, teach: Mapping[int, Teach]) -> Roots | None:
+        found = roots(self, member, teach)
+        return ShowsOthersFirst(found.teach, found.sealed) if found is not None and member == LAST else found
+
+    EdgeServer._commit = late  # type: ignore[method-assign] # noqa: SLF001
+    LocalEdgeServers._roots = untrue  # type: ignore[method-assign] # noqa: SLF001
+
+
 async def main(directory: Path, kind: str) -> None:
     run = RUN
     if kind in ALLOCATION:
         run = msgspec.structs.replace(RUN, allocation=Allocation(rule=ALLOCATION[kind]))
+    if kind in {"anchored", "references"}:
+        run = msgspec.structs.replace(
+            RUN,
+            rules=Rules(scoring="anchored", aggregation="delta"),
+            round=msgspec.structs.replace(RUN.round, record_deadline=8),
+        )
     session = Session(directory, run, SystemClock(), lambda _: None, source="test")
     await session.run()
 
@@ -132,4 +180,6 @@ if __name__ == "__main__":
     told = sys.argv[2] if len(sys.argv) > 2 else ""
     if told:
         lie(told)
+    if told == "references":
+        lie_about_references()
     asyncio.run(main(Path(sys.argv[1]), told))

@@ -8,7 +8,7 @@ ML-DSA signatures that the edge servers verify, accounts sign with secp256k1. Ti
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,8 +29,9 @@ from contracts.records import Record, SignedRecord, UpdateHeader, WorkReport
 from contracts.terms import JobTerms
 from node.blobs import BlobStore
 from node.edge.peers import DirectoryPeer
+from node.edge.references import Roots
 from node.edge.server import Answer, EdgeServer, JobDesk
-from node.jobs import AllocationSpec, JobFile, ModelSpec, Numerics, RoundSpec, Rules
+from node.jobs import AllocationSpec, JobFile, ModelSpec, Numerics, ReferencesSpec, RoundSpec, Rules
 from node.rounds.attestation import encode_model
 from node.rounds.log import JobLog, RecordEntry, RoundOutcome
 from node.sender import AccountSigner, Sender
@@ -123,7 +124,7 @@ def client_key(number: int, scheme: Scheme = Scheme.ML_DSA_44) -> SigningKey:
     return SigningKey.from_seed(scheme, bytes([number]) * 32)
 
 
-def cast_for(chain: Chain) -> Cast:
+def cast_for(chain: Chain, *, ledger_version: int = 1) -> Cast:
     """Deploy the contracts, admit everybody, give the sponsor tokens."""
     accounts = [Account.from_key(bytes([number]) * 32) for number in range(1, SERVERS + 4)]
     governor, sponsor, stranger, *edges = accounts
@@ -132,7 +133,7 @@ def cast_for(chain: Chain) -> Cast:
     own = address_of(governor)
     registry = deploy(chain, governor, initcode("Registry", own, ZERO))
     token = deploy(chain, governor, initcode("Token", registry))
-    ledger = deploy(chain, governor, initcode("Ledger", registry, token, ZERO))
+    ledger = deploy(chain, governor, initcode("Ledger", registry, token, ZERO, version=ledger_version))
     clients = tuple(client_key(number) for number in range(1, CLIENTS + 1))
     admit = bindings.Registry.encode_admit
     for edge in edges:
@@ -200,6 +201,7 @@ def job_file(  # noqa: PLR0917 - a table of terms
     samples: Mapping[str, int] | None = None,
     rules_version: int = 1,
     allocation: AllocationSpec | None = None,
+    references: ReferencesSpec | None = None,
 ) -> JobFile:
     return JobFile(
         title="a test",
@@ -217,6 +219,7 @@ def job_file(  # noqa: PLR0917 - a table of terms
         rules=Rules(scoring=scoring, version=rules_version),
         samples=dict(samples or {}),
         allocation=allocation,
+        references=references,
     )
 
 
@@ -269,8 +272,16 @@ class Update:
 class World:
     """Edge servers on a chain; `dead` ones take no steps and give no blobs, `silent` ones only give no blobs."""
 
-    def __init__(self, chain: Chain, cast: Cast, directory: Path, kinds: Mapping[int, type[EdgeServer]]) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        cast: Cast,
+        directory: Path,
+        kinds: Mapping[int, type[EdgeServer]],
+        roots: Callable[[int, Path], Roots] | None = None,
+    ) -> None:
         self.chain, self.cast, self.directory = chain, cast, directory
+        self.roots = roots
         self.clock = HandClock(self.timestamp)
         self.dead: set[int] = set()
         self.silent: set[int] = set()
@@ -322,6 +333,7 @@ class World:
             peers=[SulkingPeer(other, store, gone) for other, store in self.stores.items() if other != member],
             genesis_hash=GENESIS_HASH,
             clock=self.clock,
+            roots=None if self.roots is None else self.roots(member, self.directory / "sealed" / str(member)),
         )
 
     def restart(self, member: int, kind: type[EdgeServer] = EdgeServer) -> EdgeServer:

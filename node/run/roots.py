@@ -1,0 +1,45 @@
+"""The edge servers' private samples in a run, and what they teach. Loads torch."""
+
+from dataclasses import dataclass
+
+from learner.contribution import Needs
+from learner.data.dataset import Dataset
+from learner.fixedpoint import Model, decode_model
+from learner.models import build
+from learner.references import References
+from learner.roots import label_references, root_update
+from learner.training import SGD
+from merit.chance import seed_of
+from node.jobs import JobFile
+
+
+@dataclass(frozen=True, slots=True)
+class RootSamples:
+    """One edge server's samples.
+
+    A root update makes as many steps as a client's with the samples that the job asks for, so that it is about as long.
+    """
+
+    samples: Dataset
+    seed: int
+
+    def __call__(self, file: JobFile, needs: Needs, version: int, model: Model) -> References:
+        """Return what the rule needs of a version, rows of labels before the root update.
+
+        Raises:
+            learner.errors.TrainingFailed: there are no samples, or the model has diverged.
+
+        """
+        bits = file.numerics.fraction_bits
+        start = decode_model(model, bits + file.numerics.shift)
+        module = build(file.model.name, features=file.model.features, classes=file.model.classes)
+        found = []
+        if needs.labels:
+            found.append(label_references(module, start, self.samples))
+        if needs.root or needs.newest_root:
+            asked = file.training
+            epochs = max(1, round(asked.epochs * asked.samples / len(self.samples)))
+            sgd = SGD(epochs=epochs, batch_size=asked.batch, learning_rate=asked.learning_rate)
+            seed = seed_of(self.seed, "root update", version)
+            found.append(root_update(module, start, self.samples, sgd, fraction_bits=bits, seed=seed))
+        return found[0] if len(found) == 1 else found[0].joined(found[1])
