@@ -162,6 +162,7 @@ REFUSED: dict[str, dict[str, object]] = {
     r"byzantine\[0\]: no validator": {"byzantine": [{"validators": ["x1"], "habit": "silent"}]},
     "twins are two nodes": {"byzantine": [{"validators": ["v1"], "habit": "twins", "heights": [1, 2]}]},
     "v1 has two habits": {"byzantine": [{"validators": ["v1", "v1"], "habit": "silent"}]},
+    "nobody is honest": {"byzantine": [{"validators": ["v0", "v1", "v2", "v3"], "habit": "silent"}]},
     "no record of what it signs": {
         "byzantine": [{"validators": ["v1"], "habit": "silent"}],
         "disk": [{"node": "v1", "file": "signer", "height": 1}],
