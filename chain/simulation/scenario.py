@@ -260,6 +260,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                     message = f"byzantine[{number}]: {name} has two habits"
                     raise SettingsError(message)
                 seen.add(name)
+        if len(seen) == len(validators):
+            message = "byzantine: nobody is honest"
+            raise SettingsError(message)
         for number, change in enumerate(self.change):
             if change.height > self.heights:
                 message = f"change[{number}]: height {change.height} is after the last one, {self.heights}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of a scenario, and what had come of it before the healing: `decided`, `rounds_lost`, `blocks`.
+    """What came of a scenario, and what had come of it before the healing: `decided`, `rounds_lost`, `forks`, `blocks`.
 
     Of a height that was not decided then the rounds before the furthest one count as lost.
     """
@@ -62,7 +62,7 @@ def play(scenario: Scenario, seed: int, *, forks_end: bool = True) -> Played:
         outcome=outcome,
         decided=script[0].decided if script[0].healed else len(run.watch.decisions),
         rounds_lost=sum(block.round for block in blocks) + script[0].open_round,
-        forks=tuple(sorted(run.watch.forks)),
+        forks=tuple(sorted(height for height in run.watch.forks if height <= scenario.heights)),
         accused=tuple(sorted(address.decode() for address in run.watch.accused_validators)),
         blocks=blocks,
     )

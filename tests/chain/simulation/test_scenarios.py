@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chain.simulation.errors import SettingsError
 from chain.simulation.scenario import Scenario, fault_bound_holds
@@ -115,6 +117,57 @@ def test_a_fork_ends_the_run_unless_forks_are_counted() -> None:
     assert (counted.outcome.violation, counted.forks) == (None, (2, 3, 4))
 
 
+NODES = st.sampled_from(["v0", "v1", "v2", "v3"])
+SOME = st.lists(NODES, min_size=1, max_size=3, unique=True)
+FAULTS = st.fixed_dictionaries(
+    {
+        "do": st.sampled_from(["partition", "one-way partition", "clog"]),
+        "nodes": SOME,
+        "height": st.integers(1, 4),
+        "for": st.sampled_from([0, 50, 300]),
+    }
+) | st.fixed_dictionaries(
+    {
+        "do": st.sampled_from(["crash", "pause"]),
+        "nodes": st.tuples(NODES),
+        "at": st.integers(0, 200),
+        "for": st.just(80),
+    }
+)
+SPAN = st.tuples(st.integers(1, 4), st.integers(1, 4)).map(sorted)
+DROPS = st.fixed_dictionaries(
+    {
+        "kinds": st.lists(st.sampled_from(["proposal", "prevote", "precommit", "repetition", "decision"]), max_size=2),
+        "from": SOME,
+        "to": SOME,
+        "heights": SPAN,
+        "rounds": st.just([0, 1]),
+    }
+)
+LIES = st.fixed_dictionaries(
+    {
+        "validators": st.tuples(NODES),
+        "habit": st.sampled_from(
+            ["silent", "withholding", "equivocating", "obliging", "amnesiac", "unsound", "babbling"]
+        ),
+        "heights": SPAN,
+    }
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    fault=st.lists(FAULTS, max_size=3),
+    drop=st.lists(DROPS, max_size=3),
+    byzantine=st.lists(LIES, max_size=1),
+)
+def test_no_script_with_one_liar_of_four_breaks_a_rule(seed: int, **script: object) -> None:
+    one = played(seed, milliseconds=1500, **script)
+    assert one.outcome.violation is None, one.outcome.detail
+    assert one.outcome.decided == 5
+
+
 def test_slow_links_are_slow_and_clocks_run_as_told() -> None:
     assert (
         played(link=[{"from": ["v0", "v1", "v2", "v3"], "to": ["v0", "v1", "v2", "v3"], "least_ms": 20}])
@@ -162,6 +215,7 @@ REFUSED: dict[str, dict[str, object]] = {
     r"byzantine\[0\]: no validator": {"byzantine": [{"validators": ["x1"], "habit": "silent"}]},
     "twins are two nodes": {"byzantine": [{"validators": ["v1"], "habit": "twins", "heights": [1, 2]}]},
     "v1 has two habits": {"byzantine": [{"validators": ["v1", "v1"], "habit": "silent"}]},
+    "nobody is honest": {"byzantine": [{"validators": ["v0", "v1", "v2", "v3"], "habit": "silent"}]},
     "no record of what it signs": {
         "byzantine": [{"validators": ["v1"], "habit": "silent"}],
         "disk": [{"node": "v1", "file": "signer", "height": 1}],

@@ -52,6 +52,15 @@ def test_what_cannot_be_played_or_hold_is_refused_before_anything_runs(
     assert not out.exists()
 
 
+def test_the_manifest_in_the_guide_can_be_played(tmp_path: Path) -> None:
+    guide = (ROOT / "node" / "experiments" / "README.md").read_text(encoding="utf-8")
+    blocks = [block.split("```", 1)[0] for block in guide.split("```toml\n")[1:]]
+    [manifest] = [block for block in blocks if block.startswith('kind = "consensus"')]
+    path = tmp_path / "guide.toml"
+    path.write_text(manifest, encoding="utf-8")
+    assert load(path)[0].title
+
+
 def test_there_are_enough_experiments() -> None:
     assert len(SCRIPTS) >= 10
 
