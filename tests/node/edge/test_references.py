@@ -388,6 +388,17 @@ def test_history_begins_anew_when_the_rule_changes(schools: Worlds) -> None:
     assert world.outcomes[0].parts[-1].name == name32("history")
 
 
+def test_a_rule_that_needs_sums_of_updates_is_computed_by_nobody_when_a_job_changes_to_it(schools: Worlds) -> None:
+    world = opened(schools, "cgsv")
+    rules = bindings.Ledger.encode_use_rules(world.job, 1, name32("foolsgold"), name32("literal"), name32("constant"))
+    world.to_ledger(world.cast.governor, rules)
+    world.round(1, 2)
+    world.contribute(1, 2)
+    settle(world)
+    assert world.version == 1
+    assert [server.jobs[world.job].unknown_rules for server in world.servers.values()] == [{2}] * SERVERS
+
+
 @pytest.mark.parametrize("version", [1, 3])
 def test_a_rule_that_remembers_and_reads_no_references_runs_on_any_ledger(
     worlds: Worlds, schools: Worlds, version: int
