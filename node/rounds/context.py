@@ -112,7 +112,9 @@ def entries_of(
 
 
 def context_of(names: Beside, sources: Sources, shift: int) -> Context | None:
-    """Put a context together from blobs; None if one is not here."""
+    """Put a context together from blobs; None if one is not here, or the rule needs sums of updates."""
+    if names.needs.sums:
+        return None
     references = {
         version: [sources.references(one) for one in commitments] for version, commitments in names.used.items()
     }

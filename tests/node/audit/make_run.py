@@ -143,13 +143,17 @@ class ShowsOthersFirst(Roots):
 
 
 def lie_about_references() -> None:
-    honest = EdgeServer._commit  # noqa: SLF001 - the method that a liar would change
+    commit, work = EdgeServer._commit, EdgeServer._work_references  # noqa: SLF001 - the methods that a liar would change
     roots = LocalEdgeServers._roots  # noqa: SLF001 - see above
 
-    def late(self: EdgeServer, desk: JobDesk, version: int, model_blob: bytes) -> None:
+    def never(self: EdgeServer, desk: JobDesk, version: int, model_blob: bytes) -> None:
         if (self.member, version) != (FIRST, 1):
-            honest(self, desk, version, model_blob)
-        elif desk.log.version == 1 and not desk.references.may_commit(1) and not desk.references.late:
+            commit(self, desk, version, model_blob)
+
+    def late(self: EdgeServer, desk: JobDesk) -> None:
+        work(self, desk)
+        due = desk.log.version == 1 and not desk.references.may_commit(1) and not desk.references.late
+        if due and self.member == FIRST:
             data = Ledger.encode_commit_references(desk.log.job, 1, desk.log.model, bytes(range(32)))
             self._send("late", data, 1_000_000)
 
@@ -157,7 +161,8 @@ def lie_about_references() -> None:
         found = roots(self, member, teach)
         return ShowsOthersFirst(found.teach, found.sealed) if found is not None and member == LAST else found
 
-    EdgeServer._commit = late  # type: ignore[method-assign] # noqa: SLF001
+    EdgeServer._commit = never  # type: ignore[method-assign] # noqa: SLF001
+    EdgeServer._work_references = late  # type: ignore[method-assign] # noqa: SLF001
     LocalEdgeServers._roots = untrue  # type: ignore[method-assign] # noqa: SLF001
 
 
