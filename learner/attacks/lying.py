@@ -62,8 +62,8 @@ class Planted(Lie, frozen=True, tag="planted"):
     def told(self, references: References, chance: np.random.Generator) -> References:
         """Put the direction, at each row's length, in the place of right labels and the root update."""
         vectors = references.vectors.astype(np.float64)
-        planted = chance.standard_normal(size=vectors.shape[1:])
-        planted = planted / np.linalg.norm(planted)
+        drawn = chance.standard_normal(vectors.shape[1])
+        planted = drawn / float(np.linalg.norm(drawn))
         for row in _right(references.labels):
             vectors[row] = float(np.linalg.norm(vectors[row])) * planted
         return _encoded(references, vectors)

@@ -134,7 +134,7 @@ def read_summary(directory: Path, cell: Cell) -> Summary | None:
         return None
     try:
         found = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
-        if found[0]["scenario"] == msgspec.to_builtins(cell.scenario):
+        if msgspec.convert(found[0]["scenario"], Scenario) == cell.scenario:
             return msgspec.convert(found[-1]["summary"], Summary)
     except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
         raise InvalidScenario(reason=f"{file} is damaged ({error}): remove it") from error

@@ -11,7 +11,7 @@ from learner.errors import InvalidScenario, LearnerError
 from learner.simulation import grid
 from learner.simulation.grid import Cell, Done, load, read_summary, run_cells
 from learner.simulation.run import simulate
-from learner.simulation.scenario import Scenario, Synchronous
+from learner.simulation.scenario import Costs, DeviceClasses, Scenario, Synchronous
 from learner.simulation.summary import summarise
 from learner.training import one_thread
 from tests.learner.simulation.small import small
@@ -133,3 +133,11 @@ def test_a_grid_reads_mnist_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load(small(data="mnist", seed=seed), tmp_path)
     grid._mnist.cache_clear()  # noqa: SLF001 - the next test finds none of this
     assert read == [tmp_path]
+
+
+def test_a_scenario_with_lists_in_it_is_known_again(tmp_path: Path) -> None:
+    cells = [Cell("devices", small(rounds=2, speed=DeviceClasses(), costs=Costs()))]
+    (first,) = run(tmp_path, cells)
+    (again,) = run(tmp_path, cells)
+    assert first.cpu_seconds > 0
+    assert (again.cpu_seconds, again.summary) == (0, first.summary)
