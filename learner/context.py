@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.contribution import ROOT, Comparison, History, Needs, Neighbours, Round, Window
+from learner.contribution import REST, ROOT, Comparison, History, Label, Needs, Neighbours, Round, Window
 from learner.errors import InvalidRound
 from learner.fixedpoint import INT16, INT32, Model, Update
 from learner.gram import gram
@@ -86,7 +86,7 @@ def view(
     if needs.window is not None:
         neighbours, nearest = _neighbours(needs.window, context, number, updates, products)
     comparisons: tuple[tuple[Comparison, ...], ...] = ()
-    if needs.labels or needs.root:
+    if needs.labels or needs.contrasts or needs.root:
         comparisons = _comparisons(needs, context, versions, updates, nearest)
     newest: tuple[tuple[Comparison, ...], ...] = ()
     if needs.newest_root:
@@ -165,13 +165,24 @@ def _comparisons(
             ours, theirs = seen[server.sketch]
             if (columns := server.vectors.shape[1]) != len(ours[0]):
                 raise InvalidRound(reason=f"references of version {version} are {columns} wide, not {len(ours[0])}")
-            rows = [at for at, label in enumerate(server.labels) if (needs.root if label == ROOT else needs.labels)]
+            rows = [at for at, label in enumerate(server.labels) if _asked(needs, label)]
             right = [at for at in rows if server.labels[at] != ROOT and server.labels[at][0] == server.labels[at][1]]
+            contrasts = tuple(server.contrasts[at] for at in rows) if needs.contrasts else ()
             labels = tuple(server.labels[at] for at in rows)
             squared = tuple(server.squared[at] for at in rows)
             products = inner(ours, [server.vectors[at] for at in rows])
             explained = inner(theirs, [server.vectors[at] for at in right])
             for at, line, norm in zip(entries, products, squared_norms(ours), strict=True):
                 close = tuple(tuple(explained[places[id(vector)]]) for vector in (nearest[at] if nearest else ()))
-                found[at].append(Comparison(labels, tuple(line), squared, norm, close))
+                found[at].append(Comparison(labels, tuple(line), squared, norm, close, contrasts))
     return tuple(tuple(of_entry) for of_entry in found)
+
+
+def _asked(needs: Needs, label: Label) -> bool:
+    """Whether a rule is given the row of this label."""
+    of, labelled = label
+    if label == ROOT:
+        return needs.root
+    if of == REST:
+        return needs.contrasts
+    return needs.labels or (needs.contrasts and of == labelled)

@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from learner.contribution.round import ROOT, Label
+from learner.contribution.round import REST, ROOT, Label
 from learner.errors import InvalidReferences
-from learner.products import Integers, squared_norms
+from learner.products import Integers, inner, squared_norms
 from learner.sketch import Sketch
 
 
@@ -19,8 +19,9 @@ class References:
     """One edge server's references at one version of the model.
 
     Row r of `vectors` belongs to `labels[r]`: (c, k) for the negated gradient of the loss of its samples of class c
-    labelled k, `ROOT` for its own update from its root samples. int16[rows, d], or int64[rows, buckets] of a `sketch`.
-    A class that the server has no sample of has no row. Raises `InvalidReferences` if that is not so.
+    labelled k, (REST, k) for that of its samples of all other classes labelled k, `ROOT` for its own update from its
+    root samples. int16[rows, d], or int64[rows, buckets] of a `sketch`. A class that the server has no sample of has no
+    row. Raises `InvalidReferences` if that is not so.
     """
 
     labels: tuple[Label, ...]
@@ -35,7 +36,7 @@ class References:
             raise InvalidReferences(reason=f"references are {found}, not {np.dtype(kind)}[rows, columns]")
         if len(self.labels) != len(self.vectors) or len(set(self.labels)) != len(self.labels):
             raise InvalidReferences(reason=f"{len(self.vectors)} references for {len(set(self.labels))} labels")
-        if any(label != ROOT and min(label) < 0 for label in self.labels):
+        if any(label != ROOT and ((label[0] < 0 and label[0] != REST) or label[1] < 0) for label in self.labels):
             raise InvalidReferences(reason="a label is below 0")
         if self.sketch is not None and self.vectors.shape[1] != self.sketch.buckets:
             raise InvalidReferences(reason=f"{self.vectors.shape[1]} columns of {self.sketch.buckets} buckets")
@@ -44,6 +45,16 @@ class References:
     def squared(self) -> tuple[int, ...]:
         """|g|^2 of each row."""
         return squared_norms(self.vectors)
+
+    @cached_property
+    def contrasts(self) -> tuple[int, ...]:
+        """<g[k,k], g[REST,k]> for each row (REST, k) beside a row (k, k), 0 for other rows."""
+        found = [0] * len(self.labels)
+        for row, (of, labelled) in enumerate(self.labels):
+            if of == REST and (labelled, labelled) in self.labels:
+                right = self.labels.index((labelled, labelled))
+                found[row] = inner([self.vectors[right]], [self.vectors[row]])[0][0]
+        return tuple(found)
 
     def joined(self, other: "References") -> "References":
         """Put another table of the same server and version under this one."""

@@ -5,12 +5,12 @@ on everything is exact (`learner.references`).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.contribution import ROOT, Label
+from learner.contribution import REST, ROOT, Label
 from learner.data import Dataset
 from learner.errors import MissingExtra, TrainingFailed
 from learner.fixedpoint import Encoded, Reals, Update, encode_update
@@ -43,9 +43,29 @@ def label_references(
         raise TrainingFailed(reason="the edge server has no root samples")
     unflatten(module, model)
     module.eval()
+    return _published(module, _gradients(module, root, wrong=wrong), sketch)
+
+
+def contrast_references(module: nn.Module, model: Reals, root: Dataset, *, sketch: Sketch | None = None) -> References:
+    """Compute g[k,k] and g[REST,k], as `label_references` does, for each class k that `root` has samples of.
+
+    g[REST,k] is the negated gradient of the mean loss of all samples of other classes, labelled k; it is missing where
+    the server has one class alone. Two backward passes for each class. Raises as `label_references`.
+    """
+    if not len(root):
+        raise TrainingFailed(reason="the edge server has no root samples")
+    unflatten(module, model)
+    module.eval()
+    return _published(module, _contrasts(module, root), sketch)
+
+
+def _published(
+    module: nn.Module, gradients: Iterable[tuple[Label, NDArray[np.float32]]], sketch: Sketch | None
+) -> References:
+    """Round gradients to directions, sketch them, and leave out those of zeros."""
     found = [
         (label, row if sketch is None else sketch.of(row[None])[0])
-        for label, gradient in _gradients(module, root, wrong=wrong)
+        for label, gradient in gradients
         if (row := direction(gradient)).any()
     ]
     if not found:
@@ -84,23 +104,42 @@ def direction(gradient: NDArray[np.float32]) -> Update:
 
 
 def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tuple[Label, NDArray[np.float32]]]:
-    """-d loss / d w for each (class, label): the loss's gradient by logits is softmax(logits) - onehot(label)."""
-    parameters = list(module.parameters())
+    """-d loss / d w for each (class, label)."""
     for of in range(root.classes):
         samples = np.flatnonzero(root.labels == of)
         if not len(samples):
             continue
         logits = module(torch.from_numpy(root.images[samples]))
-        chances = torch.softmax(logits.detach(), dim=1)
         for labelled in range(root.classes) if wrong else (of,):
-            toward = -chances
-            toward[:, labelled] += 1
-            parts = torch.autograd.grad(
-                logits,
-                parameters,
-                grad_outputs=toward / len(samples),
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-            yield (of, labelled), torch.cat([part.reshape(-1) for part in parts]).numpy()
+            yield (of, labelled), _descent(module, logits, slice(None), labelled)
+
+
+def _contrasts(module: nn.Module, root: Dataset) -> Iterator[tuple[Label, NDArray[np.float32]]]:
+    """-d loss / d w for each class rightly labelled, and for the samples of all others labelled as it."""
+    logits = module(torch.from_numpy(root.images))
+    for labelled in range(root.classes):
+        own = np.flatnonzero(root.labels == labelled)
+        others = np.flatnonzero(root.labels != labelled)
+        if len(own):
+            yield (labelled, labelled), _descent(module, logits, own, labelled)
+        if len(own) and len(others):
+            yield (REST, labelled), _descent(module, logits, others, labelled)
+
+
+def _descent(
+    module: nn.Module, logits: torch.Tensor, samples: NDArray[np.intp] | slice, labelled: int
+) -> NDArray[np.float32]:
+    """-d loss / d w of some rows of `logits`, all labelled alike: by logits it is onehot(label) - softmax(logits)."""
+    chosen = torch.zeros(len(logits), 1)
+    chosen[samples] = 1
+    toward = -torch.softmax(logits.detach(), dim=1)
+    toward[:, labelled] += 1
+    parts = torch.autograd.grad(
+        logits,
+        list(module.parameters()),
+        grad_outputs=toward * chosen / chosen.sum(),
+        retain_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return torch.cat([part.reshape(-1) for part in parts]).numpy()

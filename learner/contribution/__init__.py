@@ -22,7 +22,8 @@ from learner.contribution import (
     uniform,
 )
 from learner.contribution.anchored import anchored
-from learner.contribution.round import ROOT, Comparison, History, Label, Neighbours, Round
+from learner.contribution.calibrated import calibrated
+from learner.contribution.round import REST, ROOT, Comparison, History, Label, Neighbours, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step, Window
 from learner.errors import UnknownRule
 
@@ -48,6 +49,8 @@ RULES: Mapping[tuple[str, int], Rule] = MappingProxyType(
         ("gram-shapley", 1): Rule(gram_shapley.score, gram_shapley.NEEDS),
         ("anchored", 1): anchored(),
         ("anchored-shapley", 1): anchored(shapley=True),
+        ("calibrated", 1): calibrated(),
+        ("calibrated-shapley", 1): calibrated(shapley=True),
     }
 )
 
@@ -67,6 +70,7 @@ def names(version: int, *, alone: bool = False) -> list[str]:
 
 
 __all__ = [
+    "REST",
     "ROOT",
     "RULES",
     "Comparison",

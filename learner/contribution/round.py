@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Label: TypeAlias = tuple[int, int]
-"""(c, k): samples of class c labelled k. c = k is the right label; `ROOT` is what the whole root set teaches."""
+"""(c, k): samples of class c labelled k. c = k is the right label, c = `REST` all samples of other classes than k;
+`ROOT` is what the whole root set teaches."""
 
 ROOT: Label = (-1, -1)
+REST = -2
 
 History: TypeAlias = Mapping[int, tuple[int, ...]]
 """What a rule remembers of each client, by the client's number; what the integers mean is the rule's."""
@@ -23,6 +25,7 @@ class Comparison:
     `labels[r]` says what row r is the reference of, `products[r]` = <u, g_r>, `squared[r]` = |g_r|^2 and
     `own_squared` = |u|^2, all of the vectors as published (whole or sketched). Where the rule asks for a window,
     `explained[j]` are the products of the update's j-th neighbour with the rows of right labels, in their order.
+    Where it asks for contrasts, `contrasts[r]` = <g[k,k], g_r> if row r is (REST, k), else 0.
     """
 
     labels: tuple[Label, ...]
@@ -30,6 +33,7 @@ class Comparison:
     squared: tuple[int, ...]
     own_squared: int
     explained: tuple[tuple[int, ...], ...] = ()
+    contrasts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

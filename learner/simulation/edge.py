@@ -10,7 +10,7 @@ from learner.errors import InvalidScenario
 from learner.fixedpoint import Model, Reals, decode_model
 from learner.models import build
 from learner.references import References
-from learner.roots import label_references, root_update
+from learner.roots import contrast_references, label_references, root_update
 from learner.simulation.scenario import Scenario
 from learner.sketch import Sketch
 from learner.training import SGD
@@ -73,6 +73,8 @@ class EdgeServers:
         own, found = self._roots[number], []
         if self._needs.labels:
             found.append(label_references(self._module, start, own, sketch=sketch))
+        elif self._needs.contrasts:
+            found.append(contrast_references(self._module, start, own, sketch=sketch))
         if self._needs.root or self._needs.newest_root:
             seed = seed_of(self._scenario.seed, "root", number, version)
             bits = self._scenario.rules.fraction_bits

@@ -173,7 +173,7 @@ class Ledger:
         self.version, self.model = version, model
         self.models[version] = model
         published = dict(self.context.references)
-        if self._needs.labels or self._needs.root or self._needs.newest_root:
+        if self._needs.references:
             published[version] = self.publish(version, model)
         self.models = {kept: one for kept, one in self.models.items() if kept >= self.oldest}
         published = {kept: one for kept, one in published.items() if kept >= self.oldest}

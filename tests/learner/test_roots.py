@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from learner.contribution import ROOT
+from learner.contribution import REST, ROOT
 from learner.data import Dataset
 from learner.data.digits import load
 from learner.errors import TrainingFailed
 from learner.fixedpoint import Encoded, Reals, encode_update
 from learner.models import build, flatten, unflatten
 from learner.products import inner
-from learner.roots import direction, label_references, root_update
+from learner.roots import contrast_references, direction, label_references, root_update
 from learner.sketch import Sketch
 from learner.training import SGD, train
 
@@ -42,6 +42,33 @@ def loss_gradient(name: str, model: Reals, data: Dataset, label: int) -> Reals:
     loss = functional.cross_entropy(module(torch.from_numpy(data.images)), torch.full((len(data),), label))
     found = torch.autograd.grad(loss, list(module.parameters()))
     return torch.cat([part.reshape(-1) for part in found]).numpy().astype(np.float64)
+
+
+@pytest.mark.parametrize("name", ["softmax", "mlp"])
+def test_contrasts_are_a_class_and_all_others_labelled_as_it(name: str, root: Dataset) -> None:
+    module = build(name, **SOFTMAX, seed=3)
+    model = flatten(module)
+    found = contrast_references(module, model, root)
+    assert found.labels == tuple(label for k in range(10) for label in ((k, k), (REST, k)))
+    for row in (0, 3, 14, 19):
+        of, k = found.labels[row]
+        chosen = np.flatnonzero(root.labels == k if of == k else root.labels != k)
+        expected = -loss_gradient(name, model, root.subset(chosen), k)
+        ours = found.vectors[row].astype(np.float64)
+        assert ours @ expected / np.linalg.norm(ours) / np.linalg.norm(expected) > 0.9999
+    for row, product in enumerate(found.contrasts):
+        beside = sum(int(a) * int(b) for a, b in zip(found.vectors[row - 1], found.vectors[row], strict=True))
+        assert product == (beside if row % 2 else 0)
+
+
+def test_a_server_with_one_class_has_no_contrast(root: Dataset) -> None:
+    module = build("softmax", **SOFTMAX)
+    alone = root.subset(np.flatnonzero(root.labels == 4))
+    found = contrast_references(module, flatten(module), alone)
+    assert found.labels == ((4, 4),)
+    assert found.contrasts == (0,)
+    with pytest.raises(TrainingFailed, match="no root samples"):
+        contrast_references(module, flatten(module), root.subset(np.array([], dtype=np.int64)))
 
 
 @pytest.mark.parametrize("name", ["softmax", "mlp"])

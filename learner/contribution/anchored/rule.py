@@ -1,14 +1,15 @@
 """The rule `anchored`, from its parts to acceptance, step and pay."""
 
-from collections.abc import Sequence
 from functools import partial
 
 from learner.contribution.anchored.labels import authenticity, honesty
 from learner.contribution.anchored.novelty import novelty
+from learner.contribution.anchored.pay import shapley_pay
+from learner.contribution.anchored.refusal import refusals
 from learner.contribution.anchored.reputation import Record
 from learner.contribution.anchored.thresholds import Thresholds
-from learner.contribution.geometry import PPB, clip, cosine, lower_median
-from learner.contribution.gram_shapley import bounds, values
+from learner.contribution.geometry import PPB, clip
+from learner.contribution.gram_shapley import bounds
 from learner.contribution.round import Round
 from learner.contribution.rule import Needs, Rule, Scored, Step, Window
 
@@ -34,7 +35,7 @@ def score(scored: Round, *, limits: Thresholds, shapley: bool) -> Scored:
     are 0 or 10^9. An update that is neither refused nor can be judged, because no server has references of its base,
     leaves its client's record as it is and earns nothing.
     """
-    refused = _refused(scored, limits)
+    refused = refusals(scored, limits)
     history = dict(scored.history)
     parts: dict[str, list[int]] = {
         name: []
@@ -91,41 +92,7 @@ def score(scored: Round, *, limits: Thresholds, shapley: bool) -> Scored:
     cut = bounds(scored)
     shares = tuple(new if taken else 0 for new, taken in zip(parts["new"], parts["accepted"], strict=True))
     named = {name: tuple(column) for name, column in parts.items()}
-    paid = _pay(scored, thetas, cut) if shapley else tuple(thetas)
+    paid = shapley_pay(scored, thetas, cut) if shapley else tuple(thetas)
     if shapley:
         named["usefulness"] = tuple(thetas)
     return Scored(paid, Step(shares, cut, limits.floor), history, named)
-
-
-def _refused(scored: Round, limits: Thresholds) -> list[bool]:
-    """Too long, too short, or a near copy of an earlier entry of the round."""
-    rows: list[list[int]] = scored.gram.tolist()
-    squared = [row[at] for at, row in enumerate(rows)]
-    typical = lower_median(squared)
-    return [
-        own > limits.longest**2 * typical
-        or limits.shortest**2 * own < typical
-        or any(cosine(row[other], own, squared[other]) > limits.copy for other in range(at))
-        for at, (row, own) in enumerate(zip(rows, squared, strict=True))
-    ]
-
-
-def _pay(scored: Round, thetas: Sequence[int], cut: Sequence[int]) -> tuple[int, ...]:
-    """Pay a quarter by theta, three quarters by Gram-Shapley value among those with a theta; in ppb of the round.
-
-    A value counts in full from theta 0.1 on, below in proportion. Without positive values all of it goes by theta.
-    """
-    entries = [at for at, theta in enumerate(thetas) if theta]
-    total = sum(thetas)
-    found = dict(zip(entries, (max(0, value) for value in values(scored, entries, cut)), strict=True))
-    positive = sum(found.values())
-    paid = []
-    for at, theta in enumerate(thetas):
-        if not theta:
-            paid.append(0)
-        elif positive == 0:
-            paid.append(PPB * theta // total)
-        else:
-            counted = min(10 * theta, PPB)
-            paid.append(PPB * theta // (4 * total) + 3 * counted * found[at] // (4 * positive))
-    return tuple(paid)

@@ -12,6 +12,7 @@ import numpy as np
 
 Vectors = Sequence[Sequence[int]]
 ROOT = (-1, -1)
+REST = -2
 
 
 def dot(a: Sequence[int], b: Sequence[int]) -> int:
@@ -176,7 +177,7 @@ def judged(
         explained = close.T @ solution
     q, m, n = [], [], []
     for table in tables:
-        cosines = {label: cosine(update, np.array(row, float)) for label, row in table.items() if label != ROOT}
+        cosines = {label: cosine(update, np.array(row, float)) for label, row in table.items() if label[0] >= 0}
         right = {label: value for label, value in cosines.items() if label[0] == label[1]}
         wrong = [value for label, value in cosines.items() if label[0] != label[1]]
         q.append(max(right.values()) + min(right.values()))
@@ -188,3 +189,21 @@ def judged(
         ]
         n.append(max(left) / max(*right.values(), 0.05))
     return float(np.median(q)), float(np.median(m)), float(np.median(n))
+
+
+def right_share(update: np.ndarray, tables: Sequence[Mapping[tuple[int, int], Sequence[int]]]) -> float:
+    """Of what explains an update, the share of right labels: least squares on (k, k) and (REST, k), class by class."""
+    own = update / (np.linalg.norm(update) or 1.0)
+    right = wrong = 0.0
+    for of, k in tables[0]:
+        if of != REST:
+            continue
+        triples = []
+        for table in tables:
+            a, b = (np.array(table[label], float) / np.linalg.norm(table[label]) for label in ((k, k), (REST, k)))
+            triples.append((own @ a, own @ b, a @ b))
+        r, w, c = np.median(triples, axis=0)
+        solution = np.linalg.solve([[1, c], [c, 1]], [r, w])
+        right += max(r, w, 0) * max(0.0, float(solution[0]))
+        wrong += max(r, w, 0) * max(0.0, float(solution[1]))
+    return right / (right + wrong) if right + wrong else 0.0

@@ -14,7 +14,7 @@ from learner.fixedpoint import INT16
 from learner.rewards import STEP_TOTAL
 from learner.rounds import Outcome, RoundResult, compute
 from tests.learner.contribution import oracles
-from tests.learner.contribution.worlds import CLASSES, LABELS, NUMBER, World, drawn
+from tests.learner.contribution.worlds import CLASSES, LABELS, NUMBER, World, drawn, with_others
 
 PPB = 10**9
 RULES = names(1)
@@ -30,7 +30,7 @@ def references() -> dict[Label, list[int]]:
     """Right labels are the first axes, the root update is their sum, wrong labels are other axes."""
     wrong = iter(range(CLASSES, DIMENSION))
     table = {label: axis(label[0] if label[0] == label[1] else next(wrong)) for label in LABELS}
-    return {**table, ROOT: [300] * CLASSES + [0] * (DIMENSION - CLASSES)}
+    return {**with_others(table), ROOT: [300] * CLASSES + [0] * (DIMENSION - CLASSES)}
 
 
 def world(*updates: Sequence[int]) -> World:
@@ -68,6 +68,8 @@ def test_one_update_alone_is_held_beside_references() -> None:
 IDENTICAL = {
     "anchored": (PPB // 2, 0, 0, 0),  # copies within the round
     "anchored-shapley": (PPB, 0, 0, 0),
+    "calibrated": (PPB, 0, 0, 0),
+    "calibrated-shapley": (PPB, 0, 0, 0),
     "foolsgold": (0, 0, 0, 0),  # four identities of one
     "fltrust": (int(PPB * 400 / 3**0.5 / 102_500**0.5),) * 4,
     "data-size": (PPB // 4, PPB // 2, PPB * 3 // 4, PPB),
@@ -102,6 +104,7 @@ ORTHOGONAL = {
     "anchored": (PPB // 2,) * 3,
     "trimmed-mean": (PPB * 11 // 12,) * 3,  # all but the own coordinate, where the two zeros stay
     "anchored-shapley": (PPB // 12 + PPB // 4,) * 3,
+    "calibrated-shapley": (PPB // 12 + PPB // 4,) * 3,
     "data-size": (PPB // 3, PPB * 2 // 3, PPB),
 }
 
@@ -136,7 +139,7 @@ def test_an_enormous_update_takes_over_where_the_sum_is_the_measure(rule: str) -
     assert found(rule, *usual, ENORMOUS).thetas[5] > 999_000_000
 
 
-@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", "anchored"])
+@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", "anchored", "calibrated"])
 @pytest.mark.parametrize("tables", [{}, {NUMBER - 1: []}, {NUMBER - 1: [{}]}, {NUMBER - 2: [references()]}])
 def test_without_references_nobody_is_judged_and_nobody_paid(
     rule: str, tables: dict[int, list[dict[Label, list[int]]]]
@@ -144,7 +147,7 @@ def test_without_references_nobody_is_judged_and_nobody_paid(
     history = {1: (3, 900_000_000, 100_000_000)}
     result = replace(world(UPDATE, axis(1)), tables=tables, history=history).scored(rule)
     assert result.outcome is Outcome.ALL_ZERO
-    if rule == "anchored":
+    if rule in {"anchored", "calibrated"}:
         assert result.history == history
 
 
@@ -155,7 +158,7 @@ def test_without_root_updates_the_shapley_variant_pays_by_theta() -> None:
     assert bare.scored("anchored-shapley").thetas == tuple(PPB * theta // sum(plain) for theta in plain)
 
 
-@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", "anchored"])
+@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", "anchored", "calibrated"])
 def test_zero_references_are_none(rule: str) -> None:
     nothing = {label: [0] * DIMENSION for label in (*LABELS, ROOT)}
     around = world(UPDATE, axis(1))
@@ -233,7 +236,7 @@ def test_thetas_follow_their_updates_when_the_order_changes(rule: str, seed: int
         assert moved == tuple(thetas[at] for at in order)
 
 
-@pytest.mark.parametrize("rule", sorted(set(RULES) - {"gram-shapley", "anchored-shapley"}))
+@pytest.mark.parametrize("rule", sorted(set(RULES) - {"gram-shapley", "anchored-shapley", "calibrated-shapley"}))
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 5))
 def test_the_unit_of_updates_changes_no_theta(rule: str, seed: int, factor: int) -> None:
@@ -244,7 +247,7 @@ def test_the_unit_of_updates_changes_no_theta(rule: str, seed: int, factor: int)
     assert scaled.scored(rule).thetas == pytest.approx(around.scored(rule).thetas, abs=tolerance)
 
 
-@pytest.mark.parametrize("rule", ["gram-shapley", "anchored-shapley"])
+@pytest.mark.parametrize("rule", ["gram-shapley", "anchored-shapley", "calibrated-shapley"])
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 5))
 def test_values_keep_when_updates_and_references_change_their_unit_together(rule: str, seed: int, factor: int) -> None:

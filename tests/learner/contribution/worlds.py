@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from learner.context import Context
-from learner.contribution import ROOT, Label
+from learner.contribution import REST, ROOT, Label
 from learner.references import References
 from learner.rounds import Entry, RoundInputs, RoundResult, compute
 from learner.terms import Terms
@@ -78,6 +78,15 @@ class World:
         return replace(self, updates=updates)
 
 
+def with_others(table: Mapping[Label, Sequence[int]]) -> dict[Label, Sequence[int]]:
+    """Add for each class what all other classes labelled as it sum to."""
+    rest = {
+        (REST, k): [sum(column) for column in zip(*(table[c, k] for c in range(CLASSES) if c != k), strict=True)]
+        for k in range(CLASSES)
+    }
+    return {**table, **rest}
+
+
 def int16(vector: Sequence[int]) -> np.ndarray:
     return np.array(vector, dtype=np.int16)
 
@@ -91,7 +100,8 @@ def drawn(seed: int, *, count: int = 6, dimension: int = 24, servers: int = 3) -
     truth = rng.integers(-2000, 2000, (len(LABELS), dimension))
     tables = {
         version: [
-            dict(zip(LABELS, seen.tolist(), strict=True)) | {ROOT: seen[:: CLASSES + 1].sum(axis=0).tolist()}
+            with_others(dict(zip(LABELS, seen.tolist(), strict=True)))
+            | {ROOT: seen[:: CLASSES + 1].sum(axis=0).tolist()}
             for seen in (truth + rng.integers(-800, 800, (servers, *truth.shape)))
         ]
         for version in (NUMBER - 3, NUMBER - 2, NUMBER - 1)

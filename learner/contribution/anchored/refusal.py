@@ -1,0 +1,18 @@
+"""Refusal: updates that nothing about their direction can excuse."""
+
+from learner.contribution.anchored.thresholds import Thresholds
+from learner.contribution.geometry import cosine, lower_median
+from learner.contribution.round import Round
+
+
+def refusals(scored: Round, limits: Thresholds) -> list[bool]:
+    """Say of each entry whether it is too long, too short, or a near copy of an earlier entry of the round."""
+    rows: list[list[int]] = scored.gram.tolist()
+    squared = [row[at] for at, row in enumerate(rows)]
+    typical = lower_median(squared)
+    return [
+        own > limits.longest**2 * typical
+        or limits.shortest**2 * own < typical
+        or any(cosine(row[other], own, squared[other]) > limits.copy for other in range(at))
+        for at, (row, own) in enumerate(zip(rows, squared, strict=True))
+    ]

@@ -1,0 +1,198 @@
+"""The rule `calibrated`: `anchored` without thresholds of its own, everything beside the median client.
+
+What an honest update scores depends on model, data and how far training has come. What does not is that fewer than half
+of the clients attack: so the median client is honest, and a client is held beside it. One client is one vote, however
+many updates it sends.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from learner.contribution.anchored.labels import authenticity
+from learner.contribution.anchored.novelty import novelty
+from learner.contribution.anchored.pay import shapley_pay
+from learner.contribution.anchored.refusal import refusals
+from learner.contribution.anchored.thresholds import Thresholds
+from learner.contribution.geometry import PPB, clip, cosine, lower_median, median
+from learner.contribution.gram_shapley import bounds
+from learner.contribution.round import REST, Comparison, History, Round
+from learner.contribution.rule import Needs, Rule, Scored, Step, Window
+
+WINDOW = Window(rounds=8, steps=6, nearest=3)
+MEMORY = 8
+"""A client's means forget: from its eighth update on the newest counts an eighth, so that nobody lives on its past."""
+STANDING = 600_000_000
+"""A client is paid while both its means are above this share (ppb) of the median client's.
+
+Where attackers were a quarter, the means of nearly all honest clients lay above, those of blends, flipped signs and
+most flipped labels at half of the median and less (softmax and MLP on digits, softmax on MNIST; ADR-default.md).
+"""
+COLLINEAR = 10**15
+"""Two references whose 10^18 - cos^2 (in ppb) is below this tell nothing apart: an angle of less than two degrees."""
+PARTS = (
+    "authenticity",
+    "honesty",
+    "new",
+    "mean_authenticity",
+    "mean_honesty",
+    "typical_authenticity",
+    "typical_honesty",
+    "refused",
+    "judged",
+    "accepted",
+)
+LIMITS = Thresholds()
+"""Novelty and refusal, which are relative in `anchored` already: to the update, and to the round's median norm."""
+
+
+class Record(NamedTuple):
+    """What is remembered of a client: judged updates, `MEMORY` at most; moving means of both statistics in ppb."""
+
+    judged: int = 0
+    authenticity: int = 0
+    honesty: int = 0
+
+    def after(self, q: int, b: int) -> "Record":
+        """Add an update."""
+        judged = min(self.judged + 1, MEMORY)
+        return Record(
+            judged,
+            self.authenticity + (q - self.authenticity) // judged,
+            self.honesty + (b - self.honesty) // judged,
+        )
+
+    def beside(self, typical: "Record") -> tuple[int, int]:
+        """Both means with one more observation at the median client's: a newcomer is nearly as good as that."""
+        q, b = (
+            (middle + self.judged * own) // (self.judged + 1)
+            for own, middle in ((self.authenticity, typical.authenticity), (self.honesty, typical.honesty))
+        )
+        return q, b
+
+
+def calibrated(*, shapley: bool = False) -> Rule:
+    """Make the rule; `shapley`: three quarters of the pay follow the Gram-Shapley value.
+
+    A delay shortens the step, not the pay: an update is judged by the references of its own base version.
+    """
+    needs = Needs(contrasts=True, newest_root=shapley, window=WINDOW, history=True)
+    return Rule(partial(score, shapley=shapley), needs, pay_discounted=False)
+
+
+def score(scored: Round, *, shapley: bool) -> Scored:
+    """Judge all entries, then hold each and its client beside the median client, clients of this round included.
+
+    Q, B are the client's means with one more observation at the median client's. The client stands if both are above
+    `STANDING` of that; then theta_i = nu_i * min(worth((q_i + Q) // 2), worth((b_i + B) // 2)), rounded down, else 0:
+    half of what an update is worth is who sends it, so that one bad draw of an honest client does not cost it all. The
+    step takes by nu the updates with a theta, cut to 3/2 of the lower median norm. A refused update counts as q = -0.5,
+    b = 0, one that is not new as q = 0 at most. An update that is neither refused nor can be judged, because no server
+    has the references of its base, leaves its client's record as it is and earns nothing. `history` holds `Record`s.
+    The parts: authenticity q, honesty b, new (nu), mean_authenticity Q, mean_honesty B, typical_authenticity,
+    typical_honesty (the medians);
+    refused, judged and accepted are 0 or 10^9.
+    """
+    refused = refusals(scored, LIMITS)
+    history = dict(scored.history)
+    found: list[tuple[int, int, int, bool]] = []
+    for at, client in enumerate(scored.clients):
+        servers = scored.comparisons[at]
+        q, b = authenticity(servers), honesty(servers)
+        new = clip(PPB * novelty(scored.neighbours[at], servers) // LIMITS.novelty_ramp, 0, PPB)
+        judged = refused[at] or (q is not None and b is not None)
+        q, b = q or 0, b or 0
+        if new < LIMITS.stale_novelty:
+            q = min(q, 0)
+        if refused[at]:
+            q, b = LIMITS.refused_authenticity, 0
+        found.append((q, b, new, judged))
+        if judged:
+            history[client] = tuple(Record(*history.get(client, ())).after(q, b))
+    typical = median_client(history)
+    thetas: list[int] = []
+    rows: list[tuple[int, ...]] = []
+    for at, client in enumerate(scored.clients):
+        q, b, new, judged = found[at]
+        record = Record(*history.get(client, ()))
+        means = record.beside(typical)
+        held = list(zip((q, b), means, typical[1:], strict=True))
+        stands = all(PPB * mean > STANDING * max(0, middle) for _, mean, middle in held)
+        accepted = judged and not refused[at] and stands
+        least = min(worth((own + mean) // 2, middle) for own, mean, middle in held)
+        thetas.append(new * least // PPB if accepted else 0)
+        rows.append((q, b, new, *means, *typical[1:], PPB * refused[at], PPB * judged, PPB * accepted))
+    parts = dict(zip(PARTS, zip(*rows, strict=True), strict=True))
+    cut = bounds(scored)
+    shares = tuple(new if theta else 0 for (_, _, new, _), theta in zip(found, thetas, strict=True))
+    if shapley:
+        parts["usefulness"] = tuple(thetas)
+    paid = shapley_pay(scored, thetas, cut) if shapley else tuple(thetas)
+    return Scored(paid, Step(shares, cut, LIMITS.floor), history, parts)
+
+
+def worth(value: int, typical: int) -> int:
+    """Give clip(2 value / typical - 1, 0, 1) in ppb: a typical update is worth all, half of that nothing.
+
+    Where the median client has nothing to show (`typical` is not positive), any positive value is worth all.
+    """
+    if typical <= 0:
+        return PPB if value > 0 else 0
+    return clip(2 * PPB * value // typical - PPB, 0, PPB)
+
+
+def median_client(history: History) -> Record:
+    """Give the lower median over all clients with judged updates of each mean; `judged` says how many they are."""
+    records = [record for values in history.values() if (record := Record(*values)).judged]
+    if not records:
+        return Record()
+    return Record(
+        len(records),
+        lower_median([record.authenticity for record in records]),
+        lower_median([record.honesty for record in records]),
+    )
+
+
+def honesty(servers: Sequence[Comparison]) -> int | None:
+    """Give b: of what explains the update, the share of right labels, in ppb.
+
+    For each class k, r = cos(u, g[k,k]), w = cos(u, g[REST,k]) and c, the cosine between the two, are medians over the
+    servers that have both. The update's direction regressed on those two directions has the coefficients
+    (r - c w)/(1 - c^2) and (w - c r)/(1 - c^2). b is what the first are of all positive ones, both weighed by
+    max(r, w, 0); 0 if none is positive. A class whose two references are missing or collinear does not count; None if
+    there is no other.
+    """
+    cosines: dict[int, list[tuple[int, int, int]]] = {}
+    for server in servers:
+        for k, triple in _pairs(server):
+            cosines.setdefault(k, []).append(triple)
+    right = wrong = 0
+    seen = False
+    for triples in cosines.values():
+        r, w, c = (median(column) for column in zip(*triples, strict=True))
+        apart = PPB * PPB - c * c
+        if apart < COLLINEAR:
+            continue
+        seen = True
+        weight = max(r, w, 0)
+        right += weight * max(0, PPB * (PPB * r - c * w) // apart)
+        wrong += weight * max(0, PPB * (PPB * w - c * r) // apart)
+    if not seen:
+        return None
+    return PPB * right // (right + wrong) if right + wrong else 0
+
+
+def _pairs(server: Comparison) -> Iterator[tuple[int, tuple[int, int, int]]]:
+    """Give k, (r, w, c) for each class that a server has both references of."""
+    rows = {label: at for at, label in enumerate(server.labels) if server.squared[at]}
+    for (of, k), rest in rows.items():
+        own = rows.get((k, k))
+        if of == REST and own is not None:
+            yield (
+                k,
+                (
+                    cosine(server.products[own], server.own_squared, server.squared[own]),
+                    cosine(server.products[rest], server.own_squared, server.squared[rest]),
+                    cosine(server.contrasts[rest], server.squared[rest], server.squared[own]),
+                ),
+            )
