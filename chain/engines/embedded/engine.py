@@ -29,7 +29,7 @@ from chain.light import Height
 from chain.validators import genesis_validators
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from concurrent.futures import Executor
 
     from chain.application import CheckResult
@@ -84,11 +84,12 @@ class EmbeddedEngine:
             if [other.address for other in self._replicas].count(replica.address) > 1:
                 raise errors.UnknownValidatorError(replica.address, "is given twice")
         verdicts = Verdicts()
-        self._nodes = [
+        self.nodes = tuple(
             Node(replica, Signer(validator.key, genesis.name, clock), self, verdicts, clock)
             for replica, validator in zip(self._replicas, validators, strict=True)
-        ]
-        self._network = Network(self._nodes, clock, executor)
+        )
+        """The validators at work: what each refused, and whom it accuses."""
+        self._network = Network(self.nodes, clock, executor)
         self._drafts: dict[bytes, light.Block] = {}
         """By proposer: what it will propose next, where that has been asked already."""
         self._clock, self._executor = clock, executor
@@ -216,7 +217,7 @@ class EmbeddedEngine:
         self._failure, self.ended = None, False
         self._stopping.clear()
         async with self._turn:
-            await self._admit(self._nodes)
+            await self._admit(self.nodes)
         self._started = True
         self._last_height_at = self._clock.monotonic()
         self._work_since = self._last_height_at if len(self._pool) else None
@@ -251,8 +252,8 @@ class EmbeddedEngine:
         """Let a stopped validator recover, catch up and take part again; raises as `start`."""
         self._require_started()
         async with self._turn:
-            if not self._nodes[number].running:
-                await self._admit([self._nodes[number]])
+            if not self.nodes[number].running:
+                await self._admit([self.nodes[number]])
         self._wake.set()
         self._tell()
 
@@ -471,7 +472,7 @@ class EmbeddedEngine:
         return [replica for replica in self._replicas if replica.running]
 
     def _running_nodes(self) -> list[Node]:
-        return [node for node in self._nodes if node.running]
+        return [node for node in self.nodes if node.running]
 
     def _voting_power(self, nodes: Sequence[Node]) -> int:
         return sum(node.replica.power for node in nodes if not node.silent)

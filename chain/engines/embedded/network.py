@@ -1,8 +1,8 @@
 """The links between the validators of a process: bounded queues, and the order in which everybody gets a turn.
 
 Messages are bytes, handed over as sent: whoever receives believes nothing of them. A message to a validator that is
-stopped is lost. Links have no delay, so there is a moment at which all that was sent has arrived and nobody has anything
-left to say. Whoever still waits for a message then waits in vain, and `hurry` lets the next timeout elapse at once.
+stopped is lost. Links have no delay, so there is a moment at which all that was sent has arrived and nobody has
+anything left to say. Whoever still waits for a message then waits in vain: `hurry` lets the next timeout elapse.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Network:
         """Let the timeouts elapse that are due next, whatever the clock says; tell whether there were any."""
         running = [peer for peer in self.peers if peer.running]
         due = min((timer.due for peer in running for timer in peer.timers), default=None)
-        return due is not None and any([peer.elapse(due) for peer in running])
+        return due is not None and sum(peer.elapse(due) for peer in running) > 0
 
     def _deliver(self, peer: Peer) -> bool:
         """Hand a peer what has arrived, one message of each sender at a time; tell whether there was any."""

@@ -125,6 +125,7 @@ class Node:
         host: Host,
         verdicts: Verdicts,
         clock: Clock,
+        *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         """Prepare; `recover` comes before anything else."""
@@ -585,8 +586,11 @@ class Node:
     def step(self) -> Reason | None:
         """Take what waits, up to where a signature is due; return why the last input was refused, if it was."""
         refused = None
-        while self._work and not isinstance(self._work[0], Sign):
-            work = self._work.popleft()
+        while self._work:
+            work = self._work[0]
+            if isinstance(work, Sign):
+                break
+            self._work.popleft()
             if isinstance(work, GetValue):
                 raw = light.encode_block(self._host.choose(self.replica))
                 block, name = messages.open_block(raw)

@@ -2,8 +2,8 @@
 
 For each height: `accepts`, `execute` (in memory), `save` (engine store), `decide` (application). A crash between any
 two of these leaves one of three situations, and `recover` knows each: nothing of the height is decided (the journal
-says how far it got), the engine store is one or more heights ahead of the application (they are executed again), or both
-stand at the same height.
+says how far it got), the engine store is ahead of the application (heights are executed again), or both stand at the
+same height.
 
 `save` touches the engine store only and may run in a thread of its own; the rest belongs to the event loop.
 """
