@@ -78,7 +78,7 @@ def decode(raw: bytes) -> Message | None:
     """Decode a message; None if it is none."""
     try:
         message: Message = _DECODER.decode(raw)
-    except msgspec.DecodeError:  # bytes of a peer are data; a ValidationError is one of these
+    except (msgspec.DecodeError, UnicodeDecodeError):  # the latter for a kind or chain id that is no text
         return None
     return message
 

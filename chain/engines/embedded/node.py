@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chain.consensus.journal import Recovered
+    from chain.consensus.signing import LastSignature
     from chain.engines.embedded.messages import Message
     from chain.engines.embedded.replica import Replica
     from chain.engines.embedded.signer import Signer
@@ -320,20 +321,21 @@ class Node:
         return self._may_sign and bool(self._work) and isinstance(self._work[0], Sign)
 
     def sign(self) -> None:
-        """Sign one statement; it is on disk, with all inputs before it, when this returns, and leaves with `release`.
+        """Sign what is due; when this returns it is on disk with all inputs before it, and it leaves with `release`.
 
-        May run in a thread of its own. Raises ContradictionError, which no honest validator should ever see.
+        What a signature leads to at once, as a proposal to its proposer's prevote, is signed as well: one write keeps
+        them all. May run in a thread of its own. Raises ContradictionError, which no honest validator should ever see.
         """
-        work = self._work.popleft()
-        if not isinstance(work, Sign):
-            message = "sign was called where nothing is to be signed"
-            raise TypeError(message)
-        signed, last = self._signer.sign(work.message, self._journal.mark, not_before_ns=self._not_before(work.message))
-        self._take_in(self._own(signed))
-        first = self._journal.mark.records - len(self._unwritten)
-        self.replica.store.record(first, self._unwritten, last, self._unwritten_blocks)
-        self._unwritten, self._unwritten_blocks = [], {}
-        self._unsent.append(signed)
+        last: LastSignature | None = None
+        while self.must_sign and isinstance(work := self._work.popleft(), Sign):
+            message, mark = work.message, self._journal.mark
+            signed, last = self._signer.sign(message, mark, not_before_ns=self._not_before(message))
+            self._take_in(self._own(signed))
+            self._unsent.append(signed)
+        if last is not None:
+            first = self._journal.mark.records - len(self._unwritten)
+            self.replica.store.record(first, self._unwritten, last, self._unwritten_blocks)
+            self._unwritten, self._unwritten_blocks = [], {}
 
     def release(self) -> None:
         """Send what has been signed."""

@@ -7,6 +7,7 @@ time and the signature that CometBFT's records hold beside it.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from chain import light
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _VALUE_ID: Final = struct.Struct(">32sI32s")
 _TIME: Final = struct.Struct(">qI")
+_KEPT: Final = 1_024
+"""Votes decoded, and sign bytes made, that are remembered: the validators of a process all read the same ones."""
 
 
 def value_id(block_id: light.BlockId) -> core.ValueId:
@@ -47,6 +50,7 @@ def decode_proof(proof: bytes) -> tuple[light.Timestamp, bytes]:
     return light.Timestamp(seconds, nanos), proof[_TIME.size :]
 
 
+@lru_cache(maxsize=_KEPT)
 def sign_bytes(statement: core.Vote | core.Proposal, time: light.Timestamp, chain_id: str) -> bytes:
     """Return what the validator signs: CometBFT's canonical vote or proposal."""
     if isinstance(statement, core.Vote):
@@ -73,7 +77,8 @@ def encode_vote(vote: core.Vote, index: int) -> bytes:
     )
 
 
-def decode_vote(raw: bytes, addresses: Sequence[bytes]) -> core.Vote:
+@lru_cache(maxsize=_KEPT)
+def decode_vote(raw: bytes, addresses: tuple[bytes, ...]) -> core.Vote:
     """Decode a vote of one of `addresses`; raises MalformedRecordError. Its signature is not checked here."""
     vote = light.decode_vote(raw)
     if vote.kind not in set(core.VoteKind):

@@ -1,6 +1,6 @@
 """Restarts: whatever moment a process ends at, it goes on from the last durable height and contradicts no vote."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from chain.engines.embedded.signer import Signer
 from chain.light import Height
 from tests.chain.engines.network import KEYS, Counter, Crash, Network, VirtualClock, make_genesis, network, run
 
-WRITES_PER_HEIGHT = 17  # one proposal; of four validators: both votes, a decided height, a commit of the application
+WRITES_PER_HEIGHT = 16  # of four validators: both votes, a decided height, a commit of the application
 
 
 @dataclass
@@ -134,7 +134,7 @@ def test_after_a_crash_any_three_validators_agree_with_what_the_fourth_saw(
         assert net.heights == [3] * 4
 
 
-@pytest.mark.parametrize("first", [1, 2, 4, 5, 8, 9])
+@pytest.mark.parametrize("first", [1, 2, 4, 5, 7, 8])
 @pytest.mark.parametrize("second", [1, 3, 5, 6])
 def test_votes_of_several_crashes_never_fork(tmp_path: Path, fuse: Fuse, first: int, second: int) -> None:
     """One crash of all four, another of three, then three that need not be the same: nothing decided is lost."""
@@ -154,7 +154,7 @@ def test_votes_of_several_crashes_never_fork(tmp_path: Path, fuse: Fuse, first: 
 
 def test_a_block_that_was_precommitted_is_decided_byte_for_byte(tmp_path: Path, fuse: Fuse) -> None:
     with network(tmp_path, manual=True) as net:
-        fuse.blow_at, fuse.after = 6, True  # a proposal, four prevotes, one precommit: one validator is locked
+        fuse.blow_at, fuse.after = 5, True  # four prevotes, one precommit: one validator is locked
         crash(net, 1)
         (raw,) = net.stores[0].proposed().values()
         net.clock.wait(100)
@@ -290,14 +290,15 @@ class TestDamage:
     """What a flipped byte does to a validator that comes back in the middle of a height, with three others."""
 
     @pytest.fixture
-    def stopped(self, tmp_path: Path, fuse: Fuse) -> Network:
+    def stopped(self, tmp_path: Path, fuse: Fuse) -> Iterator[Network]:
         """Four validators, all of whom have prevoted for height 2, and two precommitted."""
         net = Network(tmp_path, manual=True)
-        fuse.blow_at, fuse.after = WRITES_PER_HEIGHT + 7, True
+        fuse.blow_at, fuse.after = WRITES_PER_HEIGHT + 6, True
         crash(net, 2)
         net.close()
         fuse.blow_at = None
-        return net
+        yield net
+        net.close()
 
     def come_back(self, net: Network, fuse: Fuse) -> Node:
         """Let all four go on for two heights, and see that nobody contradicted itself; return the damaged one."""
