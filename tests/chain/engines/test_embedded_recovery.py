@@ -1,5 +1,7 @@
 """Restarts: whatever moment a process ends at, it goes on from the last durable height and contradicts no vote."""
 
+import hashlib
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -402,6 +404,25 @@ class TestStore:
         with pytest.raises(errors.UnknownFormatError):
             EngineStore(tmp_path, b"\x01" * 32)
 
+    def test_a_store_of_the_former_format_is_taken_over_and_goes_on(self, tmp_path: Path) -> None:
+        with network(tmp_path, manual=True) as net:
+            run(make_heights(net, 2))
+            net.close()
+            for number in range(4):
+                make_former(tmp_path / f"node{number}" / "engine", 2)
+            go_on(net, 4)
+            assert net.verify(net.stores[0]) == 4
+
+    def test_a_store_of_the_former_format_in_the_middle_of_a_height_is_refused(self, tmp_path: Path) -> None:
+        with network(tmp_path, manual=True) as net:
+            run(make_heights(net, 2))
+            net.close()
+            make_former(tmp_path / "node1" / "engine", 3)
+            with pytest.raises(errors.UnfinishedHeightError) as caught:
+                net.reopen()
+            assert caught.value.height == 3
+            assert caught.value.path == tmp_path / "node1" / "engine"
+
     def test_what_is_no_database_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "data.mdb").write_bytes(b"not a database" * 1000)
         with pytest.raises(errors.UnknownFormatError):
@@ -446,6 +467,14 @@ class TestStore:
             with pytest.raises(errors.CorruptRecordError) as caught:
                 net.stores[1].commit(Height(1))
             assert caught.value.record == "record c of height 1"
+
+
+def make_former(path: Path, height: int) -> None:
+    """Give a store the format of the engine without prevotes, whose last vote was a precommit of this height."""
+    body = struct.pack(">QIBI", height, 0, 2, 4) + b"said" + b"signature"
+    with lmdb.open(str(path), map_size=1 << 36) as environment, environment.begin(write=True) as writing:
+        writing.put(b"v", body + hashlib.sha256(body).digest())
+        writing.put(b"m/format", b"merit-engine-1")
 
 
 def entries(path: Path, kind: bytes) -> dict[bytes, bytes]:
