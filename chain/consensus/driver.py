@@ -187,6 +187,22 @@ class Driver:
             return message.height == self.height and self._votes.knows(message)
         return any(message == known for known, _ in self._proposals.get(message.round, ()))
 
+    def refuses(self, message: Vote | Proposal) -> Reason | None:
+        """Tell why a message is refused whoever signed it, so that nobody needs to check its signature at all."""
+        if self.knows(message):
+            return Reason.DUPLICATE
+        if isinstance(message, Proposal):
+            return self._refuses_proposal(message)
+        return self._refuses_vote(message)
+
+    def certificate(self) -> Certificate | None:
+        """Return the precommits for what was decided, also those that came after the decision; None before it."""
+        decided = self.state.decision
+        if decided is None:
+            return None
+        tally = self._votes.round(decided.round).precommits
+        return certify(self.height, decided.round, VoteKind.PRECOMMIT, decided.value_id, tally)
+
     def proposals(self, round_: Round) -> tuple[Proposal, ...]:
         """Return the proposals of a round that are kept."""
         return tuple(proposal for proposal, _ in self._proposals.get(round_, ()))
@@ -288,11 +304,14 @@ class Driver:
         old = message.round < self.state.round - ROUNDS_KEPT and message.round not in self._votes.rounds
         return Reason.OLD_ROUND if old else None
 
-    def _take_vote(self, vote: Vote, outputs: list[Output]) -> Reason | None:
+    def _refuses_vote(self, vote: Vote) -> Reason | None:
         if (reason := self._refuses(vote) or self._refuses_old(vote)) is not None:
             return reason
-        if vote.validator not in self.validators.powers:
-            return Reason.STRANGER
+        return None if vote.validator in self.validators.powers else Reason.STRANGER
+
+    def _take_vote(self, vote: Vote, outputs: list[Output]) -> Reason | None:
+        if (reason := self._refuses_vote(vote)) is not None:
+            return reason
         if vote.round > self.state.round + ROUNDS_AHEAD:
             if not self._votes.claim(vote.validator, vote.round):
                 return Reason.FUTURE_ROUND
@@ -313,7 +332,7 @@ class Driver:
         self._look_ahead(vote.round)
         return None
 
-    def _take_proposal(self, proposal: Proposal, outputs: list[Output], *, valid: bool) -> Reason | None:
+    def _refuses_proposal(self, proposal: Proposal) -> Reason | None:
         if (reason := self._refuses(proposal) or self._refuses_old(proposal)) is not None:
             return reason
         if not NO_ROUND <= proposal.valid_round < proposal.round:
@@ -325,15 +344,23 @@ class Driver:
             return Reason.FUTURE_ROUND
         if proposal.validator != self.proposer(proposal.round):
             return Reason.NOT_PROPOSER
-        known = self._proposals.setdefault(proposal.round, [])
+        known = self._proposals.get(proposal.round, ())
         if any(proposal == other for other, _ in known):
             return Reason.DUPLICATE
-        votes = self._votes.round(proposal.round)
-        wanted = proposal.value_id in votes.prevotes.quorums or proposal.value_id in votes.precommits.quorums
+        votes = self._votes.rounds.get(proposal.round)
+        wanted = votes is not None and (
+            proposal.value_id in votes.prevotes.quorums or proposal.value_id in votes.precommits.quorums
+        )
         if len(known) >= STATEMENTS_KEPT and not (
             wanted and all(proposal.value_id != other.value_id for other, _ in known)
         ):
             return Reason.SURPLUS
+        return None
+
+    def _take_proposal(self, proposal: Proposal, outputs: list[Output], *, valid: bool) -> Reason | None:
+        if (reason := self._refuses_proposal(proposal)) is not None:
+            return reason
+        known, votes = self._proposals.setdefault(proposal.round, []), self._votes.round(proposal.round)
         known.append((proposal, valid))
         if len(known) > 1:
             outputs.append(Accuse(Equivocation(known[0][0], proposal)))

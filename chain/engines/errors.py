@@ -9,12 +9,12 @@ ChainError
     +-- DivergenceError           two validators computed different results: the engine stops
     +-- ProposalRefusedError      no proposal finds enough acceptance: the engine stops
     +-- ProposalTooLargeError     the application proposed more than a block holds: the engine stops
-    +-- DoubleSignError           a validator was asked to contradict a vote of its own
+    +-- StandstillError           no validator that runs can bring the height on: the engine stops
     +-- RecoveryError             a validator's stores do not fit together
     |   +-- ApplicationAheadError
     |   +-- ReplayError
     +-- EngineStoreError          the engine's database cannot be used
-    |   +-- StoreInUseError, OtherGenesisError, UnknownFormatError, CorruptRecordError
+    |   +-- StoreInUseError, OtherGenesisError, UnknownFormatError, UnfinishedHeightError, CorruptRecordError
     +-- CometError                CometBFT, the program beside a node
         +-- AbciError             it asks what cannot be answered
         +-- CometUnreachableError it does not answer
@@ -109,15 +109,14 @@ class ProposalTooLargeError(EnginesError):
         self.height, self.allowed, self.found = height, allowed, found
 
 
-class DoubleSignError(EnginesError):
-    """A validator was asked to sign what contradicts or precedes its last vote."""
+class StandstillError(EnginesError):
+    """All that was sent has arrived, no timeout is left, and the height is not decided everywhere."""
 
-    def __init__(self, address: bytes, asked: tuple[int, int, int], signed: tuple[int, int, int]) -> None:
-        """Build the line; both tuples are (height, round, kind)."""
-        super().__init__(
-            f"validator {address.hex()} refuses to sign (height, round, kind) {asked}: it has signed {signed}"
-        )
-        self.address, self.asked, self.signed = address, asked, signed
+    def __init__(self, height: Height, behind: list[bytes]) -> None:
+        """Build the line; `behind` holds the addresses of those that have not decided."""
+        who = ", ".join(address.hex() for address in behind)
+        super().__init__(f"height {height} stands still at {who}; the engine has stopped")
+        self.height, self.behind = height, behind
 
 
 class RecoveryError(EnginesError):
@@ -183,6 +182,18 @@ class UnknownFormatError(EngineStoreError):
         """Build the line."""
         super().__init__(path, f"has format {found}, this program reads {expected}; use the version that made it")
         self.expected, self.found = expected, found
+
+
+class UnfinishedHeightError(EngineStoreError):
+    """A store of a former format was left between a vote and its decision."""
+
+    def __init__(self, path: Path, found: str, height: Height) -> None:
+        """Build the line."""
+        super().__init__(
+            path,
+            f"has format {found} and a vote for height {height}, undecided; let the version that made it finish",
+        )
+        self.found, self.height = found, height
 
 
 class CorruptRecordError(EngineStoreError):

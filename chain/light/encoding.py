@@ -30,6 +30,7 @@ from chain.light.types import (
     Height,
     LightClientAttack,
     PartSetHeader,
+    Proposal,
     RankedValidator,
     Timestamp,
     TxResult,
@@ -202,6 +203,52 @@ def vote_sign_bytes(vote: CanonicalVote, chain_id: str) -> bytes:
         canonical.block_id.part_set_header.CopyFrom(pb.CanonicalPartSetHeader(total=parts.total, hash=parts.hash))
     raw = canonical.SerializeToString()
     return varint(len(raw)) + raw
+
+
+def proposal_sign_bytes(proposal: Proposal, chain_id: str) -> bytes:
+    """Return what a proposer signs: CometBFT's `CanonicalProposal` after its length (types/canonical.go)."""
+    parts = proposal.block_id.part_set_header
+    raw = pb.CanonicalProposal(
+        type=pb.SIGNED_MSG_TYPE_PROPOSAL,
+        height=proposal.height,
+        round=proposal.round,
+        pol_round=proposal.pol_round,
+        block_id=pb.CanonicalBlockID(
+            hash=proposal.block_id.hash,
+            part_set_header=pb.CanonicalPartSetHeader(total=parts.total, hash=parts.hash),
+        ),
+        timestamp=_timestamp_message(proposal.timestamp),
+        chain_id=chain_id,
+    ).SerializeToString()
+    return varint(len(raw)) + raw
+
+
+def encode_vote(vote: Vote) -> bytes:
+    """Encode as CometBFT's `Vote`."""
+    return _vote_message(vote).SerializeToString()
+
+
+def decode_vote(raw: bytes) -> Vote:
+    """Decode CometBFT's `Vote`; raises MalformedRecordError. Whether its signature holds is not asked here."""
+    return _strictly(Record.VOTE, raw, pb.Vote, _vote, encode_vote)
+
+
+def encode_proposal(proposal: Proposal) -> bytes:
+    """Encode as CometBFT's `Proposal`."""
+    return pb.Proposal(
+        type=pb.SIGNED_MSG_TYPE_PROPOSAL,
+        height=proposal.height,
+        round=proposal.round,
+        pol_round=proposal.pol_round,
+        block_id=_block_id_message(proposal.block_id),
+        timestamp=_timestamp_message(proposal.timestamp),
+        signature=proposal.signature,
+    ).SerializeToString()
+
+
+def decode_proposal(raw: bytes) -> Proposal:
+    """Decode CometBFT's `Proposal` of a block; raises MalformedRecordError."""
+    return _strictly(Record.PROPOSAL, raw, pb.Proposal, _proposal, encode_proposal)
 
 
 def varint(number: int) -> bytes:
@@ -455,6 +502,20 @@ def _vote(message: pb.Vote) -> Vote:
         signature=message.signature,
         extension=message.extension,
         extension_signature=message.extension_signature,
+    )
+
+
+def _proposal(message: pb.Proposal) -> Proposal:
+    block_id = _block_id(Record.PROPOSAL, message.block_id)
+    if block_id.is_nil:
+        raise MalformedRecordError(Record.PROPOSAL, "it is for nil")
+    return Proposal(
+        Height(message.height),
+        message.round,
+        message.pol_round,
+        block_id,
+        _timestamp(Record.PROPOSAL, message.timestamp),
+        message.signature,
     )
 
 

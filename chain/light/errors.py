@@ -32,6 +32,8 @@ class Record(StrEnum):
     TRANSACTIONS = "transaction list"
     EVIDENCE = "evidence"
     BLOCK = "block"
+    VOTE = "vote"
+    PROPOSAL = "proposal"
 
 
 class SetFault(StrEnum):

@@ -267,7 +267,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """A vote as it stands in evidence; `extension` and its signature are empty on this ledger."""
+    """A vote as it is sent and as it stands in evidence; `extension` and its signature are empty on this ledger."""
 
     kind: int
     height: Height
@@ -279,6 +279,18 @@ class Vote:
     signature: bytes
     extension: bytes = b""
     extension_signature: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a proposer signs: a block for a round, and the round of the polka that it was valid in, or -1."""
+
+    height: Height
+    round: int
+    pol_round: int
+    block_id: BlockId
+    timestamp: Timestamp
+    signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

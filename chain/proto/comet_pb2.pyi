@@ -315,6 +315,49 @@ class Vote(_message.Message):
 Global___Vote: _TypeAlias = Vote  # noqa: Y015
 
 @_typing.final
+class Proposal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    POL_ROUND_FIELD_NUMBER: _builtins.int
+    BLOCK_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    type: Global___SignedMsgType.ValueType
+    height: _builtins.int
+    round: _builtins.int
+    pol_round: _builtins.int
+    signature: _builtins.bytes
+    @_builtins.property
+    def block_id(self) -> Global___BlockID:
+        """always written"""
+
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """always written"""
+
+    def __init__(
+        self,
+        *,
+        type: Global___SignedMsgType.ValueType = ...,
+        height: _builtins.int = ...,
+        round: _builtins.int = ...,
+        pol_round: _builtins.int = ...,
+        block_id: Global___BlockID | None = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "height", b"height", "pol_round", b"pol_round", "round", b"round", "signature", b"signature", "timestamp", b"timestamp", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proposal: _TypeAlias = Proposal  # noqa: Y015
+
+@_typing.final
 class SignedHeader(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -610,6 +653,47 @@ class CanonicalVote(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CanonicalVote: _TypeAlias = CanonicalVote  # noqa: Y015
+
+@_typing.final
+class CanonicalProposal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    POL_ROUND_FIELD_NUMBER: _builtins.int
+    BLOCK_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    type: Global___SignedMsgType.ValueType
+    height: _builtins.int
+    round: _builtins.int
+    pol_round: _builtins.int
+    chain_id: _builtins.str
+    @_builtins.property
+    def block_id(self) -> Global___CanonicalBlockID: ...
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """always written"""
+
+    def __init__(
+        self,
+        *,
+        type: Global___SignedMsgType.ValueType = ...,
+        height: _builtins.int = ...,
+        round: _builtins.int = ...,
+        pol_round: _builtins.int = ...,
+        block_id: Global___CanonicalBlockID | None = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+        chain_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "chain_id", b"chain_id", "height", b"height", "pol_round", b"pol_round", "round", b"round", "timestamp", b"timestamp", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CanonicalProposal: _TypeAlias = CanonicalProposal  # noqa: Y015
 
 @_typing.final
 class HashedParams(_message.Message):

@@ -1,16 +1,19 @@
-"""Audits one validator's engine store: its chain, height by height, its last vote, and that nothing else lies there."""
+"""Audits one validator's engine store: its chain, its last signature, its journal, and that nothing else lies there."""
 
-import hashlib
-import struct
 from collections.abc import Iterator, Mapping
 from itertools import chain as joined
 from pathlib import Path
 from typing import Final
 
 from chain import light
+from chain.consensus import types as core
+from chain.consensus.errors import JournalError, SignerRecordError
+from chain.consensus.journal import recover
+from chain.consensus.signing import LastSignature, decode_last_signature
 from chain.crypto.schemes import Scheme, verify
 from chain.engines.base import EngineName
-from chain.engines.embedded.store import FORMAT
+from chain.engines.embedded import messages, statements
+from chain.engines.embedded.store import FORMAT, FORMER_FORMAT, former_vote
 from chain.light import Height
 from chain.light import errors as light_errors
 from node.audit import checks, dump
@@ -22,11 +25,10 @@ from node.audit.report import Divergence, Part
 from node.audit.source import HeightRecords
 from node.audit.walk import EngineChain, Walk
 
-_VOTE_HEAD: Final = struct.Struct(
-    ">QIBI"
-)  # chain.engines.embedded.store: height, round, kind, length of the sign bytes
 _HEIGHT_BYTES: Final = 8
-_DIGEST_BYTES: Final = 32
+_STEPS: Final = (0, 1, 2)
+"""What a validator signs in a round, as `chain.consensus.signing` numbers it: a proposal, a prevote, a precommit."""
+_PRECOMMIT: Final = 2
 _KINDS: Final = {b"h": Part.HEADER, b"t": Part.TRANSACTIONS, b"c": Part.COMMIT, b"r": Part.OUTCOME}
 
 
@@ -77,6 +79,7 @@ class _EngineAudit:
     ) -> None:
         self._name, self._table, self._own = name, table, own
         self._certificates, self._findings = certificates, findings
+        self._former = False  # until the store has said its format
 
     def run(self, result: EngineChain) -> None:
         """Verify everything, and note what is wrong."""
@@ -92,11 +95,17 @@ class _EngineAudit:
         walk = Walk(result, source, self._certificates, self._findings, "engine stores")
         walk.to(decided)
         vote_height = self._last_vote(result, walk.verified)
+        try:
+            self._journal(result.decided, vote_height)
+        except FaultError as fault:
+            self._diverges(fault, None)
         self._unexplained(result.decided, vote_height)
 
     def _decided(self) -> int:
         genesis = self._certificates.genesis
-        for key, expected in ((b"m/format", FORMAT), (b"m/genesis", genesis.digest())):
+        self._former = self._table.get(b"m/format") == FORMER_FORMAT
+        expected_format = FORMER_FORMAT if self._former else FORMAT
+        for key, expected in ((b"m/format", expected_format), (b"m/genesis", genesis.digest())):
             if self._table.get(key) != expected:
                 found = self._table.get(key, b"").hex() or "nothing"
                 raise FaultError(Part.META, f"{key.decode()} {expected.hex()}", found)
@@ -106,7 +115,7 @@ class _EngineAudit:
         return int.from_bytes(raw, "big")
 
     def _last_vote(self, result: EngineChain, last: Verified | None) -> int:
-        """Verify the vote that the validator signed last; return its height, 0 without one."""
+        """Verify what the validator signed last; return its height, 0 without one."""
         raw = self._table.get(b"v")
         if raw is None:
             return 0
@@ -117,35 +126,76 @@ class _EngineAudit:
             return 0
 
     def _vote(self, raw: bytes, result: EngineChain, last: Verified | None) -> int:
-        body, digest = raw[:-_DIGEST_BYTES], raw[-_DIGEST_BYTES:]
-        if hashlib.sha256(body).digest() != digest or len(body) < _VOTE_HEAD.size:
-            raise FaultError(Part.VOTE, "a record that hashes to its own digest", f"digest 0x{digest.hex()}")
-        height, round_, kind, length = _VOTE_HEAD.unpack_from(body)
-        signed, signature = body[_VOTE_HEAD.size :][:length], body[_VOTE_HEAD.size + length :]
-        if height > result.decided + 1 or kind != light.VoteType.PRECOMMIT:
-            raise FaultError(
-                Part.VOTE, f"a precommit at most for height {result.decided + 1}", f"kind {kind} for height {height}"
-            )
-        validators = self._certificates.validators.validators
-        owners = validators if self._own is None else (validators[self._own],)
+        signed = self._signature(raw)
+        steps = (_PRECOMMIT,) if self._former else _STEPS
+        if signed.height > result.decided + 1 or signed.step not in steps:
+            expected = f"a signature at most for height {result.decided + 1}"
+            raise FaultError(Part.VOTE, expected, f"step {signed.step} of height {signed.height}")
+        _, signature = statements.decode_proof(signed.signature)
         if not any(
-            verify(Scheme.ML_DSA_65, owner.public_key, signature, signed, light.VOTE_CONTEXT) for owner in owners
+            verify(Scheme.ML_DSA_65, owner.public_key, signature, signed.sign_bytes, light.VOTE_CONTEXT)
+            for owner in self._owners()
         ):
             raise FaultError(Part.VOTE, "a signature of this validator", "one that does not hold")
-        if self._own is not None and last is not None and height == last.trusted.header.height:
+        if self._own is not None and last is not None and signed.height == last.trusted.header.height:
             commit = last.trusted.commit
             slot = commit.signatures[self._own]
-            if slot.flag == light.BlockIdFlag.COMMIT and commit.round == round_:
-                expected = light.commit_sign_bytes(commit, self._own, self._certificates.genesis.name)
-                if signed != expected:
+            decides = (commit.round, _PRECOMMIT) == (signed.round, signed.step)
+            if slot.flag == light.BlockIdFlag.COMMIT and decides:
+                expected_bytes = light.commit_sign_bytes(commit, self._own, self._certificates.genesis.name)
+                if signed.sign_bytes != expected_bytes:
                     raise FaultError(Part.VOTE, "the vote that the commit holds", "another one for the same round")
         self._findings.tallies["engine stores"].add("last votes")
-        if height == result.decided + 1:
-            self._proposal(height, signed)
-        return int(height)
+        if signed.height == result.decided + 1:
+            if self._former:
+                self._proposal(signed.height, signed.sign_bytes)
+            self._findings.remark(f"{self._name}: height {signed.height} is voted for and not decided here")
+        return signed.height
+
+    def _signature(self, raw: bytes) -> LastSignature:
+        if self._former:
+            found = former_vote(raw)
+            if found is None:
+                raise FaultError(Part.VOTE, "a record that hashes to its own digest", "another digest")
+            return found
+        try:
+            return decode_last_signature(raw)
+        except SignerRecordError as error:
+            raise FaultError(Part.VOTE, "a record that hashes to its own digest", error.why) from error
+
+    def _owners(self) -> tuple[light.Validator, ...]:
+        validators = self._certificates.validators.validators
+        return validators if self._own is None else (validators[self._own],)
+
+    def _journal(self, decided: int, vote_height: int) -> None:
+        """Read the journal of the height after the decided one, and the blocks that were proposed there."""
+        journal = b"".join(self._table[key] for key in sorted(self._of_kind(b"j")))
+        if not journal and vote_height != decided + 1:
+            return
+        raw = self._table.get(b"v", b"")
+        mark = self._signature(raw).mark if vote_height == decided + 1 and not self._former else None
+        height, faults = core.Height(decided + 1), list[JournalError]()
+        for owner in self._owners():
+            try:
+                recover(journal, height, core.Address(owner.address), at_least=mark)
+                break
+            except JournalError as error:
+                faults.append(error)
+        else:
+            raise FaultError(Part.VOTE, f"the journal of height {height}", faults[0].why)
+        for key in self._of_kind(b"b"):
+            try:
+                block, name = messages.open_block(self._table[key])
+            except light_errors.LightError as error:
+                raise FaultError(Part.VOTE, "a block that was proposed", str(error)) from error
+            if name != key[1:] or int(block.header.height) != height:
+                raise FaultError(Part.VOTE, f"block {key[1:].hex()} of height {height}", name.hex())
+
+    def _of_kind(self, kind: bytes) -> list[bytes]:
+        return [key for key in self._table if key.startswith(kind)]
 
     def _proposal(self, height: int, signed: bytes) -> None:
-        """Check the block that the last vote is for, while its height is not decided here."""
+        """Check the block that a former store's last vote is for, while its height is not decided there."""
         raw_header, raw_txs = self._table.get(_key(b"h", height)), self._table.get(_key(b"t", height))
         if raw_header is None or raw_txs is None:
             raise FaultError(Part.VOTE, "the block that the last vote is for", "none")
@@ -156,13 +206,12 @@ class _EngineAudit:
         if light.header_hash(header) not in signed:
             raise FaultError(Part.HEADER, "the header that the last vote is for", light.header_hash(header).hex())
         checks.transactions(raw_txs, header.data_hash)
-        self._findings.remark(f"{self._name}: height {height} is voted for and not decided here")
 
     def _unexplained(self, decided: int, vote_height: int) -> None:
         """Name every entry that no decided height, and no vote, explains."""
         explained = set(joined((b"m/format", b"m/genesis", b"m/height", b"v"), _keys(range(1, decided + 1), b"htcr")))
         if vote_height == decided + 1:
-            explained.update(_keys([vote_height], b"ht"))
+            explained.update(_keys([vote_height], b"ht") if self._former else self._of_kind(b"j") + self._of_kind(b"b"))
         for key in sorted(self._table.keys() - explained):
             part = _KINDS.get(key[:1], Part.STORE)
             height = int.from_bytes(key[1:], "big") if len(key) == 1 + _HEIGHT_BYTES else None

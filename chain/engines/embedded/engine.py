@@ -1,10 +1,9 @@
 """N validators in one process: the heights that they agree on, one after another.
 
-A height: the proposer whose turn it is builds a block from the pool; every running validator checks it; each that
-accepts signs CometBFT's precommit, on disk before it is shown; more than two thirds of the power make the commit; every
-running validator executes the block and the results are compared; then each writes it down.
-
-There is no network here, nobody lies, and no timeout is needed: see README.md for what this engine does not do.
+A height: every running validator begins it, they agree by messages (`node.py`, `network.py`), whoever missed the
+decision learns it from the others, every running validator executes the block and the results are compared; then each
+writes it down. What the engine itself decides is when a height begins and what waits for a block; what the block of the
+height is, only the validators can decide.
 """
 
 from __future__ import annotations
@@ -12,30 +11,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from chain import light
 from chain.application import Code
 from chain.engines import errors
 from chain.engines.base import EngineName, StoredHistory
 from chain.engines.embedded.member import Member
+from chain.engines.embedded.network import Network, each
+from chain.engines.embedded.node import Agreed, Node
 from chain.engines.embedded.replica import Replica
+from chain.engines.embedded.signer import Signer
+from chain.engines.embedded.verdicts import Verdicts
 from chain.engines.heights import Heights
 from chain.engines.pool import Pool
 from chain.light import Height
 from chain.validators import genesis_validators
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from concurrent.futures import Executor
 
     from chain.application import CheckResult
+    from chain.consensus.types import Address
     from chain.engines.embedded.replica import Validator
     from chain.engines.embedded.store import Outcome
     from chain.genesis import Genesis
     from merit.clock import Clock
 
-_T = TypeVar("_T")
 _LOGGER: Final = logging.getLogger(__name__)
 
 EMPTY_INTERVAL_S: Final = 5.0
@@ -43,6 +46,8 @@ BATCHING_S: Final = 0.02
 OLD_S: Final = 2.0
 """Without empty heights in every pause, an empty one comes before transactions whose time would be older than this."""
 _NS: Final = 10**9
+_TURNS_EACH: Final = 2
+"""Rounds in which each validator proposes before a height that nobody accepts stops the engine."""
 _DUE_S: Final = 1e-6
 """What is due within a microsecond is due: a sum of floats need not reach its goal exactly."""
 
@@ -70,14 +75,23 @@ class EmbeddedEngine:
           at its end, because the votes for it date the transactions after it.
         - `batching`: seconds that a height waits for more transactions after the first.
         - `manual`: make heights only when `advance` is called.
-        - `executor`: threads for signing, for verifying votes and for writing engine stores, one per validator at best.
+        - `executor`: threads for signing and for writing engine stores, one per validator at best.
         """
         self.genesis = genesis
         self.validator_set = genesis_validators(genesis)
-        self._replicas = [Replica(validator, genesis, clock) for validator in validators]
+        self._replicas = [Replica(validator, genesis) for validator in validators]
         for replica in self._replicas:
             if [other.address for other in self._replicas].count(replica.address) > 1:
                 raise errors.UnknownValidatorError(replica.address, "is given twice")
+        verdicts = Verdicts()
+        self.nodes = tuple(
+            Node(replica, Signer(validator.key, genesis.name, clock), self, verdicts, clock)
+            for replica, validator in zip(self._replicas, validators, strict=True)
+        )
+        """The validators at work: what each refused, and whom it accuses."""
+        self._network = Network(self.nodes, clock, executor)
+        self._drafts: dict[bytes, light.Block] = {}
+        """By proposer: what it will propose next, where that has been asked already."""
         self._clock, self._executor = clock, executor
         self._block_interval, self._empty_interval, self._batching = block_interval, empty_interval, batching
         self._manual = manual
@@ -203,11 +217,7 @@ class EmbeddedEngine:
         self._failure, self.ended = None, False
         self._stopping.clear()
         async with self._turn:
-            for replica in self._replicas:
-                replica.recover()
-            await self._level(self._replicas)
-            for replica in self._replicas:
-                replica.running = True
+            await self._admit(self.nodes)
         self._started = True
         self._last_height_at = self._clock.monotonic()
         self._work_since = self._last_height_at if len(self._pool) else None
@@ -242,23 +252,39 @@ class EmbeddedEngine:
         """Let a stopped validator recover, catch up and take part again; raises as `start`."""
         self._require_started()
         async with self._turn:
-            replica = self._replicas[number]
-            if not replica.running:
-                replica.recover()
-                await self._level([*self._running(), replica])
-                replica.running = True
+            if not self.nodes[number].running:
+                await self._admit([self.nodes[number]])
         self._wake.set()
         self._tell()
 
-    async def _level(self, replicas: Sequence[Replica]) -> None:
-        """Bring all to the highest height among them, and see that they agree there."""
-        source = max(replicas, key=lambda replica: replica.height)
-        for replica in replicas:
-            while replica.height < source.height:
-                height = Height(replica.height + 1)
-                replica.learn(source.store.block(height), source.store.commit(height))
-                await self._clock.sleep(0)
-        self._require_agreement(source.height, {replica.address: replica.outcome for replica in replicas})
+    async def _admit(self, nodes: Sequence[Node]) -> None:
+        """Let validators recover, bring all that run to one height, see that they agree there, and let these join."""
+        try:
+            for node in nodes:
+                node.recover()
+                node.replica.running = True
+            await self._level()
+        except BaseException:
+            for node in nodes:
+                node.replica.running = False
+            raise
+        for node in nodes:
+            node.join()
+
+    async def _level(self) -> None:
+        """Let those behind ask the others until nobody learns anything more; nobody signs for what it learns."""
+        nodes, learning = self._running_nodes(), True
+        while learning:
+            for node in nodes:
+                node.ask()
+            await self._network.settle()
+            learning = False
+            for node in nodes:
+                if node.agreed is not None:
+                    node.finish()
+                    learning = True
+        newest = max(node.replica.height for node in nodes)
+        self._require_agreement(newest, {node.replica.address: node.replica.outcome for node in nodes})
 
     # Heights
 
@@ -278,96 +304,92 @@ class EmbeddedEngine:
             raise
 
     async def _advance(self, *, empty: bool) -> Height | None:
-        running = self._running()
+        nodes = self._running_nodes()
         height = Height(self.height + 1)
-        self._require_quorum(height, running)
+        self._require_quorum(height, nodes)
         self._time_asked = False
         self._work_since = None  # whatever is submitted from here on asks for the next height
-        chosen = self._choose(height, running, empty=empty)
-        if chosen is None:
+        self._drafts.clear()
+        if not (empty or any(node.driver for node in nodes) or self._has_work(nodes)):
             return None  # what waits cannot go into a block yet: until more comes, there is nothing to do
-        block, round_, accepting = chosen
-        block_id = light.block_id(block)
-        votes = await self._each(accepting, lambda replica: replica.vote(block, block_id, round_))
-        slots = tuple(votes.get(address, light.ABSENT) for address in self.validator_set.addresses)
-        commit = light.Commit(height, round_, block_id, slots)
-        trusted = running[0].follow(block, commit, self._executor)
+        agreed = await self._agree(height, nodes)
         outcomes: dict[bytes, Outcome] = {}
-        for replica in running:
-            outcomes[replica.address] = replica.execute(block)
+        for node in nodes:
+            outcomes[node.address] = node.replica.execute(agreed[node.address].block)
             await self._clock.sleep(0)  # executing is the long part: let the server answer in between
         self._require_agreement(height, outcomes)
-        await self._each(running, lambda replica: replica.save(block, commit, outcomes[replica.address]))
-        for replica in running:
-            replica.decide(trusted, outcomes[replica.address])
-        self._after(block)
+        await each(self._executor, nodes, lambda node: node.save(agreed[node.address], outcomes[node.address]))
+        for node in nodes:
+            node.commit(agreed[node.address], outcomes[node.address])
+        self._after(agreed[nodes[0].address].block)
         return height
 
-    async def _each(self, replicas: Sequence[Replica], work: Callable[[Replica], _T]) -> dict[bytes, _T]:
-        """Do the same work for several replicas, side by side if there are threads, and return it by address."""
-        if self._executor is None:
-            return {replica.address: work(replica) for replica in replicas}
-        loop = asyncio.get_running_loop()
-        done = await asyncio.gather(
-            *(loop.run_in_executor(self._executor, work, replica) for replica in replicas), return_exceptions=True
-        )
-        results: dict[bytes, _T] = {}
-        for replica, result in zip(replicas, done, strict=True):
-            if isinstance(result, BaseException):
-                raise result
-            results[replica.address] = result
-        return results
+    async def _agree(self, height: Height, nodes: Sequence[Node]) -> dict[Address, Agreed]:
+        """Let the validators agree on a block, and tell those that cannot see the decision; return it for each.
 
-    def _choose(
-        self, height: Height, running: Sequence[Replica], *, empty: bool
-    ) -> tuple[light.Block, int, list[Replica]] | None:
-        """Return a block, its round and those who accept it with more than two thirds of the power."""
-        bound = self._bound_block(running)
-        votes = [vote for replica in running if (vote := replica.store.vote()) and vote.height == height]
-        start = max((vote.round + 1 for vote in votes), default=0)
-        best = 0
-        for round_ in range(start, start + len(self.validator_set)):
-            proposer = self._proposer(height, round_, running)
-            if proposer is None:
-                continue
-            block = bound or proposer.propose(self._pool.transactions())
-            if not (bound or block.txs or empty):
-                return None
-            if block.txs and not bound and self._is_old(block):
-                block = proposer.propose(())
-            accepting = [replica for replica in running if replica.accepts(block)]
-            power = sum(replica.power for replica in accepting)
-            if light.has_quorum(power, self.validator_set.total_power):
-                return block, round_, accepting
-            best = max(best, power)
-        raise errors.ProposalRefusedError(height, best, self.validator_set.total_power)
+        While nobody has decided and nothing is under way, each says again what others may have missed, then the next
+        timeout elapses.
+        """
+        for node in nodes:
+            node.begin()
+        await self._network.settle()
+        while all(node.agreed is None for node in nodes):
+            for node in nodes:
+                node.repeat()
+            await self._network.settle()
+            self._require_acceptance(height, nodes)
+            if all(node.agreed is None for node in nodes) and not self._network.hurry():
+                raise errors.StandstillError(height, [node.address for node in nodes])
+            await self._network.settle()
+        for node in nodes:
+            if node.agreed is None:
+                node.ask()
+        await self._network.settle()
+        agreed = {node.address: found for node in nodes if (found := node.agreed) is not None}
+        if len(agreed) < len(nodes):
+            raise errors.StandstillError(height, [node.address for node in nodes if node.address not in agreed])
+        return agreed
+
+    def _require_acceptance(self, height: Height, nodes: Sequence[Node]) -> None:
+        """Raise ProposalRefusedError once every validator has proposed twice and no block found enough acceptance.
+
+        Where all that is said arrives, an honest proposer's block is decided in its round, unless it is not valid.
+        """
+        if min(node.rounds_tried for node in nodes) < _TURNS_EACH * len(self.validator_set):
+            return
+        names = {name for node in nodes for name in node.accepted}
+        powers = [sum(node.replica.power for node in nodes if name in node.accepted) for name in names]
+        raise errors.ProposalRefusedError(height, max(powers, default=0), self.validator_set.total_power)
+
+    # What the network asks
+
+    def send(self, sender: Address, receiver: Address | None, raw: bytes) -> None:
+        """Hand a message to the network."""
+        self._network.send(sender, receiver, raw)
+
+    def choose(self, replica: Replica) -> light.Block:
+        """Return the block that this replica proposes: what waits, but first an empty one if it would be dated old."""
+        if replica.address not in self._drafts:
+            self._draft(replica)
+        return self._drafts.pop(replica.address)
+
+    def _draft(self, replica: Replica) -> bool:
+        """Prepare what this replica proposes next; tell whether anything of what waits can go into a block now."""
+        block = replica.propose(self._pool.transactions())
+        late = bool(block.txs) and self._is_old(block)
+        self._drafts[replica.address] = replica.propose(()) if late else block
+        return bool(block.txs)
+
+    def _has_work(self, nodes: Sequence[Node]) -> bool:
+        """Ask who proposes first: the first of those that run whose turn comes."""
+        by_address = {node.address: node for node in nodes}
+        proposer = next(turn for turn in nodes[0].turns() if turn in by_address)
+        return self._draft(by_address[proposer].replica)
 
     def _is_old(self, block: light.Block) -> bool:
         """Tell whether a block would be dated long before now, as the first after a pause is."""
         most = (self._empty_interval or OLD_S) + self._block_interval
         return not self._manual and self._clock.now_ns() - block.header.time.to_ns() > most * _NS
-
-    def _proposer(self, height: Height, round_: int, running: Sequence[Replica]) -> Replica | None:
-        turn = (height - 1 + round_) % len(self.validator_set)
-        return next((replica for replica in running if replica.index == turn), None)
-
-    @staticmethod
-    def _bound_block(running: Sequence[Replica]) -> light.Block | None:
-        """Return the block that must be proposed again, byte for byte: of those voted for, the one with the most power.
-
-        If a block ever had the votes of more than two thirds, then of any running quorum more than one third has voted
-        for it last, and less than one third for anything else: it is the one that is found here. If none had, no commit
-        can exist anywhere and every choice is safe.
-        """
-        power: dict[bytes, int] = {}
-        blocks: dict[bytes, light.Block] = {}
-        for replica in running:
-            block = replica.store.proposal()
-            if block is not None:
-                name = light.header_hash(block.header)
-                blocks[name] = block
-                power[name] = power.get(name, 0) + replica.power
-        return blocks[max(blocks, key=lambda name: (power[name], name))] if blocks else None
 
     def _after(self, block: light.Block) -> None:
         for raw in block.txs:
@@ -407,7 +429,7 @@ class EmbeddedEngine:
 
     def _delay(self) -> float | None:
         """Return the seconds until the next height is due; None if nothing makes one due."""
-        if not light.has_quorum(self._running_power(), self.validator_set.total_power):
+        if not light.has_quorum(self._voting_power(self._running_nodes()), self.validator_set.total_power):
             return None
         now, reasons = self._clock.monotonic(), []
         if self._work_since is not None:
@@ -449,8 +471,11 @@ class EmbeddedEngine:
     def _running(self) -> list[Replica]:
         return [replica for replica in self._replicas if replica.running]
 
-    def _running_power(self) -> int:
-        return sum(replica.power for replica in self._running())
+    def _running_nodes(self) -> list[Node]:
+        return [node for node in self.nodes if node.running]
+
+    def _voting_power(self, nodes: Sequence[Node]) -> int:
+        return sum(node.replica.power for node in nodes if not node.silent)
 
     def _newest(self) -> Replica:
         return max(self._replicas, key=lambda replica: replica.height)
@@ -461,7 +486,7 @@ class EmbeddedEngine:
         if not self._started:
             raise errors.NotRunningError
 
-    def _require_quorum(self, height: Height, running: Sequence[Replica]) -> None:
-        power, total = sum(replica.power for replica in running), self.validator_set.total_power
+    def _require_quorum(self, height: Height, nodes: Sequence[Node]) -> None:
+        power, total = self._voting_power(nodes), self.validator_set.total_power
         if not light.has_quorum(power, total):
             raise errors.NoQuorumError(height, power, total)

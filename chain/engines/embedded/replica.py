@@ -1,23 +1,22 @@
-"""One validator: its application, its store, its key, and the order in which it touches them.
+"""One validator's application and store, and the order in which it touches them.
 
-For each height: `accepts`, `vote` (on disk first), `execute` (in memory), `save` (engine store), `decide`
-(application). A crash between any two of these leaves one of three situations, and `recover` knows each: nothing of the
-height is decided (the vote's block is on disk and will be proposed again), the engine store is one or more heights
-ahead of the application (they are executed again), or both stand at the same height.
+For each height: `accepts`, `execute` (in memory), `save` (engine store), `decide` (application). A crash between any
+two of these leaves one of three situations, and `recover` knows each: nothing of the height is decided (the journal
+says how far it got), the engine store is ahead of the application (heights are executed again), or both stand at the
+same height.
 
-`vote` and `save` touch the engine store only and may run in a thread of their own; the rest belongs to the event loop.
+`save` touches the engine store only and may run in a thread of its own; the rest belongs to the event loop.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from chain import light
 from chain.application import Timestamp as BlockTime
 from chain.engines import errors
 from chain.engines.base import last_results_hash
-from chain.engines.embedded.signer import Signer
 from chain.engines.embedded.store import Outcome
 from chain.light import Height
 from chain.light.errors import CertificateError
@@ -25,16 +24,11 @@ from chain.validators import CONSENSUS_PARAMS, genesis_time, genesis_validators,
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Executor
 
     from chain.crypto.schemes import SigningKey
     from chain.engines.base import ReplicatedApplication
     from chain.engines.embedded.store import EngineStore
     from chain.genesis import Genesis
-    from merit.clock import Clock
-
-_VOTE_STEP_NS: Final = 1_000_000
-"""A vote is at least this much later than its block (CometBFT's timeIota), so that block times rise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,7 @@ class Validator:
 class Replica:
     """A validator at work."""
 
-    def __init__(self, validator: Validator, genesis: Genesis, clock: Clock) -> None:
+    def __init__(self, validator: Validator, genesis: Genesis) -> None:
         """Prepare; `recover` comes before anything else. Raises UnknownValidatorError."""
         self.application, self.store = validator.application, validator.store
         self.validators = genesis_validators(genesis)
@@ -61,8 +55,12 @@ class Replica:
         self.running = False
         self.outcome = Outcome(app_hash=b"", results_hash=light.results_hash(()))
         self._trusted: light.Trusted | None = None
-        self._genesis, self._clock = genesis, clock
-        self._signer = Signer(validator.key, validator.store, genesis.name)
+        self._genesis = genesis
+
+    @property
+    def chain_id(self) -> str:
+        """The chain's name, which headers and votes carry."""
+        return self._genesis.name
 
     @property
     def height(self) -> Height:
@@ -121,7 +119,8 @@ class Replica:
     def accepts(self, block: light.Block) -> bool:
         """Tell whether `block` is what may follow here: its last commit, each field of its header, its transactions."""
         return (
-            self._accepts_last_commit(block.last_commit)
+            block.header.proposer_address in self.validators.addresses
+            and self._accepts_last_commit(block.last_commit)
             and block == self._block(block.txs, block.header.proposer_address, block.last_commit)
             and self.application.process_proposal(
                 block.txs, BlockTime(block.header.time.seconds, block.header.time.nanos)
@@ -163,58 +162,38 @@ class Replica:
         )
         return light.Block(header, txs, last_commit)
 
-    def vote(self, block: light.Block, block_id: light.BlockId, round_: int) -> light.CommitSig:
-        """Sign a precommit, which is on disk before this returns; raises DoubleSignError."""
-        earliest = block.header.time.to_ns() + _VOTE_STEP_NS
-        when = light.Timestamp.from_ns(max(self._clock.now_ns(), earliest))
-        vote = light.CanonicalVote(light.VoteType.PRECOMMIT, block.header.height, round_, block_id, when)
-        signature = self._signer.sign(vote, block)
-        return light.CommitSig(light.BlockIdFlag.COMMIT, self.address, when, signature)
-
     def execute(self, block: light.Block) -> Outcome:
         """Execute a block in memory."""
         time = BlockTime(block.header.time.seconds, block.header.time.nanos)
         finalized = self.application.finalize_block(block.header.height, time, block.txs)
         return Outcome(finalized.app_hash, last_results_hash(finalized.results))
 
-    def follow(self, block: light.Block, commit: light.Commit, pool: Executor | None = None) -> light.Trusted:
+    def follow(self, block: light.Block, commit: light.Commit) -> None:
         """Verify a block's header, its commit and its last commit against all that is known here; raises LightError."""
         if self._trusted is None:
-            return light.verify_first(
+            light.verify_first(
                 block.header,
                 commit,
                 self.validators,
                 self._genesis.name,
                 genesis_time=genesis_time(self._genesis),
                 app_hash=self.outcome.app_hash,
-                pool=pool,
             )
-        return light.verify_next(
-            self._trusted,
-            block.header,
-            commit,
-            last_commit=block.last_commit,
-            app_hash=self.outcome.app_hash,
-            last_results_hash=self.outcome.results_hash,
-            pool=pool,
-        )
+        else:
+            light.verify_next(
+                self._trusted,
+                block.header,
+                commit,
+                last_commit=block.last_commit,
+                app_hash=self.outcome.app_hash,
+                last_results_hash=self.outcome.results_hash,
+            )
 
     def save(self, block: light.Block, commit: light.Commit, outcome: Outcome) -> None:
         """Make a decided height durable in the engine store; `recover` heals a crash between this and `decide`."""
         self.store.save(block, commit, outcome)
 
-    def decide(self, trusted: light.Trusted, outcome: Outcome) -> None:
+    def decide(self, block: light.Block, commit: light.Commit, outcome: Outcome) -> None:
         """Make the executed and saved height durable in the application."""
         self.application.commit()
-        self._trusted, self.outcome = trusted, outcome
-
-    def learn(self, block: light.Block, commit: light.Commit) -> None:
-        """Take over the next height from another validator's store, after verifying and executing all of it.
-
-        Raises LightError.
-        """
-        trusted = self.follow(block, commit)
-        light.verify_block(block, commit.block_id)
-        outcome = self.execute(block)
-        self.save(block, commit, outcome)
-        self.decide(trusted, outcome)
+        self._trusted, self.outcome = light.Trusted(block.header, commit, self.validators, self.validators), outcome

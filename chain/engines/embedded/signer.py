@@ -1,39 +1,49 @@
-"""A validator's pen: it writes down every vote before it shows it, and never contradicts one."""
+"""A validator's pen: it never contradicts what it has written, and says again what it wrote last in the same words.
+
+The rule and the record are the core's (`chain.consensus.signing`); the record's signature is the proof, time included.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chain import light
-from chain.engines.embedded.store import Vote
-from chain.engines.errors import DoubleSignError
+from chain.consensus import types as core
+from chain.consensus.signing import LastSignature, position_of, recorded
+from chain.engines.embedded import statements
 
 if TYPE_CHECKING:
+    from chain.consensus.journal import Mark
     from chain.crypto.schemes import SigningKey
-    from chain.engines.embedded.store import EngineStore
+    from merit.clock import Clock
 
 
 class Signer:
-    """Signs votes in rising (height, round, kind) only, also across restarts."""
+    """Signs in rising (height, round, step) only. What it returns must be on disk before anybody sees the signature."""
 
-    def __init__(self, key: SigningKey, store: EngineStore, chain_id: str) -> None:
-        """Sign with `key` for this chain; `store` remembers the last vote."""
-        self.address = light.validator_address(key.public_key)
-        self._key, self._store, self._chain_id = key, store, chain_id
+    def __init__(self, key: SigningKey, chain_id: str, clock: Clock) -> None:
+        """Sign with `key` for this chain; `last` is to be set from the store."""
+        self.address = core.Address(light.validator_address(key.public_key))
+        self.last: LastSignature | None = None
+        self._key, self._chain_id, self._clock = key, chain_id, clock
 
-    def sign(self, vote: light.CanonicalVote, block: light.Block) -> bytes:
-        """Return the signature of a vote for `block`, which is on disk before this returns.
+    def sign(
+        self, statement: core.Vote | core.Proposal, mark: Mark, *, not_before_ns: int
+    ) -> tuple[core.Vote | core.Proposal, LastSignature]:
+        """Return the signed statement and the record to keep; `mark` is that of the journal which asks for it.
 
-        The very vote that was signed last gets its recorded signature again. Raises DoubleSignError for any other that
-        does not come after it.
+        The statement that was signed last gets its recorded time and signature again. Raises ContradictionError for any
+        other that does not come after it.
         """
-        sign_bytes = light.vote_sign_bytes(vote, self._chain_id)
-        asked = (vote.height, vote.round, int(vote.kind))
-        last = self._store.vote()
-        if last is not None and asked <= last.position:
-            if asked == last.position and sign_bytes == last.sign_bytes:
-                return last.signature
-            raise DoubleSignError(self.address, asked, last.position)
-        signature = self._key.sign(sign_bytes, light.VOTE_CONTEXT)
-        self._store.record_vote(Vote(vote.height, vote.round, vote.kind, sign_bytes, signature), block)
-        return signature
+        position, last = position_of(statement), self.last
+        if last is not None and last.position == position:
+            time, _ = statements.decode_proof(last.signature)
+        else:
+            time = light.Timestamp.from_ns(max(self._clock.now_ns(), not_before_ns))
+        said = statements.sign_bytes(statement, time, self._chain_id)
+        proof = recorded(last, position, said)
+        if proof is None or last is None:
+            proof = statements.encode_proof(time, self._key.sign(said, light.VOTE_CONTEXT))
+            last = self.last = LastSignature(*position, said, proof, mark)
+        return replace(statement, proof=proof), last

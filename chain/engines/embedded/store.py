@@ -1,15 +1,17 @@
-"""What one validator's engine must not forget: decided heights, and its own last vote.
+"""What one validator's engine must not forget: decided heights, its last signature, and what it was told since.
 
-One LMDB environment per validator. Keys: one byte for the kind of record, then the height (8 bytes, big-endian).
+One LMDB environment per validator. Keys: one byte for the kind of record, then a number (8 bytes, big-endian) or name.
 
-    h  header        CometBFT's Header; above the decided height: the block that the last vote is for
-    t  transactions  CometBFT's Data; likewise
-    c  commit        CometBFT's Commit that decided the height: the one that the next block carries, once there is one
-    r  result        results hash (32 bytes), then the app hash after the height
-    v  vote          the last vote: height, round, kind, sign bytes, signature; with a SHA-256 over all of it
+    h  header        by height: CometBFT's Header
+    t  transactions  by height: CometBFT's Data
+    c  commit        by height: CometBFT's Commit that decided it; the one that the next block carries, once there is
+    r  result        by height: results hash (32 bytes), then the app hash after the height
+    v  signature     the last one, with its SHA-256 (`chain.consensus.signing`)
+    j  journal       by number: the records of the height after the decided one (`chain.consensus.journal`)
+    b  block         by the name that statements have for it: what was proposed at that height
     m  format, genesis digest, decided height
 
-Each write is one transaction, on disk when the method returns.
+Each write is one transaction, on disk when the method returns: journal and signature are never apart.
 """
 
 from __future__ import annotations
@@ -23,37 +25,28 @@ from typing import TYPE_CHECKING, Final
 import lmdb
 
 from chain import light
+from chain.consensus.journal import Journal
+from chain.consensus.signing import LastSignature, decode_last_signature, encode_last_signature
 from chain.engines import errors
-from chain.light import Height, VoteType
+from chain.engines.embedded import statements
+from chain.light import Height
 from chain.light.errors import LightError
 from chain.light.types import HASH_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-FORMAT: Final = b"merit-engine-1"
+    from chain.consensus.types import ValueId
+
+FORMAT: Final = b"merit-engine-2"
+FORMER_FORMAT: Final = b"merit-engine-1"
+"""Of an engine without prevotes and locks: `v` was a precommit, and there was neither journal nor `b`."""
 MAP_BYTES: Final = 1 << 36
 """Address space, not disk: the file grows with its content up to 64 GiB."""
 
-_VOTE_HEAD: Final = struct.Struct(">QIBI")
+_FORMER_VOTE: Final = struct.Struct(">QIBI")
 _DIGEST_BYTES: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """A vote that this validator has signed."""
-
-    height: Height
-    round: int
-    kind: VoteType
-    sign_bytes: bytes
-    signature: bytes
-
-    @property
-    def position(self) -> tuple[int, int, int]:
-        """Where it stands: votes must rise in (height, round, kind)."""
-        return self.height, self.round, int(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +98,23 @@ class EngineStore:
                 transaction.put(b"m/format", FORMAT)
                 transaction.put(b"m/genesis", genesis_digest)
                 transaction.put(b"m/height", _height_bytes(Height(0)))
+            elif found == FORMER_FORMAT:
+                self._convert(transaction)
             elif found != FORMAT:
                 raise errors.UnknownFormatError(self.path, FORMAT.decode(), repr(found))
             elif (stored := transaction.get(b"m/genesis", b"")) != genesis_digest:
                 raise errors.OtherGenesisError(self.path, genesis_digest, stored)
+
+    def _convert(self, transaction: lmdb.Transaction) -> None:
+        """Take over a store of the former format, unless it was left in the middle of a height."""
+        raw = transaction.get(b"v")
+        if raw is not None:
+            last = former_vote(bytes(raw))
+            if last is not None:  # a damaged one stays as it is: its key will not be used
+                if last.height > int.from_bytes(transaction.get(b"m/height", b""), "big"):
+                    raise errors.UnfinishedHeightError(self.path, FORMER_FORMAT.decode(), Height(last.height))
+                transaction.put(b"v", encode_last_signature(last))
+        transaction.put(b"m/format", FORMAT)
 
     def close(self) -> None:
         """Close the database and let another process open it."""
@@ -157,37 +163,29 @@ class EngineStore:
         last = self.commit(Height(height - 1)) if height > 1 else light.EMPTY_COMMIT
         return light.Block(self.header(height), self.transactions(height), last)
 
-    def vote(self) -> Vote | None:
-        """Return this validator's last vote; raises CorruptRecordError."""
+    def last_signature(self) -> LastSignature | None:
+        """Return what this validator signed last; raises SignerRecordError."""
         raw = self._get(b"v")
-        if raw is None:
-            return None
-        body, digest = raw[:-_DIGEST_BYTES], raw[-_DIGEST_BYTES:]
-        if hashlib.sha256(body).digest() != digest:
-            raise errors.CorruptRecordError(self.path, "the record of the last vote", "its digest differs")
-        height, round_, kind, length = _VOTE_HEAD.unpack_from(body)
-        signed, signature = body[_VOTE_HEAD.size :][:length], body[_VOTE_HEAD.size + length :]
-        return Vote(Height(height), round_, VoteType(kind), signed, signature)
+        return decode_last_signature(raw) if raw is not None else None
 
-    def proposal(self) -> light.Block | None:
-        """Return the block that the last vote is for, while its height is undecided here; raises CorruptRecordError."""
-        vote, height = self.vote(), self.height
-        if vote is None or vote.height != height + 1:
-            return None
-        header, txs = self._get(_key(b"h", vote.height)), self._get(_key(b"t", vote.height))
-        if header is None or txs is None:
-            raise errors.CorruptRecordError(self.path, f"the proposal of height {vote.height}", "it is missing")
-        last = self.commit(height) if height else light.EMPTY_COMMIT
-        return light.Block(self._header(header), self._transactions(txs), last)
+    def journal(self) -> bytes:
+        """Return the journal of the height after the decided one, to be read by `chain.consensus.journal.recover`."""
+        return b"".join(value for _, value in self._all(b"j"))
 
-    def record_vote(self, vote: Vote, block: light.Block) -> None:
-        """Keep a vote together with the block that it is for, before the vote is shown to anybody."""
-        body = _VOTE_HEAD.pack(vote.height, vote.round, int(vote.kind), len(vote.sign_bytes))
-        body += vote.sign_bytes + vote.signature
-        self._put([*_block_records(block), (b"v", body + hashlib.sha256(body).digest())])
+    def proposed(self) -> dict[bytes, bytes]:
+        """Return the blocks that the journal's proposals name: encoded, by their names in statements."""
+        return {key[1:]: value for key, value in self._all(b"b")}
+
+    def record(
+        self, first: int, journal: Sequence[bytes], last: LastSignature, blocks: Mapping[ValueId, bytes]
+    ) -> None:
+        """Keep a signature with the journal's records from number `first` on and the blocks that these name."""
+        records = [(b"j" + number.to_bytes(8, "big"), record) for number, record in enumerate(journal, first)]
+        records += [(b"b" + name, block) for name, block in blocks.items()]
+        self._put([*records, (b"v", encode_last_signature(last))])
 
     def save(self, block: light.Block, commit: light.Commit, outcome: Outcome) -> None:
-        """Keep a decided height."""
+        """Keep a decided height, and drop its journal."""
         height = block.header.height
         self._put(
             [
@@ -195,7 +193,8 @@ class EngineStore:
                 (_key(b"c", height), light.encode_commit(commit)),
                 (_key(b"r", height), outcome.results_hash + outcome.app_hash),
                 (b"m/height", _height_bytes(height)),
-            ]
+            ],
+            drop=(b"j", b"b"),
         )
 
     def _header(self, raw: bytes) -> light.Header:
@@ -224,10 +223,39 @@ class EngineStore:
             raw: bytes | None = transaction.get(key)
         return raw
 
-    def _put(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+    def _all(self, kind: bytes) -> list[tuple[bytes, bytes]]:
+        with self._environment.begin() as transaction:
+            return _entries(transaction, kind)
+
+    def _put(self, records: Iterable[tuple[bytes, bytes]], drop: Iterable[bytes] = ()) -> None:
+        """Write records, and delete all of the kinds in `drop`, at once."""
         with self._environment.begin(write=True) as transaction:
+            for kind in drop:
+                for key, _ in _entries(transaction, kind):
+                    transaction.delete(key)
             for key, value in records:
                 transaction.put(key, value)
+
+
+def former_vote(raw: bytes) -> LastSignature | None:
+    """Decode the record of the last vote in `FORMER_FORMAT`; None if it is damaged."""
+    body, digest = raw[:-_DIGEST_BYTES], raw[-_DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != digest or len(body) < _FORMER_VOTE.size:
+        return None
+    height, round_, kind, length = _FORMER_VOTE.unpack_from(body)
+    signed, signature = body[_FORMER_VOTE.size :][:length], body[_FORMER_VOTE.size + length :]
+    proof = statements.encode_proof(light.Timestamp(0), signature)  # its time is inside `signed`
+    return LastSignature(height, round_, kind, signed, proof, Journal().mark)
+
+
+def _entries(transaction: lmdb.Transaction, kind: bytes) -> list[tuple[bytes, bytes]]:
+    with transaction.cursor() as cursor:
+        found = cursor.set_range(kind)
+        entries: list[tuple[bytes, bytes]] = []
+        while found and (key := bytes(cursor.key())).startswith(kind):
+            entries.append((key, bytes(cursor.value())))
+            found = cursor.next()
+    return entries
 
 
 def _block_records(block: light.Block) -> list[tuple[bytes, bytes]]:

@@ -1,5 +1,7 @@
 """Messages become the events of the paper, and what cannot be is refused with a reason."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from chain.consensus.driver import (
     Driver,
     GetValue,
     ProposalReceived,
+    Reason,
     Start,
     VoteReceived,
 )
@@ -308,3 +311,36 @@ def test_why_a_round_was_lost_is_told_in_one_line() -> None:
     assert driver.why_lost(Round(0)) == "no proposal came; prevotes none; precommits none"
     hears(driver, *votes(PREVOTE, None, A, B, C), proposal(V))
     assert driver.why_lost(Round(0)) == "the polka was for nil; prevotes nil 3/4; precommits none"
+
+
+class TestBeforeASignatureIsChecked:
+    def test_what_would_be_refused_is_refused_without_a_look_at_its_signature(self) -> None:
+        driver = started()
+        known, other = vote(A, PREVOTE, V), replace(vote(A, PREVOTE, V), validator=Address(b"stranger"))
+        assert driver.refuses(known) is None
+        hears(driver, known)
+        before = driver.fingerprint()
+        assert driver.refuses(known) is Reason.DUPLICATE
+        assert driver.refuses(other) is Reason.STRANGER
+        assert driver.refuses(vote(A, PREVOTE, V, height=2)) is Reason.FUTURE_HEIGHT
+        assert driver.refuses(proposal(V, who=next(one for one in (A, B) if one != proposer(0)))) is Reason.NOT_PROPOSER
+        assert driver.refuses(proposal(V)) is None
+        assert driver.fingerprint() == before
+
+    def test_three_proposals_of_one_round_are_one_too_many(self) -> None:
+        driver = started()
+        hears(driver, proposal(V), proposal(W))
+        assert driver.refuses(proposal(X)) is Reason.SURPLUS
+
+
+def test_a_certificate_grows_by_precommits_that_come_after_the_decision() -> None:
+    driver = started()
+    assert driver.certificate() is None
+    hears(driver, proposal(V), *votes(PRECOMMIT, V, A, B, C))
+    decided = driver.certificate()
+    assert decided is not None
+    assert [one.validator for one in decided.votes] == [A, B, C]
+    hears(driver, vote(D, PRECOMMIT, V))
+    whole = driver.certificate()
+    assert whole is not None
+    assert [one.validator for one in whole.votes] == [A, B, C, D]

@@ -1,6 +1,8 @@
 """Restarts: whatever moment a process ends at, it goes on from the last durable height and contradicts no vote."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,18 @@ import lmdb
 import pytest
 
 from chain import light
+from chain.consensus import types as core
+from chain.consensus.errors import ContradictionError, SignerRecordError
+from chain.consensus.journal import Journal, Mark
+from chain.consensus.signing import Position, encode_last_signature, position_of
 from chain.engines import errors
-from chain.engines.embedded import EngineStore
+from chain.engines.embedded import EmbeddedEngine, EngineStore, messages, statements
+from chain.engines.embedded.node import Node
 from chain.engines.embedded.signer import Signer
-from chain.engines.embedded.store import Vote
-from chain.light import Height, VoteType
-from tests.chain.engines.network import KEYS, Counter, Crash, Network, make_genesis, network, run
+from chain.light import Height
+from tests.chain.engines.network import KEYS, Counter, Crash, Network, VirtualClock, make_genesis, network, run
 
-WRITES_PER_HEIGHT = 12  # of four validators: a vote, a decided height, a commit of the application
+WRITES_PER_HEIGHT = 16  # of four validators: both votes, a decided height, a commit of the application
 
 
 @dataclass
@@ -26,24 +32,33 @@ class Fuse:
     blow_at: int | None = None
     after: bool = False
     writes: int = 0
-    signed: dict[tuple[bytes, int, int], set[bytes]] = field(default_factory=dict)
+    signed: dict[tuple[bytes, *Position], set[tuple[bytes | None, bytes]]] = field(default_factory=dict)
 
     def around(self, write: Callable[..., None]) -> Callable[..., None]:
-        def guarded(*arguments: Any) -> None:
+        def guarded(*arguments: Any, **named: Any) -> None:
             self.writes += 1
             if self.writes == self.blow_at and not self.after:
                 raise Crash
-            write(*arguments)
+            write(*arguments, **named)
             if self.writes == self.blow_at:
                 raise Crash
 
         return guarded
 
-    def remembering(self, sign: Callable[..., bytes]) -> Callable[..., bytes]:
-        def remembered(signer: Signer, vote: light.CanonicalVote, block: light.Block) -> bytes:
-            signature = sign(signer, vote, block)
-            self.signed.setdefault((signer.address, vote.height, vote.round), set()).add(vote.block_id.hash)
-            return signature
+    def remembering(self, send: Callable[..., None]) -> Callable[..., None]:
+        def remembered(engine: EmbeddedEngine, sender: core.Address, receiver: core.Address | None, raw: bytes) -> None:
+            match messages.decode(raw):
+                case messages.Voted(vote=encoded):
+                    vote = statements.decode_vote(encoded, engine.validator_set.addresses)
+                    slot = (vote.validator, *position_of(vote))
+                    self.signed.setdefault(slot, set()).add((vote.value_id, vote.proof))
+                case messages.Proposed(proposal=encoded):
+                    said = statements.decode_proposal(encoded)
+                    slot = (b"whose turn it is", said.height, said.round, 0)
+                    self.signed.setdefault(slot, set()).add((statements.value_id(said.block_id), said.signature))
+                case _:
+                    pass
+            send(engine, sender, receiver, raw)
 
         return remembered
 
@@ -53,7 +68,7 @@ def fuse(monkeypatch: pytest.MonkeyPatch) -> Fuse:
     made = Fuse()
     monkeypatch.setattr(EngineStore, "_put", made.around(EngineStore.__dict__["_put"]))
     monkeypatch.setattr(Counter, "commit", made.around(Counter.commit))
-    monkeypatch.setattr(Signer, "sign", made.remembering(Signer.sign))
+    monkeypatch.setattr(EmbeddedEngine, "send", made.remembering(EmbeddedEngine.send))
     return made
 
 
@@ -75,7 +90,7 @@ def go_on(net: Network, until: int, numbers: Sequence[int] | None = None) -> Non
 
 
 def check_one_history(net: Network, fuse: Fuse, decided: dict[int, bytes]) -> None:
-    """No validator contradicted itself, every store tells one history, and it holds what was decided before."""
+    """No validator said two things in one slot, not even in two ways; one history holds all that was decided before."""
     assert all(len(blocks) == 1 for blocks in fuse.signed.values())
     for store in net.stores:
         assert net.verify(store) == store.height
@@ -121,30 +136,29 @@ def test_after_a_crash_any_three_validators_agree_with_what_the_fourth_saw(
         assert net.heights == [3] * 4
 
 
-def test_votes_of_several_crashes_never_fork(tmp_path: Path, fuse: Fuse) -> None:
-    """A minority signs one block, the others another; what more than two thirds signed is what stays."""
+@pytest.mark.parametrize("first", [1, 2, 4, 5, 7, 8])
+@pytest.mark.parametrize("second", [1, 3, 5, 6])
+def test_votes_of_several_crashes_never_fork(tmp_path: Path, fuse: Fuse, first: int, second: int) -> None:
+    """One crash of all four, another of three, then three that need not be the same: nothing decided is lost."""
     with network(tmp_path, manual=True) as net:
-        fuse.blow_at, fuse.after = 1, True  # validator 0 alone signs a first block
-        crash(net, 1)
-        net.reopen([1, 2, 3])
-        fuse.writes, fuse.blow_at = 0, 4  # the three others sign a second one, and one of them decides it
+        fuse.blow_at, fuse.after = first, True
         crash(net, 1)
         decided = decided_so_far(net)
-        assert len(decided) == 1
-        lonely = next(store.path.parent.name for store in net.stores if store.height == 1)
+        net.reopen([1, 2, 3])
+        fuse.writes, fuse.blow_at = 0, second
+        crash(net, 1)
+        decided |= decided_so_far(net)
         fuse.blow_at = None
-        rest = [number for number in range(4) if f"node{number}" != lonely]
-        go_on(net, 2, rest)  # without the one that knows: the two that signed decide with the first
+        go_on(net, 2, [0, 1, 2])
         go_on(net, 3)
         check_one_history(net, fuse, decided)
 
 
-def test_a_block_that_was_voted_for_is_proposed_again_byte_for_byte(tmp_path: Path, fuse: Fuse) -> None:
+def test_a_block_that_was_precommitted_is_decided_byte_for_byte(tmp_path: Path, fuse: Fuse) -> None:
     with network(tmp_path, manual=True) as net:
-        fuse.blow_at, fuse.after = 4, True
+        fuse.blow_at, fuse.after = 5, True  # four prevotes, one precommit: one validator is locked
         crash(net, 1)
-        voted = net.stores[0].proposal()
-        assert voted is not None
+        (raw,) = net.stores[0].proposed().values()
         net.clock.wait(100)
         net.reopen()
 
@@ -154,8 +168,7 @@ def test_a_block_that_was_voted_for_is_proposed_again_byte_for_byte(tmp_path: Pa
             await net.engine.advance(empty=False)
 
         run(main())
-        assert net.stores[0].block(Height(1)) == voted
-        assert net.engine.commit(Height(1)).round == 1  # a later round, the same bytes
+        assert light.encode_block(net.stores[0].block(Height(1))) == raw
 
 
 def test_a_restart_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -219,51 +232,155 @@ def test_an_application_ahead_of_its_engine_store_is_refused(tmp_path: Path) -> 
         assert (caught.value.application, caught.value.store) == (4, 3)
 
 
-def test_double_sign_protection_survives_a_restart(tmp_path: Path) -> None:
-    genesis = make_genesis()
-    with network(tmp_path / "chain", manual=True) as net:
-        run(make_heights(net, 1))
-        block = net.stores[0].block(Height(1))
+def vote(
+    height: int, round_: int, kind: core.VoteKind = core.VoteKind.PRECOMMIT, name: bytes | None = b"a" * 68
+) -> core.Vote:
+    value = core.ValueId(name) if name is not None else None
+    return core.Vote(core.Height(height), core.Round(round_), kind, value, core.Address(bytes(20)))
 
-    def vote(height: int, round_: int, kind: VoteType = VoteType.PRECOMMIT, name: bytes = b"a") -> light.CanonicalVote:
-        return light.CanonicalVote(
-            kind,
-            Height(height),
-            round_,
-            light.BlockId(name * 32, light.PartSetHeader(1, name * 32)),
-            light.Timestamp(9),
-        )
 
-    store = EngineStore(tmp_path / "signer", genesis.digest())
-    first = Signer(KEYS[0], store, genesis.name).sign(vote(5, 1), block)
+def signed_by(store: EngineStore, signer: Signer, said: core.Vote) -> core.Vote:
+    signer.last = store.last_signature()
+    signed, last = signer.sign(said, Journal().mark, not_before_ns=0)
+    store.record(0, [], last, {})
+    assert isinstance(signed, core.Vote)
+    return signed
+
+
+def test_double_sign_protection_survives_a_restart_and_repeats_the_recorded_signature(tmp_path: Path) -> None:
+    genesis, clock = make_genesis(), VirtualClock()
+    store = EngineStore(tmp_path, genesis.digest())
+    first = signed_by(store, Signer(KEYS[0], genesis.name, clock), vote(5, 1))
     store.close()
-    store = EngineStore(tmp_path / "signer", genesis.digest())
-    signer = Signer(KEYS[0], store, genesis.name)
-    assert signer.sign(vote(5, 1), block) == first  # the recorded one: signing anew would give other bytes
-    for refused in (vote(5, 1, name=b"b"), vote(5, 0), vote(4, 7), vote(5, 1, VoteType.PREVOTE)):
-        with pytest.raises(errors.DoubleSignError) as caught:
-            signer.sign(refused, block)
-        assert caught.value.signed == (5, 1, 2)
-    for allowed in (vote(5, 2, VoteType.PREVOTE), vote(5, 2), vote(6, 0)):
-        signer.sign(allowed, block)
+    store = EngineStore(tmp_path, genesis.digest())
+    clock.wait(100)
+    signer = Signer(KEYS[0], genesis.name, clock)
+    assert signed_by(store, signer, vote(5, 1)).proof == first.proof  # signing anew would give another time
+    for refused in (
+        vote(5, 1, name=b"b" * 68),
+        vote(5, 1, name=None),
+        vote(5, 0),
+        vote(4, 7),
+        vote(5, 1, core.VoteKind.PREVOTE),
+    ):
+        with pytest.raises(ContradictionError) as caught:
+            signed_by(store, signer, refused)
+        assert caught.value.last == (5, 1, 2)
+    for allowed in (vote(5, 2, core.VoteKind.PREVOTE), vote(5, 2), vote(6, 0)):
+        assert signed_by(store, signer, allowed).proof != first.proof
     store.close()
 
 
-def test_a_vote_is_on_disk_before_it_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+def test_a_signature_is_on_disk_before_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+
+    def fail(*_: object, **__: object) -> None:
         raise Crash
 
     with network(tmp_path, manual=True) as net:
         run(make_heights(net, 1))
-        block = net.stores[0].block(Height(1))
-        before = net.stores[0].vote()
+        before = [store.last_signature() for store in net.stores]
         monkeypatch.setattr(EngineStore, "_put", fail)
-        signer = Signer(KEYS[0], net.stores[0], net.genesis.name)
+        monkeypatch.setattr(net.engine, "send", lambda *message: sent.append(message[-1]))
         with pytest.raises(Crash):
-            signer.sign(
-                light.CanonicalVote(VoteType.PRECOMMIT, Height(9), 0, light.block_id(block), light.Timestamp(9)), block
-            )
-        assert net.stores[0].vote() == before
+            run(net.engine.advance())
+        assert sent == []
+        assert [store.last_signature() for store in net.stores] == before
+
+
+class TestDamage:
+    """What a flipped byte does to a validator that comes back in the middle of a height, with three others."""
+
+    @pytest.fixture
+    def stopped(self, tmp_path: Path, fuse: Fuse) -> Iterator[Network]:
+        """Four validators, all of whom have prevoted for height 2, and two precommitted."""
+        net = Network(tmp_path, manual=True)
+        fuse.blow_at, fuse.after = WRITES_PER_HEIGHT + 6, True
+        crash(net, 2)
+        net.close()
+        fuse.blow_at = None
+        yield net
+        net.close()
+
+    def come_back(self, net: Network, fuse: Fuse) -> Node:
+        """Let all four go on for two heights, and see that nobody contradicted itself; return the damaged one."""
+        net.reopen()
+        node = net.engine.nodes[0]
+        run(make_heights(net, 3))
+        check_one_history(net, fuse, {})
+        assert net.heights == [3] * 4
+        return node
+
+    @pytest.mark.parametrize("kind", [b"j", b"b", b"v"])
+    def test_a_flipped_byte_silences_the_validator_which_follows_the_others(
+        self, stopped: Network, fuse: Fuse, kind: bytes
+    ) -> None:
+        path = stopped.path / "node0" / "engine"
+        keys = list(entries(path, kind))
+        assert keys
+        said = dict(fuse.signed)
+        rewrite(path, keys[-1:], lambda raw: flipped(raw, len(raw) // 2))
+        node = self.come_back(stopped, fuse)
+        mine = {slot for slot in fuse.signed if slot[0] == node.address and slot not in said}
+        if kind == b"v":
+            assert {slot[1] for slot in mine} <= {2}  # what its journal holds is said again; nothing more is signed
+        else:
+            assert {slot[1] for slot in mine} == {3}  # height 2 without it, height 3 with it
+        assert node.silent == (kind == b"v")
+
+    @pytest.mark.parametrize("kind", [b"j", b"b", b"v"])
+    def test_every_flipped_byte_is_detected_or_changes_nothing(
+        self, stopped: Network, kind: bytes, request: pytest.FixtureRequest
+    ) -> None:
+        path = stopped.path / "node0" / "engine"
+        stopped.reopen([0])
+        node = stopped.engine.nodes[0]
+        node.recover()
+        assert not node.silent
+        assert node.driver is not None
+        whole = node.driver.fingerprint()
+        stopped.close()
+        step = 1 if request.config.getoption("markexpr") == "slow" else 97
+        for key, raw in entries(path, kind).items():
+            for position in range(0, len(raw), step):
+                rewrite(path, [key], lambda _, at=position, was=raw: flipped(was, at))  # type: ignore[misc]
+                stopped.reopen([0])
+                node = stopped.engine.nodes[0]
+                node.recover()
+                assert node.silent or (node.driver is not None and node.driver.fingerprint() == whole)
+                stopped.close()
+            rewrite(path, [key], lambda _, was=raw: was)  # type: ignore[misc]
+
+    def test_a_journal_that_lost_what_a_signature_was_made_by_is_no_shorter_journal(self, stopped: Network) -> None:
+        path = stopped.path / "node0" / "engine"
+        keys = list(entries(path, b"j"))
+        with lmdb.open(str(path), map_size=1 << 36) as environment, environment.begin(write=True) as writing:
+            for key in keys[-2:]:
+                writing.delete(key)
+        stopped.reopen([0])
+        stopped.engine.nodes[0].recover()
+        assert stopped.engine.nodes[0].silent
+        stopped.close()
+
+    def test_a_torn_end_of_the_journal_is_cut_off(self, stopped: Network) -> None:
+        """Zeros or a beginning of a record that no signature was made by."""
+        path = stopped.path / "node0" / "engine"
+        stopped.reopen([0])
+        stopped.engine.nodes[0].recover()
+        driver = stopped.engine.nodes[0].driver
+        assert driver is not None
+        number = len(entries(path, b"j"))
+        stopped.close()
+        for torn in (bytes(40), b"\0\0"):
+            with lmdb.open(str(path), map_size=1 << 36) as environment, environment.begin(write=True) as writing:
+                writing.put(b"j" + number.to_bytes(8, "big"), torn)
+            stopped.reopen([0])
+            node = stopped.engine.nodes[0]
+            node.recover()
+            assert not node.silent
+            assert node.driver is not None
+            assert node.driver.fingerprint() == driver.fingerprint()
+            stopped.close()
 
 
 class TestStore:
@@ -287,24 +404,41 @@ class TestStore:
         with pytest.raises(errors.UnknownFormatError):
             EngineStore(tmp_path, b"\x01" * 32)
 
+    def test_a_store_of_the_former_format_is_taken_over_and_goes_on(self, tmp_path: Path) -> None:
+        with network(tmp_path, manual=True) as net:
+            run(make_heights(net, 2))
+            net.close()
+            for number in range(4):
+                make_former(tmp_path / f"node{number}" / "engine", 2)
+            go_on(net, 4)
+            assert net.verify(net.stores[0]) == 4
+
+    def test_a_store_of_the_former_format_in_the_middle_of_a_height_is_refused(self, tmp_path: Path) -> None:
+        with network(tmp_path, manual=True) as net:
+            run(make_heights(net, 2))
+            net.close()
+            make_former(tmp_path / "node1" / "engine", 3)
+            with pytest.raises(errors.UnfinishedHeightError) as caught:
+                net.reopen()
+            assert caught.value.height == 3
+            assert caught.value.path == tmp_path / "node1" / "engine"
+
     def test_what_is_no_database_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "data.mdb").write_bytes(b"not a database" * 1000)
         with pytest.raises(errors.UnknownFormatError):
             EngineStore(tmp_path, b"\x01" * 32)
 
-    def test_every_flipped_byte_of_the_last_vote_is_seen(self, tmp_path: Path) -> None:
-        with network(tmp_path, manual=True) as net:
-            run(make_heights(net, 1))
-            block = net.stores[0].block(Height(1))
-        store = EngineStore(tmp_path / "one", b"\x01" * 32)
-        store.record_vote(Vote(Height(1), 0, VoteType.PRECOMMIT, b"signed", b"signature"), block)
+    def test_every_flipped_byte_of_the_last_signature_is_seen(self, tmp_path: Path) -> None:
+        store = EngineStore(tmp_path, b"\x01" * 32)
+        _, last = Signer(KEYS[0], "merit-test", VirtualClock()).sign(vote(1, 0), Mark(0, bytes(16)), not_before_ns=0)
+        store.record(0, [], last, {})
         store.close()
-        (raw,) = rewrite(tmp_path / "one", [b"v"], lambda raw: raw)
-        for position in range(len(raw)):
-            rewrite(tmp_path / "one", [b"v"], lambda _, at=position: flipped(raw, at))  # type: ignore[misc]
-            store = EngineStore(tmp_path / "one", b"\x01" * 32)
-            with pytest.raises(errors.CorruptRecordError):
-                store.vote()
+        raw = encode_last_signature(last)
+        for position in range(0, len(raw), 7):
+            rewrite(tmp_path, [b"v"], lambda _, at=position: flipped(raw, at))  # type: ignore[misc]
+            store = EngineStore(tmp_path, b"\x01" * 32)
+            with pytest.raises(SignerRecordError):
+                store.last_signature()
             store.close()
 
     @pytest.mark.parametrize("kind", ["h", "c", "t", "r"])
@@ -333,6 +467,20 @@ class TestStore:
             with pytest.raises(errors.CorruptRecordError) as caught:
                 net.stores[1].commit(Height(1))
             assert caught.value.record == "record c of height 1"
+
+
+def make_former(path: Path, height: int) -> None:
+    """Give a store the format of the engine without prevotes, whose last vote was a precommit of this height."""
+    body = struct.pack(">QIBI", height, 0, 2, 4) + b"said" + b"signature"
+    with lmdb.open(str(path), map_size=1 << 36) as environment, environment.begin(write=True) as writing:
+        writing.put(b"v", body + hashlib.sha256(body).digest())
+        writing.put(b"m/format", b"merit-engine-1")
+
+
+def entries(path: Path, kind: bytes) -> dict[bytes, bytes]:
+    """Return a store's records of one kind."""
+    with lmdb.open(str(path), map_size=1 << 36) as environment, environment.begin() as reading:
+        return {key: raw for key, raw in reading.cursor() if key.startswith(kind)}
 
 
 def rewrite(path: Path, keys: list[bytes], change: Callable[[bytes], bytes]) -> list[bytes]:
