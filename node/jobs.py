@@ -17,7 +17,6 @@ from learner.contribution import rule
 from learner.errors import InvalidTerms
 from learner.terms import Terms, check_terms
 from node.configuration import parse_toml
-from node.rounds.context import needs_references
 
 MemberNumber = Annotated[str, Meta(pattern="^[1-9][0-9]{0,18}$")]
 """A member id as a TOML key."""
@@ -173,7 +172,7 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if needs.sums:
             allowed = "a rule that needs no sums of updates: a ledger keeps none"
             raise InvalidTerms(field="scoring", value=terms.scoring, allowed=allowed)
-        if needs_references(needs) and self.references is None:
+        if needs.references and self.references is None:
             allowed = "with a table [references], for this rule reads what edge servers publish"
             raise InvalidTerms(field="scoring", value=terms.scoring, allowed=allowed)
 

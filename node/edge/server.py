@@ -44,7 +44,7 @@ from node.rounds.attestation import (
     is_header_of,
     score,
 )
-from node.rounds.context import Sources, beside, context_of, entries_of, needs_references
+from node.rounds.context import Sources, beside, context_of, entries_of
 from node.rounds.history import decode_history
 from node.rounds.log import BlockEvents, JobLog, JobStatus, RecordEntry, RecordStatus, Selection
 from node.rounds.references import Commitment, ReferenceLog
@@ -756,7 +756,7 @@ class EdgeServer:
     def _owes(self, desk: JobDesk, version: int, model: bytes) -> bool:
         """Tell whether this server has yet to commit to references of a version, and still can."""
         log = desk.log
-        if self._roots is None or not needs_references(log.needs_of(version + 1)) or self.member not in log.edge_set:
+        if self._roots is None or not log.needs_of(version + 1).references or self.member not in log.edge_set:
             return False
         made = desk.references.commitments.get(version, ())
         if self._roots.cannot(version, model) or not desk.references.may_commit(version):

@@ -18,7 +18,7 @@ from learner.aggregation import encode_aggregate
 from learner.allocation.plan import Plan
 from learner.allocation.planning import PlanTerms, Work, next_plan
 from learner.gram import encode_gram
-from node.rounds.context import Beside, needs_references
+from node.rounds.context import Beside
 from node.rounds.history import encode_history
 from node.rounds.log import Selection
 
@@ -157,7 +157,7 @@ def score(
         "model": hashlib.sha256(blob).digest(),
     }
     order, history_blob = list(PART_NAMES), b""
-    if names is not None and needs_references(names.needs):
+    if names is not None and names.needs.references:
         digests[REFERENCES] = names.part(selection)
         order.insert(1, REFERENCES)
     if names is not None and names.needs.history:

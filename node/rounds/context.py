@@ -71,17 +71,12 @@ class Sources:
     history: Callable[[bytes], History | None]
 
 
-def needs_references(needs: Needs) -> bool:
-    """Tell whether a rule reads what edge servers publish."""
-    return needs.labels or needs.root or needs.newest_root
-
-
 def beside(selection: Selection, log: JobLog, references: ReferenceLog) -> Beside | None:
     """Name what a round is scored beside; None while references that it uses are not settled."""
     needs = log.needs_of(selection.round)
     used: dict[int, tuple[Commitment, ...]] = {}
     versions: tuple[int, ...] = ()
-    if needs_references(needs):
+    if needs.references:
         versions = tuple(references.beside(entry) for entry in selection.records)
         for version in references.used_by(selection, needs):
             settled = references.settled(version)

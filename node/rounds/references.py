@@ -88,7 +88,8 @@ class ReferenceLog:
 
     def used_by(self, selection: Selection, needs: Needs) -> tuple[int, ...]:
         """Return the versions whose references a round uses, in ascending order."""
-        found = {self.beside(entry) for entry in selection.records} if needs.labels or needs.root else set()
+        at_base = needs.labels or needs.contrasts or needs.root
+        found = {self.beside(entry) for entry in selection.records} if at_base else set()
         return tuple(sorted(found | ({selection.round - 1} if needs.newest_root and selection.records else set())))
 
     def beside(self, entry: RecordEntry) -> int:

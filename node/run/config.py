@@ -12,7 +12,6 @@ from learner.errors import LearnerError, UnknownRule
 from node.configuration import convert, read_toml
 from node.errors import ConfigError
 from node.jobs import AllocationSpec, Numerics, ReferencesSpec, RoundSpec, Rules, TrainingSpec
-from node.rounds.context import needs_references
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -232,7 +231,7 @@ def references_of(run: RunFile) -> ReferencesSpec | None:
         needs = rule(run.rules.scoring, run.rules.version).needs
     except UnknownRule:
         return None
-    return ReferencesSpec(root_samples=run.references.root_samples) if needs_references(needs) else None
+    return ReferencesSpec(root_samples=run.references.root_samples) if needs.references else None
 
 
 def _over(base: dict[str, object], changes: dict[str, object]) -> dict[str, object]:

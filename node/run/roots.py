@@ -7,7 +7,7 @@ from learner.data.dataset import Dataset
 from learner.fixedpoint import Model, decode_model
 from learner.models import build
 from learner.references import References
-from learner.roots import label_references, root_update
+from learner.roots import contrast_references, label_references, root_update
 from learner.training import SGD
 from merit.chance import seed_of
 from node.jobs import JobFile
@@ -36,6 +36,8 @@ class RootSamples:
         found = []
         if needs.labels:
             found.append(label_references(module, start, self.samples))
+        elif needs.contrasts:
+            found.append(contrast_references(module, start, self.samples))
         if needs.root or needs.newest_root:
             asked = file.training
             epochs = max(1, round(asked.epochs * asked.samples / len(self.samples)))
