@@ -211,6 +211,7 @@ def test_outliers_are_what_they_are_called(split: Split) -> None:
         Role.SMALL: 2,
         Role.SLOW: 2,
         Role.ATTACKER: 0,
+        Role.DEVIANT: 0,
     }
     assert {one.number for one in clients if (one.data.labels == 4).any()} == {one.number for one in of[Role.RARE]}
     assert max(len(one.data) for one in of[Role.SMALL]) < 0.2 * min(len(one.data) for one in of[Role.PLAIN])
