@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from learner.context import Context, add_to_sums, view
-from learner.contribution import ROOT, RULES, Label, Rule, names
+from learner.contribution import REST, ROOT, RULES, Label, Rule, names
 from learner.gram import gram
 from learner.references import References
 from learner.sketch import Sketch
@@ -30,7 +30,9 @@ BUCKETS = 8_192
 NUMBER = 20
 DISTINCT = 100
 """So many vectors are drawn; the window's records repeat them, since their number and not their content costs."""
-LABELS: tuple[Label, ...] = (*((of, labelled) for of in range(CLASSES) for labelled in range(CLASSES)), ROOT)
+EACH: tuple[Label, ...] = tuple((of, labelled) for of in range(CLASSES) for labelled in range(CLASSES))
+OTHERS: tuple[Label, ...] = tuple((REST, labelled) for labelled in range(CLASSES))
+LABELS: tuple[Label, ...] = (*EACH, *OTHERS, ROOT)
 MB = 1e6
 
 
@@ -82,7 +84,7 @@ def _row(name: str, rule: Rule, bed: Bed) -> dict[str, object]:
     needs, updates = rule.needs, bed.updates
     clients = list(range(len(updates)))
     for server in bed.context.references[NUMBER - 1]:
-        _ = server.squared  # once for a version, not for a round
+        _ = server.squared, server.contrasts  # once for a version, not for a round
     start = thread_seconds()
     sums = add_to_sums({}, clients, updates) if needs.sums else {}
     seen = view(
@@ -101,7 +103,7 @@ def _row(name: str, rule: Rule, bed: Bed) -> dict[str, object]:
     scored = thread_seconds()
     server = bed.context.references[NUMBER - 1][0]
     width = BUCKETS * 4 if server.sketch else 2 * len(updates[0])  # a bucket travels in 4 bytes
-    rows = len(LABELS[:-1]) * needs.labels + (needs.root or needs.newest_root)
+    rows = len(EACH) * needs.labels + 2 * CLASSES * needs.contrasts + (needs.root or needs.newest_root)
     past = len(updates) * needs.window.rounds + needs.window.steps if needs.window else 0
     return {
         "rule": name,

@@ -64,8 +64,8 @@ def test_acceptance_and_pay_follow_from_the_parts(seed: int) -> None:
         assert parts[f"typical_{name}"] == pytest.approx((middle,) * 8, abs=10)
         means = [(middle + sum(seen[client])) / (len(seen[client]) + 1) for client in around.clients]
         assert parts[f"mean_{name}"] == pytest.approx(means, abs=20)
-        values = [(parts[name][at] + means[at]) / 2 for at in range(8)]
-        worths.append([min(max(2 * v / middle - 1, 0), 1) if middle > 0 else float(v > 0) for v in values])
+        joined = [(parts[name][at] + means[at]) / 2 for at in range(8)]
+        worths.append([min(max(2 * v / middle - 1, 0), 1) if middle > 0 else float(v > 0) for v in joined])
     for at in range(8):
         theta = min(line[at] for line in worths) * parts["new"][at] * (parts["accepted"][at] == PPB)
         assert result.thetas[at] == pytest.approx(theta, abs=1_000)
