@@ -369,8 +369,8 @@ class TestDamage:
         stopped.engine.nodes[0].recover()
         driver = stopped.engine.nodes[0].driver
         assert driver is not None
-        number = len(entries(path, b"j"))
         stopped.close()
+        number = len(entries(path, b"j"))
         for torn in (bytes(40), b"\0\0"):
             with lmdb.open(str(path), map_size=1 << 36) as environment, environment.begin(write=True) as writing:
                 writing.put(b"j" + number.to_bytes(8, "big"), torn)
