@@ -25,8 +25,8 @@ MEMORY = 8
 STANDING = 600_000_000
 """A client is paid while both its means are above this share (ppb) of the median client's.
 
-Where attackers were a quarter, the means of nearly all honest clients lay above, those of blends, flipped signs and
-most flipped labels at half of the median and less (softmax and MLP on digits, softmax on MNIST; ADR-default.md).
+Where attackers were a quarter, the means of honest clients lay above (all on digits, nine of ten on MNIST), those of
+blends, flipped signs and most flipped labels at half of the median and less (ADR-default.md).
 """
 COLLINEAR = 10**15
 """Two references whose 10^18 - cos^2 (in ppb) is below this tell nothing apart: an angle of less than two degrees."""
