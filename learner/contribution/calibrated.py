@@ -70,6 +70,11 @@ class Record(NamedTuple):
         )
         return q, b
 
+    def stands(self, typical: "Record") -> bool:
+        """Whether both means are above `STANDING` of the median client's."""
+        means = zip(self.beside(typical), typical[1:], strict=True)
+        return all(PPB * mean > STANDING * max(0, middle) for mean, middle in means)
+
 
 def calibrated(*, shapley: bool = False) -> Rule:
     """Make the rule; `shapley`: three quarters of the pay follow the Gram-Shapley value.
@@ -116,10 +121,10 @@ def score(scored: Round, *, shapley: bool) -> Scored:
         q, b, new, judged = found[at]
         record = Record(*history.get(client, ()))
         means = record.beside(typical)
-        held = list(zip((q, b), means, typical[1:], strict=True))
-        stands = all(PPB * mean > STANDING * max(0, middle) for _, mean, middle in held)
-        accepted = judged and not refused[at] and stands
-        least = min(worth((own + mean) // 2, middle) for own, mean, middle in held)
+        accepted = judged and not refused[at] and record.stands(typical)
+        least = min(
+            worth((own + mean) // 2, middle) for own, mean, middle in zip((q, b), means, typical[1:], strict=True)
+        )
         thetas.append(new * least // PPB if accepted else 0)
         rows.append((q, b, new, *means, *typical[1:], PPB * refused[at], PPB * judged, PPB * accepted))
     parts = dict(zip(PARTS, zip(*rows, strict=True), strict=True))

@@ -5,17 +5,29 @@ from collections.abc import Callable, Mapping
 
 from learner.contribution.anchored.reputation import Record
 from learner.contribution.anchored.thresholds import Thresholds
+from learner.contribution.calibrated import Record as Calibrated
+from learner.contribution.calibrated import median_client
+from learner.contribution.round import History
 from learner.simulation.ledger import Round
 
-Standing = Callable[[tuple[int, ...]], bool]
-"""Whether what a rule remembers of a client lets its pay go."""
+Standing = Callable[[int, History], bool]
+"""Whether what a rule remembers of a client, beside all others, lets its pay go."""
 
 
-def _anchored(remembered: tuple[int, ...]) -> bool:
-    return Record(*remembered).stands(Thresholds())
+def _anchored(client: int, history: History) -> bool:
+    return Record(*history[client]).stands(Thresholds())
 
 
-STANDINGS: Mapping[str, Standing] = {"anchored": _anchored, "anchored-shapley": _anchored}
+def _calibrated(client: int, history: History) -> bool:
+    return Calibrated(*history[client]).stands(median_client(history))
+
+
+STANDINGS: Mapping[str, Standing] = {
+    "anchored": _anchored,
+    "anchored-shapley": _anchored,
+    "calibrated": _calibrated,
+    "calibrated-shapley": _calibrated,
+}
 """By scoring rule; under a rule that is not here every record stands."""
 
 
@@ -26,7 +38,7 @@ class Vesting:
         """Nothing is credited yet."""
         self._standing, self._rounds = STANDINGS.get(scoring), rounds
         self._credited: deque[tuple[int, dict[int, int]]] = deque()
-        self._history: Mapping[int, tuple[int, ...]] = {}
+        self._history: History = {}
         self.released: dict[int, int] = {}
 
     def decided(self, decided: Round) -> None:
@@ -47,5 +59,5 @@ class Vesting:
 
     def _release(self, pay: dict[int, int]) -> None:
         for client, reward in pay.items():
-            if self._standing is None or client not in self._history or self._standing(self._history[client]):
+            if self._standing is None or client not in self._history or self._standing(client, self._history):
                 self.released[client] = self.released.get(client, 0) + reward

@@ -328,10 +328,9 @@ class TestDamage:
             assert {slot[1] for slot in mine} == {3}  # height 2 without it, height 3 with it
         assert node.silent == (kind == b"v")
 
+    @pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
     @pytest.mark.parametrize("kind", [b"j", b"b", b"v"])
-    def test_every_flipped_byte_is_detected_or_changes_nothing(
-        self, stopped: Network, kind: bytes, request: pytest.FixtureRequest
-    ) -> None:
+    def test_every_flipped_byte_is_detected_or_changes_nothing(self, stopped: Network, kind: bytes, step: int) -> None:
         path = stopped.path / "node0" / "engine"
         stopped.reopen([0])
         node = stopped.engine.nodes[0]
@@ -340,7 +339,6 @@ class TestDamage:
         assert node.driver is not None
         whole = node.driver.fingerprint()
         stopped.close()
-        step = 1 if request.config.getoption("markexpr") == "slow" else 97
         for key, raw in entries(path, kind).items():
             for position in range(0, len(raw), step):
                 rewrite(path, [key], lambda _, at=position, was=raw: flipped(was, at))  # type: ignore[misc]

@@ -179,6 +179,13 @@ def test_pay_is_released_after_so_many_rounds_to_those_whose_record_stands_then(
     assert vesting.end() == {1: 40, 2: 40}
 
 
+def test_under_calibrated_a_record_stands_beside_the_median_clients() -> None:
+    middle, low = (8, 400_000_000, 500_000_000), (8, 100_000_000, 500_000_000)
+    vesting = Vesting("calibrated", 0)
+    vesting.decided(paid(1, {1: middle, 2: low, 3: middle}, c1=10, c2=20, c3=30))
+    assert vesting.end() == {1: 10, 3: 30}
+
+
 def test_without_a_record_to_stand_on_all_pay_is_released() -> None:
     vesting = Vesting("cosine", 0)
     vesting.decided(paid(1, {}, c1=10))
