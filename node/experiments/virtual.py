@@ -172,16 +172,17 @@ class _Experiment(Session):
                 group.create_task(self._do(step))
 
     async def _do(self, step: Step) -> None:
-        node = int(step.node.removeprefix("node")) - 1
+        """Kill a node and start it again: after a while, never if that is 0, or, for a restart, at once."""
+        node, engine = int(step.node.removeprefix("node")) - 1, self.network.engine
         self._perturbations += 1
+        self._happened(f"{step.node}: {step.do}")
+        self.servers.stop(node)
+        await engine.stop_validator(node)
         if step.do == "kill":
-            self._happened(f"{step.node}: kill")
-            self.servers.stop(node)
-            await self.network.engine.stop_validator(node)
             if step.for_ == 0:
                 return
             await self._time.sleep(step.for_)
-        await self.network.engine.start_validator(node)
+        await engine.start_validator(node)
         self.servers.start(node)
         self._happened(f"{step.node}: back")
 
