@@ -18,7 +18,7 @@ With this one, two edge servers do not keep to what they owe of references:
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -33,7 +33,7 @@ from learner.allocation.plan import Plan
 from merit.clock import SystemClock
 from node.blobs import BlobStore
 from node.edge.local import LocalEdgeServers
-from node.edge.references import Roots, Teach
+from node.edge.references import Roots
 from node.edge.server import EdgeServer, JobDesk
 from node.jobs import RoundSpec, Rules, TrainingSpec
 from node.rounds.attestation import ScoredRound
@@ -157,8 +157,8 @@ def lie_about_references() -> None:
             data = Ledger.encode_commit_references(desk.log.job, 1, desk.log.model, bytes(range(32)))
             self._send("late", data, 1_000_000)
 
-    def untrue(self: LocalEdgeServers, member: int, teach: Mapping[int, Teach]) -> Roots | None:
-        found = roots(self, member, teach)
+    def untrue(self: LocalEdgeServers, member: int) -> Roots | None:
+        found = roots(self, member)
         return ShowsOthersFirst(found.teach, found.sealed) if found is not None and member == LAST else found
 
     EdgeServer._commit = never  # type: ignore[method-assign] # noqa: SLF001
