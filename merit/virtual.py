@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar
 
 from merit.errors import MeritError
 
+RESOLUTION_S: Final = 1e-6
+"""What is due within so much is due, also after years."""
 _NS: Final = 10**9
 _T = TypeVar("_T")
 
@@ -36,6 +38,7 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, selector: _Jumping) -> None:
         super().__init__(selector)
         self._jumping = selector
+        self._clock_resolution = RESOLUTION_S  # that of the system's clock is lost in the rounding of late times
 
     def time(self) -> float:
         return self._jumping.now
