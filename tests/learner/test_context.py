@@ -52,7 +52,7 @@ def test_a_rule_sees_only_what_it_asks_for() -> None:
 
 def test_an_update_is_held_beside_the_references_of_its_own_base_and_of_the_newest_version() -> None:
     context = Context(references={v: [References((ROOT,), np.array([[v, 1]], dtype=np.int16))] for v in (2, 4)})
-    found = seen(Needs(root=True, newest_root=True), context, int16(10, 1), int16(5, 0), int16(1, 1), versions=[4, 2, 3])
+    found = seen(Needs(root=True, newest_root=True), context, int16(10, 1), int16(5, 0), int16(1, 1), bases=[4, 2, 3])
     assert [[server.products for server in servers] for servers in found.comparisons] == [[(41,)], [(10,)], []]
     assert [[server.products for server in servers] for servers in found.newest] == [[(41,)], [(20,)], [(5,)]]
     assert found.comparisons[1][0].squared == (5,)
@@ -79,7 +79,7 @@ def test_neighbours_are_held_beside_the_references_of_the_updates_base() -> None
         records={4: [int16(1, 1), int16(0, 5)]},
     )
     needs = Needs(labels=True, window=Window(rounds=1, steps=0, nearest=1))
-    found = seen(needs, context, int16(3, 2), int16(0, 1), int16(0, 1), versions=[4, 4, 3])
+    found = seen(needs, context, int16(3, 2), int16(0, 1), int16(0, 1), bases=[4, 4, 3])
     assert [servers[0].explained for servers in found.comparisons[:2]] == [((2,),), ((0,),)]
     assert found.comparisons[2] == ()
 

@@ -36,7 +36,7 @@ def test_every_allowed_phi_passes(phi: int) -> None:
         ("norm_bound_squared", 2**256),
         ("rules_version", 2),
         ("scoring", "cosin"),
-        ("staleness", "hinge"),
+        ("staleness", "exponential"),
         ("aggregation", "mean"),
     ],
 )
