@@ -73,6 +73,19 @@ def newest_attested(directory: Path, replay: Replay, part: str) -> tuple[int, in
     return agreed, event.edge, blob_path(directory, digest, event.edge)
 
 
+def updates(directory: Path, replay: Replay, edge: int = 2) -> list[Path]:
+    """Return an edge server's files of the updates that every server said it holds, the earliest record first."""
+    told = [event for block in blocks_of(replay) for event in block.events]
+    held: dict[int, set[int]] = {server: set() for server in range(1, 5)}
+    for event in told:
+        if isinstance(event, events.Acknowledged):
+            lacked = {*event.missing, *event.invalid}
+            held[event.edge] |= {*range(event.first, event.up_to), *event.resolved} - lacked
+    everywhere = set.intersection(*held.values())
+    records = {event.sequence: event.digest for event in told if isinstance(event, events.Recorded)}
+    return [blob_path(directory, records[sequence], edge) for sequence in sorted(everywhere & records.keys())]
+
+
 def blobs(directory: Path, magic: bytes, edge: int = 2) -> list[Path]:
     """Return an edge server's blob files that begin with these bytes, the smallest name first."""
     files = sorted(path for path in (directory / "edge" / str(edge) / "blobs").rglob("*") if path.is_file())

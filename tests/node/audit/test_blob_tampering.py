@@ -13,7 +13,7 @@ from node.cli import main
 from tests.node.audit import tamper
 
 Audit = Callable[..., AuditReport]
-UPDATE, MODEL, JOB_FILE = b"MRTU", b"MRTM", b"title"
+MODEL, JOB_FILE = b"MRTM", b"title"
 
 
 def only(report: AuditReport) -> Divergence:
@@ -22,9 +22,9 @@ def only(report: AuditReport) -> Divergence:
 
 
 def test_an_acknowledged_blob_that_is_gone_is_named_with_client_and_round(
-    audit: Audit, run: Path, capsys: pytest.CaptureFixture[str]
+    audit: Audit, run: Path, replay: Replay, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tamper.blobs(run, UPDATE)[0]
+    path = tamper.updates(run, replay)[0]
     header = UpdateHeader.decode(path.read_bytes()[:96])
     path.unlink()
     found = only(audit(run))
@@ -36,9 +36,9 @@ def test_an_acknowledged_blob_that_is_gone_is_named_with_client_and_round(
 
 
 def test_a_blob_that_no_server_has_any_more_is_named_for_each_and_its_round_is_said_not_to_be_computed(
-    audit: Audit, run: Path
+    audit: Audit, run: Path, replay: Replay
 ) -> None:
-    name = tamper.blobs(run, UPDATE)[0].name
+    name = tamper.updates(run, replay)[0].name
     for edge in range(1, 5):
         tamper.blob_path(run, bytes.fromhex(name), edge).unlink()
     report = audit(run)
@@ -66,8 +66,10 @@ def test_a_model_that_is_gone_is_named_with_its_round(audit: Audit, run: Path, r
     assert found.found == "no such file"
 
 
-def test_a_blob_swapped_for_another_valid_one_is_named_with_both_digests(audit: Audit, run: Path) -> None:
-    one, other = tamper.blobs(run, UPDATE)[:2]
+def test_a_blob_swapped_for_another_valid_one_is_named_with_both_digests(
+    audit: Audit, run: Path, replay: Replay
+) -> None:
+    one, other = tamper.updates(run, replay)[:2]
     header = UpdateHeader.decode(one.read_bytes()[:96])
     one.write_bytes(other.read_bytes())
     found = only(audit(run))
@@ -103,8 +105,8 @@ def test_a_right_blob_that_no_record_names_does_no_harm(audit: Audit, run: Path)
     assert audit(run).ok
 
 
-def test_a_foreign_file_and_a_link_are_named(audit: Audit, run: Path) -> None:
-    path = tamper.blobs(run, UPDATE)[0]
+def test_a_foreign_file_and_a_link_are_named(audit: Audit, run: Path, replay: Replay) -> None:
+    path = tamper.updates(run, replay)[0]
     elsewhere = run / "elsewhere"
     shutil.move(path, elsewhere)
     path.symlink_to(elsewhere)

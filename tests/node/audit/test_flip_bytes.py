@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from node.audit import Auditor, AuditReport
+from node.audit.replay import Replay
 from tests.conftest import ROOT
 from tests.node.audit import tamper
 
@@ -59,8 +60,8 @@ def test_every_flipped_bit_is_detected_in_its_store_or_does_no_harm(untouched: P
             assert outcome["named"].startswith(store_of(outcome["position"]["file"]))
 
 
-def test_a_run_that_does_not_audit_clean_is_refused(run: Path) -> None:
-    tamper.blobs(run, b"MRTU")[0].unlink()
+def test_a_run_that_does_not_audit_clean_is_refused(run: Path, replay: Replay) -> None:
+    tamper.updates(run, replay)[0].unlink()
     result = flip_bytes(run, "--positions", "1")
     assert result.returncode == 1
     assert "does not audit clean" in result.stderr
@@ -68,10 +69,10 @@ def test_a_run_that_does_not_audit_clean_is_refused(run: Path) -> None:
 
 @pytest.mark.parametrize("sighted", [True, False])
 def test_a_flip_that_an_audit_overlooks_is_missed(
-    script: ModuleType, auditor: Auditor, run: Path, *, sighted: bool
+    script: ModuleType, auditor: Auditor, run: Path, replay: Replay, *, sighted: bool
 ) -> None:
     untouched = auditor.audit(run)
-    file = tamper.blobs(run, b"MRTU")[0]
+    file = tamper.updates(run, replay)[0]
     position = script.Position(0, "blob", str(file.relative_to(run)), 100, 0)
 
     class Blind:

@@ -280,8 +280,8 @@ def flip_last_byte(path: Path) -> None:
     path.write_bytes(tamper.flipped(path.read_bytes(), -1))
 
 
-def test_an_audit_names_the_update_whose_blob_was_flipped(audit: Audit, run: Path) -> None:
-    path = tamper.blobs(run, b"MRTU")[0]
+def test_an_audit_names_the_update_whose_blob_was_flipped(audit: Audit, run: Path, replay: Replay) -> None:
+    path = tamper.updates(run, replay)[0]
     flip_last_byte(path)
     report = audit(run)
     assert first(report)[:2] == ("edge 2 blobs", Part.BLOB)
