@@ -20,8 +20,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import coincurve
 import msgspec
@@ -40,9 +41,26 @@ if TYPE_CHECKING:
     from web3 import Web3
 
     from chain.application import Application
-    from chain.engines.embedded import EmbeddedEngine, EngineStore
+    from chain.engines.embedded import EngineStore, Roster, Validator
     from chain.rpc.dispatcher import Dispatcher
     from chain.storage import Store
+
+
+class MakesEngine(Protocol):
+    """What makes the engine of a network from its validators; intervals in seconds, as `LocalNetwork` has them."""
+
+    def __call__(
+        self,
+        validators: "Sequence[Validator]",
+        genesis: Genesis,
+        clock: Clock,
+        *,
+        block_interval: float,
+        empty_interval: float,
+    ) -> "Roster":
+        """Return an engine that has not started."""
+        ...
+
 
 _MAKING: Final = ".making"
 _PASSWORD_BYTES: Final = 32
@@ -74,6 +92,7 @@ class LocalNetwork:
         contracts: version of the contracts that holds from block 1 on; 1 by default.
         clock: the network's time.
         sync: False leaves writing to the operating system (tests).
+        engine: makes the engine; by default an `EmbeddedEngine` with the threads asked for.
         key_seed: makes the keys from this seed instead of entropy: for simulations, where runs must repeat.
         threads: sign, verify and write engine stores in threads, one for each validator.
 
@@ -101,6 +120,7 @@ class LocalNetwork:
         sync: bool = True,
         key_seed: int | None = None,
         threads: bool = True,
+        engine: "MakesEngine | None" = None,
     ) -> None:
         """Remember the wishes; `start` touches the disk."""
         self.directory = directory
@@ -122,6 +142,7 @@ class LocalNetwork:
         self._empty_interval = empty_interval
         self._clock = SystemClock() if clock is None else clock
         self._sync, self._key_seed, self._threads = sync, key_seed, threads
+        self._makes_engine = engine
         self._lock: int | None = None
         self._password = b""
         self._running: _Running | None = None
@@ -195,7 +216,7 @@ class LocalNetwork:
         return self._started.genesis_hash
 
     @property
-    def engine(self) -> "EmbeddedEngine":
+    def engine(self) -> "Roster":
         """The engine with its validators."""
         return self._started.engine
 
@@ -284,13 +305,9 @@ class LocalNetwork:
             empty_interval = self._empty_interval
             if empty_interval is None:
                 empty_interval = (self._block_interval or _EMPTY_INTERVAL_S) if genesis.block_every_height else 0.0
-            engine = EmbeddedEngine(
-                validators,
-                genesis,
-                self._clock,
-                block_interval=self._block_interval,
-                empty_interval=empty_interval,
-                executor=threads,
+            makes_engine = self._makes_engine or partial(EmbeddedEngine, executor=threads)
+            engine = makes_engine(
+                validators, genesis, self._clock, block_interval=self._block_interval, empty_interval=empty_interval
             )
             await engine.start()
         except BaseException:
@@ -320,7 +337,7 @@ class _Running:
 
     genesis: Genesis
     genesis_hash: bytes
-    engine: "EmbeddedEngine"
+    engine: "Roster"
     applications: "tuple[Application, ...]"
     stores: "tuple[Store | EngineStore, ...]"
     threads: ThreadPoolExecutor | None

@@ -57,6 +57,10 @@ class Pool:
         """Return all that wait, the oldest first."""
         return list(self._waiting)
 
+    def entries(self) -> list[tuple[bytes, bytes]]:
+        """Return all that wait, the oldest first, each with the address of the validator that admitted it."""
+        return [(raw, entry) for raw, (entry, _) in self._waiting.items()]
+
     def recheck(self, judge: Callable[[bytes, bytes], CheckResult]) -> None:
         """Ask `judge(raw, entry)` again for everything that waits and drop what it refuses."""
         for raw, (entry, _) in list(self._waiting.items()):

@@ -5,6 +5,7 @@ Edge server ID keeps its blobs in DIR/edge/ID/blobs, and references that are not
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from chain.rpc.http import LoopbackServer
 from contracts import addresses, bindings
@@ -37,6 +38,7 @@ class LocalEdgeServers:
         self._network, self._clock, self._teach = network, clock, teach or {}
         self._stores = {member: BlobStore(network.directory / "edge" / str(member) / "blobs") for member in members}
         self._running: dict[int, EdgeServer] = {}
+        self._paused: set[int] = set()
         for node in range(len(members)):
             self.start(node)
 
@@ -70,7 +72,11 @@ class LocalEdgeServers:
             registry=bindings.Registry(w3, addresses.REGISTRY),
             sender=member_sender(self._network, member, self._clock, node),
             blobs=self._stores[member],
-            peers=[DirectoryPeer(other, theirs) for other, theirs in self._stores.items() if other != member],
+            peers=[
+                DirectoryPeer(other, theirs, partial(self._network.engine.reaches, place, node))
+                for place, (other, theirs) in enumerate(self._stores.items())
+                if place != node
+            ],
             genesis_hash=self._network.genesis_hash,
             clock=self._clock,
             roots=self._roots(member),
@@ -79,6 +85,19 @@ class LocalEdgeServers:
     def stop(self, node: int) -> None:
         """Let the server of a place end as if it were killed: what it had only in memory is lost."""
         self._running.pop(node, None)
+        self._paused.discard(node)
+
+    def pause(self, node: int) -> None:
+        """Let the server of a place stand still, with all that it has in memory."""
+        self._paused.add(node)
+
+    def resume(self, node: int) -> None:
+        """Let it go on; harmless when it does."""
+        self._paused.discard(node)
+
+    def is_paused(self, node: int) -> bool:
+        """Tell whether the server of a place stands still."""
+        return node in self._paused
 
     def _roots(self, member: int) -> Roots | None:
         if member not in self._teach:
@@ -106,9 +125,9 @@ class LocalEdgeServers:
         return urls
 
     def step(self) -> None:
-        """Let each server do what is due."""
-        for server in self.servers:
-            server.step()
+        """Let each server do what is due, but for those that stand still."""
+        for node in sorted(self._running.keys() - self._paused):
+            self._running[node].step()
 
 
 def member_sender(network: LocalNetwork, member: int, clock: Clock, node: int = 0) -> Sender:

@@ -36,13 +36,15 @@ class Peer(Protocol):
 class DirectoryPeer:
     """An edge server on this machine: its blobs are taken over by hard links."""
 
-    def __init__(self, member: int, store: BlobStore) -> None:
-        """Take blobs of `member` from its store."""
+    def __init__(self, member: int, store: BlobStore, reached: Callable[[], bool] = lambda: True) -> None:
+        """Take blobs of `member` from its store, while it is reached."""
         self.member = member
-        self._store = store
+        self._store, self._reached = store, reached
 
     def fetch(self, digest: bytes, into: BlobStore) -> bool:
         """Bring the blob into `into`; False if the peer cannot give it."""
+        if not self._reached():
+            return False
         try:
             into.adopt(digest, self._store)
         except (BlobMissingError, BlobCorruptError):

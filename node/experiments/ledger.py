@@ -1,13 +1,14 @@
 """Experiments of kind `ledger`: a network that learns while it is broken on purpose.
 
     [network]      validators, powers, relays, timing: as in `testnet.toml`; `engine` says what it runs on:
-                   "cometbft" (processes, real time) or "embedded" (this process, virtual time)
+                   "cometbft" (processes, real time) or "embedded" (this process, virtual time); `links` of the latter
     [learning]     a run file (`merit run`): data, clients, rounds; `preset` names what it starts from
     [load]         instead of [learning]: records without training, so many a second, signed ahead
     [[behaviour]]  what some clients do: go away and come back, move to another edge server
     [[step]]       at so many seconds: kill, pause, restart or disconnect a node for a while
     [[decision]]   what the edge servers decide by vote
     [storm]        steps made up from the seed, one after another
+    [[link]], [[clock]], [[fault]], [[byzantine]]    what only "embedded" can have broken (node/experiments/faults.py)
     [assert]       what has to hold at the end
 
 Seconds count from the first height, or, with [learning], from when the job is open and the clients are ready.
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from chain.simulation.scenario import Links
 from merit.chance import seeded
 from merit.clock import Clock
 from node.council import Asked
 from node.errors import ConfigError
+from node.experiments.faults import ClockPart, FaultPart, LiePart, LinkPart, Node, problems
 from node.experiments.manifest import Heading, Result, Runner
 from node.machine.home import SnapshotsFile, TimingFile
 from node.run import config
@@ -50,6 +53,7 @@ class NetworkPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     powers: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
     relays: bool = True
     timing: TimingFile = TimingFile()
+    links: Links | None = None
     snapshots: SnapshotsFile = SnapshotsFile(every=200)
 
 
@@ -121,7 +125,8 @@ class Assertions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `moves`, `still`: spans of seconds in which the highest height rises, or does not. `heights_at_most`: in a span of
     seconds. `level`: at the end every node reaches one height within a minute. `load_final`: every record of the load
-    that a server called final is on every node.
+    that a server called final is on every node. `accused`: the nodes whose validators evidence in blocks convicts,
+    exactly; `lost_least`, `lost_most`: rounds without a decision, of all heights together.
     """
 
     no_fork: bool = True
@@ -134,12 +139,19 @@ class Assertions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     heights_at_most: tuple[tuple[Seconds, Seconds, int], ...] = ()
     rounds: Annotated[int, msgspec.Meta(ge=0)] = 0
     accuracy: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    accused: tuple[Node, ...] | None = None
+    lost_least: Annotated[int, msgspec.Meta(ge=0)] = 0
+    lost_most: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Manifest(Heading, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"assert_": "assert"}):
-    """The whole file. It ends after `seconds`, when the load is over, and when `learning.rounds` are decided."""
+    """The whole file. It ends after `seconds`, when the load is over, and when `learning.rounds` are decided.
+
+    `seeds`: with the embedded engine, so many are played from `seed` on, until one does not hold.
+    """
 
     seconds: Seconds = 0.0
+    seeds: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     network: NetworkPart = NetworkPart()
     learning: dict[str, Any] | None = None
     load: LoadPart | None = None
@@ -148,6 +160,10 @@ class Manifest(Heading, frozen=True, kw_only=True, forbid_unknown_fields=True, r
     step: tuple[Step, ...] = ()
     decision: tuple[Decision, ...] = ()
     storm: Storm | None = None
+    link: tuple[LinkPart, ...] = ()
+    clock: tuple[ClockPart, ...] = ()
+    fault: tuple[FaultPart, ...] = ()
+    byzantine: tuple[LiePart, ...] = ()
     assert_: Assertions = Assertions()
 
 
@@ -185,15 +201,42 @@ def _wrong_network(manifest: Manifest) -> str:
 
 def _wrong_engine(manifest: Manifest) -> str:
     if manifest.network.engine != "embedded":
-        return ""
+        return _only_embedded(manifest)
     if manifest.learning is None:
         return "network.engine: the embedded one needs a [learning] table"
     kinds = {step.do for step in manifest.step} | set(manifest.storm.do if manifest.storm else ())
-    if unknown := sorted(kinds - {"kill", "restart"}):
-        return f"network.engine: {', '.join(unknown)} needs cometbft; the embedded one can kill and restart"
+    if unknown := sorted(kinds & {"join", "leave", "rotate"}):
+        return f"network.engine: {', '.join(unknown)} needs cometbft: validators of the embedded one are genesis's"
     if manifest.decision:
         return "network.engine: decisions need cometbft"
-    return ""
+    if manifest.network.powers:
+        return "network.powers: those of the embedded engine are equal"
+    validators, wanted = manifest.network.validators, manifest.assert_
+    if wanted.lost_most is not None and wanted.lost_least > wanted.lost_most:
+        return f"assert.lost_most: {wanted.lost_most} are fewer than lost_least, {wanted.lost_least}"
+    liars = {node for lie in manifest.byzantine if lie.habit == "equivocating" for node in lie.nodes}
+    for node in wanted.accused or ():
+        if node not in liars:
+            return f"assert.accused: {node} never says two things: evidence against it would break a rule"
+    found = problems(manifest.link, manifest.clock, manifest.fault, manifest.byzantine, validators=validators)
+    return next(found, "")
+
+
+def _only_embedded(manifest: Manifest) -> str:
+    """Say what of the file asks for more than processes and real time can do; an empty string for nothing."""
+    wanted = manifest.assert_
+    asked = {
+        "network.links": manifest.network.links is not None,
+        "link": bool(manifest.link),
+        "clock": bool(manifest.clock),
+        "fault": bool(manifest.fault),
+        "byzantine": bool(manifest.byzantine),
+        "seeds": manifest.seeds > 1,
+        "assert.accused": wanted.accused is not None,
+        "assert.lost_least": wanted.lost_least > 0,
+        "assert.lost_most": wanted.lost_most is not None,
+    }
+    return next((f'{what}: needs network.engine = "embedded"' for what, is_there in asked.items() if is_there), "")
 
 
 def _wrong_step(manifest: Manifest) -> str:

@@ -26,7 +26,7 @@ RUNNERS: Final = {
 RESUMABLE: Final = frozenset({"allocation", "usefulness"})
 """Kinds whose `run` goes on with what an earlier run of the same file left in the directory."""
 
-SEARCHABLE: Final = frozenset({"consensus"})
+SEARCHABLE: Final = frozenset({"consensus", "ledger"})
 """Kinds whose manifest says for how many `seeds` it is played."""
 
 

@@ -1,42 +1,41 @@
 """Experiments on the embedded engine: validators, edge servers and clients in this process, in virtual time.
 
-A seed says everything: keys, data, speeds, the storm. Equal runs leave the same `trace.txt`; its SHA-256 is the run's
-digest.
+A seed says everything: keys, data, speeds, the links' moods, the storm. Equal runs leave the same `trace.txt`; its
+SHA-256 is the run's digest.
 """
 
 import asyncio
-import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
-import httpx
 import msgspec
 
-from chain.engines.embedded import Member
+from chain.consensus.timeouts import Timeouts
+from chain.engines.embedded import Member, ScatteredEngine, Validator
+from chain.engines.embedded.liars import Habit, Lie
+from chain.engines.embedded.world import World
+from chain.genesis import Genesis
 from chain.light import BlockIdFlag, Height, header_hash
 from merit.chance import seed_of
 from merit.clock import Clock
 from merit.virtual import VirtualClock, run_virtually
-from node.edge.intake import Intake
-from node.edge.local import LocalEdgeServers
 from node.experiments.evidence import Evidence, Sample, rounds_and_accuracy
+from node.experiments.faults import FaultPart, LiePart, links_from, place
 from node.experiments.ledger import Manifest, Step, run_file, storm_steps
 from node.experiments.manifest import Assertion, Result
-from node.run.clients import ClientSpec, HostSpec, read_password
+from node.experiments.search import search
+from node.experiments.wire import Household
+from node.run.clients import ClientSpec
 from node.run.command import logged_to
 from node.run.session import JOB, Session, Simulated
 from node.sponsor import recorded_on
 
-if TYPE_CHECKING:
-    from node.edge.server import EdgeServer
-
 EPOCH: Final = 1_767_225_600
 """Virtual time begins with the year 2026."""
 SAMPLE_S: Final = 1.0
-LATENCY_S: Final = 0.005
-"""From a client to an edge server and back."""
 LEVEL_S: Final = 60.0
 _NS: Final = 10**9
 
@@ -44,74 +43,37 @@ _NS: Final = 10**9
 async def run(manifest: Manifest, out: Path, clock: Clock, tell: Callable[[str], None]) -> Result:
     """Run an experiment in directory `out`, which exists and is empty; raises MeritError when that cannot be."""
     began = clock.monotonic()
+    if manifest.seeds > 1:
+        result = await search(manifest, out, _play, tell)
+    else:
+        result = await _play(manifest, out, tell)
+    return msgspec.structs.replace(result, seconds=round(clock.monotonic() - began, 1))
+
+
+async def _play(manifest: Manifest, out: Path, tell: Callable[[str], None]) -> Result:
+    """Play one seed."""
 
     def experiment() -> Result:
         return run_virtually(lambda time: _Experiment(manifest, out, time, tell).experiment(), epoch=EPOCH)
 
     with logged_to(out / "run.log"):
-        result = await asyncio.to_thread(experiment)
-    return msgspec.structs.replace(result, seconds=round(clock.monotonic() - began, 1))
+        return await asyncio.to_thread(experiment)
 
 
-class _Wire(httpx.AsyncBaseTransport):
-    """How clients reach the edge servers: without sockets, and not at all while a server is down."""
-
-    def __init__(self, servers: LocalEdgeServers, clock: Clock) -> None:
-        self._servers, self._clock = servers, clock
-        self._intakes: dict[int, tuple[EdgeServer, httpx.ASGITransport]] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        await self._clock.sleep(LATENCY_S)
-        node = int(request.url.host.removeprefix("edge")) - 1
-        server = self._servers.at(node)
-        if server is None:
-            message = f"edge server {node + 1} is down"
-            raise httpx.ConnectError(message)
-        if node not in self._intakes or self._intakes[node][0] is not server:
-            self._intakes[node] = server, httpx.ASGITransport(Intake(server, self._clock).app)
-        response = await self._intakes[node][1].handle_async_request(request)
-        if self._servers.at(node) is not server:  # it was killed before it had answered
-            message = f"edge server {node + 1} hung up"
-            raise httpx.ReadError(message)
-        return response
-
-
-class _Household:
-    """The clients, as tasks of this loop."""
-
-    def __init__(self, directory: Path, clock: Clock, journeys: Callable[[ClientSpec], ClientSpec]) -> None:
-        self._directory, self._clock, self._journeys = directory, clock, journeys
-        self._wire: _Wire
-        self._work: asyncio.Task[None]
-
-    async def reach(self, servers: LocalEdgeServers, _stack: contextlib.AsyncExitStack) -> list[str]:
-        """Name every server; nothing listens."""
-        self._wire = _Wire(servers, self._clock)
-        return [f"http://edge{number}" for number in range(1, len(servers.servers) + 1)]
-
-    async def move_in(self, spec: HostSpec, stack: contextlib.AsyncExitStack) -> None:
-        """Prepare the job and start the clients."""
-        from node.run import host  # noqa: PLC0415 - loads torch
-        from node.run.preparation import load_data  # noqa: PLC0415 - as above
-
-        split = load_data(spec.run)
-        clients = [self._journeys(client) for client in spec.clients]
-        spec = msgspec.structs.replace(spec, clients=clients, password=read_password(spec))
-        job_file = host.settle(spec, split)
-        self._directory.mkdir(parents=True, exist_ok=True)
-        http = await stack.enter_async_context(httpx.AsyncClient(transport=self._wire))
-        living = host.live(spec, split, job_file, self._directory, http=http, clock=self._clock)
-        self._work = asyncio.create_task(living)
-        stack.push_async_callback(self._end)
-
-    def check(self) -> None:
-        """Pass on what went wrong at the clients."""
-        if self._work.done():
-            self._work.result()
-
-    async def _end(self) -> None:
-        self._work.cancel()
-        await asyncio.gather(self._work, return_exceptions=True)
+def _world(manifest: Manifest) -> World:
+    """Return what is between the validators."""
+    network, validators = manifest.network, manifest.network.validators
+    timing = network.timing
+    weather = {} if network.links is None else {"weather": network.links.weather()}
+    return World(
+        seed=seed_of(manifest.seed, "world"),
+        weather_of={
+            link: part.weather() for part in manifest.link for link in links_from(part.from_, part.to, validators)
+        },
+        timeouts=Timeouts(propose_ms=timing.propose, prevote_ms=timing.vote, precommit_ms=timing.vote),
+        ahead_s={place(node): part.ahead for part in manifest.clock for node in part.nodes},
+        **weather,
+    )
 
 
 class _Experiment(Session):
@@ -124,20 +86,42 @@ class _Experiment(Session):
         self._digest = ""
         self._perturbations = 0
         self._begun = 0.0
-        household = _Household(out / "run" / "clients", clock, self._journey)
+        self._engine: ScatteredEngine
+        household = Household(out / "run" / "clients", clock, self._journey)
         super().__init__(
             out / "run",
             run_file(manifest, manifest.title),
             clock,
             lambda _: None,
             source=manifest.title,
-            simulated=Simulated(household, seed_of(manifest.seed, "keys")),
+            simulated=Simulated(household, seed_of(manifest.seed, "keys"), self._make_engine),
         )
+
+    def _make_engine(
+        self,
+        validators: Sequence[Validator],
+        genesis: Genesis,
+        clock: Clock,
+        *,
+        block_interval: float,
+        empty_interval: float,
+    ) -> ScatteredEngine:
+        self._engine = ScatteredEngine(
+            validators,
+            genesis,
+            clock,
+            _world(self._manifest),
+            block_interval=block_interval,
+            empty_interval=empty_interval,
+        )
+        return self._engine
 
     async def experiment(self) -> Result:
         """Do all of it."""
         await self.run()
         figures = self._evidence.figures() | {"perturbations": self._perturbations, "digest": self._digest}
+        figures["rounds_lost"] = sum(map(len, self._lost.values()))
+        figures["counts"] = [{"what": what, "times": times} for what, times in sorted(self._engine.counts.items())]
         if self.last_accuracy is not None:
             figures["accuracy"] = round(self.best_accuracy, 4)
         if self._manifest.assert_.audit_clean:
@@ -165,26 +149,81 @@ class _Experiment(Session):
             sampling.cancel()
 
     async def _break(self) -> None:
-        steps = sorted([*self._manifest.step, *storm_steps(self._manifest)], key=lambda step: step.at)
+        plans: list[tuple[float, Callable[[], Coroutine[Any, Any, None]]]] = [
+            *((step.at, partial(self._do, step)) for step in (*self._manifest.step, *storm_steps(self._manifest))),
+            *((fault.at, partial(self._cut, fault)) for fault in self._manifest.fault),
+            *((lie.seconds[0] if lie.seconds else 0.0, partial(self._lie, lie)) for lie in self._manifest.byzantine),
+        ]
         async with asyncio.TaskGroup() as group:
-            for step in steps:
-                await self._time.sleep(step.at - self._elapsed())
-                group.create_task(self._do(step))
+            for at, breaks in sorted(plans, key=lambda plan: plan[0]):
+                await self._time.sleep(at - self._elapsed())
+                group.create_task(breaks())
 
     async def _do(self, step: Step) -> None:
-        """Kill a node and start it again: after a while, never if that is 0, or, for a restart, at once."""
-        node, engine = int(step.node.removeprefix("node")) - 1, self.network.engine
+        """Break a node for a while; for 0 until a restart. What is killed comes back with what its disk has."""
+        node, engine = place(step.node), self._engine
         self._perturbations += 1
         self._happened(f"{step.node}: {step.do}")
-        self.servers.stop(node)
-        await engine.stop_validator(node)
-        if step.do == "kill":
+        match step.do:
+            case "pause":
+                engine.pause(node)
+                self.servers.pause(node)
+            case "disconnect":
+                engine.cut(self._around([step.node]))
+            case _:
+                self.servers.stop(node)
+                await engine.stop_validator(node)
+        if step.do != "restart":
             if step.for_ == 0:
                 return
             await self._time.sleep(step.for_)
-        await engine.start_validator(node)
-        self.servers.start(node)
+        match step.do:
+            case "pause":
+                self.servers.resume(node)
+                engine.resume(node)
+            case "disconnect":
+                engine.mend(self._around([step.node]))
+            case _:
+                await engine.start_validator(node)
+                self.servers.start(node)
         self._happened(f"{step.node}: back")
+
+    async def _cut(self, fault: FaultPart) -> None:
+        """Break links for a while; for 0 to the end."""
+        what = f"{fault.do} {', '.join(fault.nodes)}"
+        breaks, mends = self._engine.cut, self._engine.mend
+        match fault.do:
+            case "partition":
+                links = self._around(fault.nodes)
+            case "one-way partition":
+                links = links_from(fault.nodes, (), self._manifest.network.validators)
+            case "clog":
+                links = links_from(fault.nodes, fault.to, self._manifest.network.validators)
+                breaks, mends = self._engine.clog, self._engine.unclog
+        self._perturbations += 1
+        self._happened(what)
+        breaks(links)
+        if fault.for_:
+            await self._time.sleep(fault.for_)
+            mends(links)
+            self._happened(f"{what}: over")
+
+    async def _lie(self, lie: LiePart) -> None:
+        """Let validators lie, for good or for a while."""
+        for node in lie.nodes:
+            self._engine.lie(place(node), Lie(Habit(lie.habit), lie.heights))
+        if lie.heights is None:
+            self._happened(f"{', '.join(lie.nodes)}: {lie.habit}")
+        if lie.seconds is not None:
+            await self._time.sleep(lie.seconds[1] - self._elapsed())
+            for node in lie.nodes:
+                self._engine.lie(place(node), None)
+            self._happened(f"{', '.join(lie.nodes)}: honest")
+
+    def _around(self, nodes: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the links between nodes and all others, in both directions."""
+        out = links_from(nodes, (), self._manifest.network.validators)
+        return [*out, *((b, a) for a, b in out)]
 
     async def _sample(self) -> None:
         while True:
@@ -214,17 +253,17 @@ class _Experiment(Session):
 
         Signatures are not: ML-DSA signs with fresh randomness, so the hashes of blocks differ between runs.
         """
-        engine = self.network.engine
         names = {member.address: name for name, member in self._members().items()}
         lines = [f"{seconds:.2f} s: {what}" for seconds, what in self._evidence.happened]
-        for height in map(Height, range(1, engine.height + 1)):
-            header, commit = engine.header(height), engine.commit(height)
+        for height in map(Height, range(1, self._top() + 1)):
+            header, commit = self._engine.header(height), self._engine.commit(height)
             signed = sum(vote.flag == BlockIdFlag.COMMIT for vote in commit.signatures)
-            lines.append(
+            line = (
                 f"height {height}: {header.time.to_ns() / _NS - EPOCH:.3f} s, round {commit.round}, "
-                f"proposed by {names[header.proposer_address]}, {len(engine.transactions(height))} transactions, "
+                f"proposed by {names[header.proposer_address]}, {len(self._engine.transactions(height))} transactions, "
                 f"signed by {signed}"
             )
+            lines.append("; ".join([line, *self._lost.get(height, ())]))
         for outcome in self.log.outcomes:
             lines.append(
                 f"round {outcome.round}: height {outcome.height}, agreed {outcome.agreed}, model {outcome.model.hex()}"
@@ -249,15 +288,24 @@ class _Experiment(Session):
             self._found.append(await self._level())
         if wanted.no_fork:
             self._found.append(self._no_fork())
+        if wanted.lost_least or wanted.lost_most is not None:
+            self._found.append(self._rounds_lost())
         self._found += rounds_and_accuracy(wanted, self.log.version, self.best_accuracy)
         if wanted.finals_present:
             self._found.append(self._finals_present())
 
     def _members(self) -> dict[str, Member]:
-        return {f"node{number + 1}": self.network.engine.member(number) for number in range(self.network.validators)}
+        return {f"node{number + 1}": self._engine.member(number) for number in range(self.network.validators)}
+
+    def _top(self) -> Height:
+        return max(member.height for member in self._members().values())
+
+    @property
+    def _lost(self) -> dict[int, tuple[str, ...]]:
+        return self._engine.lost
 
     async def _level(self) -> Assertion:
-        goal = max(member.height for member in self._members().values())
+        goal = self._top()
         limit = self._time.monotonic() + LEVEL_S
         while behind := [name for name, member in self._members().items() if member.height < goal]:
             if self._time.monotonic() > limit:
@@ -268,13 +316,21 @@ class _Experiment(Session):
 
     def _no_fork(self) -> Assertion:
         members = self._members()
-        newest = min(member.height for member in members.values())
+        newest = self._top()
         for height in map(Height, range(1, newest + 1)):
-            hashes = {name: header_hash(member.header(height)) for name, member in members.items()}
+            there = {name: member for name, member in members.items() if member.height >= height}
+            hashes = {name: header_hash(member.header(height)) for name, member in there.items()}
             if len(set(hashes.values())) > 1:
                 differing = ", ".join(f"{name} {value.hex()[:16]}" for name, value in hashes.items())
                 return Assertion(name="no fork", holds=False, detail=f"height {height}: {differing}")
         return Assertion(name="no fork", holds=True, detail=f"{len(members)} nodes, one chain up to height {newest}")
+
+    def _rounds_lost(self) -> Assertion:
+        wanted, lost = self._manifest.assert_, sum(map(len, self._lost.values()))
+        most = wanted.lost_most
+        bounds = f"{wanted.lost_least} or more" if most is None else f"{wanted.lost_least} to {most}"
+        holds = lost >= wanted.lost_least and (most is None or lost <= most)
+        return Assertion(name="rounds lost", holds=holds, detail=f"{lost} of {bounds}")
 
     def _finals_present(self) -> Assertion:
         """Every record that a client was told is on the ledger is there, on every node."""

@@ -30,7 +30,7 @@ from node.edge.server import JobDesk
 from node.errors import RunDirectoryError
 from node.founding import Membership
 from node.jobs import JobFile, decode_job_file
-from node.network import LocalNetwork
+from node.network import LocalNetwork, MakesEngine
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.clients import ClientSpec, HostSpec
 from node.run.config import RunFile, references_of
@@ -51,10 +51,11 @@ CLOSING_GRACE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What a run in virtual time is given: where its clients live, and the seed of everybody's keys."""
+    """What a run in virtual time is given: where its clients live, the seed of everybody's keys, its engine."""
 
     household: Household
     seed: int
+    engine: MakesEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class Session:
             clock=clock,
             key_seed=simulated.seed if simulated else None,
             threads=simulated is None,
+            engine=simulated.engine if simulated else None,
         )
         self._household = simulated.household if simulated else Subprocess(directory / "clients")
         self.servers: LocalEdgeServers

@@ -9,32 +9,25 @@ height is, only the validators can decide.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 from chain import light
-from chain.application import Code
 from chain.engines import errors
-from chain.engines.base import EngineName, StoredHistory
-from chain.engines.embedded.member import Member
 from chain.engines.embedded.network import Network, each
 from chain.engines.embedded.node import Agreed, Node
-from chain.engines.embedded.replica import Replica
+from chain.engines.embedded.roster import Roster
 from chain.engines.embedded.signer import Signer
 from chain.engines.embedded.verdicts import Verdicts
-from chain.engines.heights import Heights
-from chain.engines.pool import Pool
 from chain.light import Height
-from chain.validators import genesis_validators
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from concurrent.futures import Executor
 
-    from chain.application import CheckResult
     from chain.consensus.types import Address
-    from chain.engines.embedded.replica import Validator
+    from chain.engines.embedded.replica import Replica, Validator
     from chain.engines.embedded.store import Outcome
     from chain.genesis import Genesis
     from merit.clock import Clock
@@ -43,17 +36,14 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 EMPTY_INTERVAL_S: Final = 5.0
 BATCHING_S: Final = 0.02
-OLD_S: Final = 2.0
-"""Without empty heights in every pause, an empty one comes before transactions whose time would be older than this."""
-_NS: Final = 10**9
 _TURNS_EACH: Final = 2
 """Rounds in which each validator proposes before a height that nobody accepts stops the engine."""
 _DUE_S: Final = 1e-6
 """What is due within a microsecond is due: a sum of floats need not reach its goal exactly."""
 
 
-class EmbeddedEngine:
-    """An `Engine` (chain/engines/base.py) over all of its validators; `member(i)` is the view of one."""
+class EmbeddedEngine(Roster):
+    """All validators side by side, one height after another, with nothing between them that could delay a message."""
 
     def __init__(
         self,
@@ -69,97 +59,29 @@ class EmbeddedEngine:
     ) -> None:
         """Prepare; nothing is touched before `start`. Raises UnknownValidatorError.
 
-        - `validators`: those that live in this process; others that genesis names never run.
-        - `block_interval`: seconds between two heights, at least.
-        - `empty_interval`: seconds after which a height is made without transactions; 0 for none in a pause, but one
-          at its end, because the votes for it date the transactions after it.
+        What is not said here is said in `Roster`.
+
         - `batching`: seconds that a height waits for more transactions after the first.
         - `manual`: make heights only when `advance` is called.
         - `executor`: threads for signing and for writing engine stores, one per validator at best.
         """
-        self.genesis = genesis
-        self.validator_set = genesis_validators(genesis)
-        self._replicas = [Replica(validator, genesis) for validator in validators]
-        for replica in self._replicas:
-            if [other.address for other in self._replicas].count(replica.address) > 1:
-                raise errors.UnknownValidatorError(replica.address, "is given twice")
+        super().__init__(validators, genesis, clock, block_interval=block_interval, empty_interval=empty_interval)
+        if manual:
+            self._old_s = math.inf
         verdicts = Verdicts()
         self.nodes = tuple(
             Node(replica, Signer(validator.key, genesis.name, clock), self, verdicts, clock)
             for replica, validator in zip(self._replicas, validators, strict=True)
         )
-        """The validators at work: what each refused, and whom it accuses."""
         self._network = Network(self.nodes, clock, executor)
         self._drafts: dict[bytes, light.Block] = {}
         """By proposer: what it will propose next, where that has been asked already."""
-        self._clock, self._executor = clock, executor
-        self._block_interval, self._empty_interval, self._batching = block_interval, empty_interval, batching
-        self._manual = manual
-        self._pool = Pool()
+        self._executor, self._batching, self._manual = executor, batching, manual
         self._turn = asyncio.Lock()  # held for a height, and while a validator comes or goes
-        self._wake, self._stopping = asyncio.Event(), asyncio.Event()
-        self._news = asyncio.Event()  # set and replaced by `_tell`
         self._task: asyncio.Task[None] | None = None
-        self._started = False
-        self._failure: Exception | None = None
-        self.ended = False
-        """Whether `stop` was called after the last `start`."""
         self._last_height_at = self._clock.monotonic()
         self._work_since: float | None = None
         self._time_asked = False  # the next height is wanted for its time alone
-
-    # What the rest of Merit sees
-
-    @property
-    def name(self) -> EngineName:
-        """Which engine this is."""
-        return EngineName.EMBEDDED
-
-    @property
-    def chain_id(self) -> str:
-        """The chain's name, which headers and votes carry."""
-        return self.genesis.name
-
-    @property
-    def height(self) -> Height:
-        """The last height that every running validator has made durable (when none runs: that any has)."""
-        return min((replica.height for replica in self._running()), default=self._newest().height)
-
-    @property
-    def failure(self) -> Exception | None:
-        """What has stopped the engine, unless that was `stop`."""
-        return self._failure
-
-    def member(self, number: int) -> Member:
-        """Return the view of validator `number` (its place in the list that the engine was given)."""
-        return Member(self, self._replicas[number], number)
-
-    def submit(self, raw: bytes) -> CheckResult:
-        """Check a transaction at the first running validator, and pool it if that accepts.
-
-        Raises NotRunningError, PoolFullError.
-        """
-        self._require_started()
-        running = self._running()
-        if not running:
-            raise errors.NotRunningError(self._replicas[0].address)
-        return self.submit_at(running[0], raw)
-
-    def submit_at(self, replica: Replica, raw: bytes) -> CheckResult:
-        """Check a transaction at one validator, and pool it if that accepts; raises NotRunningError, PoolFullError."""
-        self._require_started()
-        if not replica.running:
-            raise errors.NotRunningError(replica.address)
-        verdict = self._pool.known(raw)
-        if verdict is None:
-            self._pool.require_room(raw)
-            verdict = replica.application.check_tx(raw)
-            if verdict.accepted:
-                self._pool.add(raw, replica.address, verdict)
-                self._ask_for_height()
-            elif verdict.code is Code.QUOTA and not self._manual:
-                self._show_time()
-        return verdict
 
     def _ask_for_height(self) -> None:
         if self._work_since is None:
@@ -167,43 +89,10 @@ class EmbeddedEngine:
             self._wake.set()
 
     def _show_time(self) -> None:
-        """Make an empty height if the ledger's time is behind: quotas begin anew with block time, and nothing shows it.
-
-        A height's time is that of the votes for the one before, so it may take two; whoever waits asks again.
-        """
-        last = self.header(self.height).time.to_ns() if self.height else self.genesis.time * _NS
-        if self._clock.now_ns() - last > OLD_S * _NS:
+        """Make an empty height for its time alone, unless heights are made by hand."""
+        if not self._manual:
             self._time_asked = True
             self._ask_for_height()
-
-    def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
-        """Yield every height after `after` (by default: after now), in order, once it is durable everywhere."""
-        return Heights(self, lambda: self.height, after)
-
-    async def news(self) -> None:
-        """Wait until a height is durable, a validator comes or goes, or the engine ends."""
-        await self._news.wait()
-
-    @property
-    def history(self) -> StoredHistory:
-        """What the stores hold."""
-        return StoredHistory(self)
-
-    def validators(self, height: Height) -> light.ValidatorSet:  # noqa: ARG002 - they never change in this version
-        """Return the validators of a height."""
-        return self.validator_set
-
-    def header(self, height: Height) -> light.Header:
-        """Return the header of a decided height; raises UnknownHeightError."""
-        return self._newest().store.header(height)
-
-    def commit(self, height: Height) -> light.Commit:
-        """Return the commit that decided a height; raises UnknownHeightError."""
-        return self._newest().store.commit(height)
-
-    def transactions(self, height: Height) -> tuple[bytes, ...]:
-        """Return the transactions of a decided height; raises UnknownHeightError."""
-        return self._newest().store.transactions(height)
 
     # Coming and going
 
@@ -375,21 +264,14 @@ class EmbeddedEngine:
 
     def _draft(self, replica: Replica) -> bool:
         """Prepare what this replica proposes next; tell whether anything of what waits can go into a block now."""
-        block = replica.propose(self._pool.transactions())
-        late = bool(block.txs) and self._is_old(block)
-        self._drafts[replica.address] = replica.propose(()) if late else block
-        return bool(block.txs)
+        self._drafts[replica.address], has_work = self._drafted(replica, self._pool.transactions())
+        return has_work
 
     def _has_work(self, nodes: Sequence[Node]) -> bool:
         """Ask who proposes first: the first of those that run whose turn comes."""
         by_address = {node.address: node for node in nodes}
         proposer = next(turn for turn in nodes[0].turns() if turn in by_address)
         return self._draft(by_address[proposer].replica)
-
-    def _is_old(self, block: light.Block) -> bool:
-        """Tell whether a block would be dated long before now, as the first after a pause is."""
-        most = (self._empty_interval or OLD_S) + self._block_interval
-        return not self._manual and self._clock.now_ns() - block.header.time.to_ns() > most * _NS
 
     def _after(self, block: light.Block) -> None:
         for raw in block.txs:
@@ -442,49 +324,13 @@ class EmbeddedEngine:
         due = self._last_height_at + self._empty_interval - self._clock.monotonic()
         return self._empty_interval > 0 and due <= _DUE_S
 
-    async def _rest(self, seconds: float | None) -> None:
-        """Wait for a wake-up call, but not longer than `seconds`."""
-        if seconds is None:
-            await self._wake.wait()
-            return
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        waker = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({timer, waker}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiting in (timer, waker):
-                waiting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await waiting
-
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
-
-    def _fail(self, error: Exception) -> None:
-        _LOGGER.critical("the engine has stopped: %s", error)
-        self._failure = error
-        self._tell()
-
     # Small questions
-
-    def _running(self) -> list[Replica]:
-        return [replica for replica in self._replicas if replica.running]
 
     def _running_nodes(self) -> list[Node]:
         return [node for node in self.nodes if node.running]
 
     def _voting_power(self, nodes: Sequence[Node]) -> int:
         return sum(node.replica.power for node in nodes if not node.silent)
-
-    def _newest(self) -> Replica:
-        return max(self._replicas, key=lambda replica: replica.height)
-
-    def _require_started(self) -> None:
-        if self._failure is not None:
-            raise errors.NotRunningError(cause=self._failure) from self._failure
-        if not self._started:
-            raise errors.NotRunningError
 
     def _require_quorum(self, height: Height, nodes: Sequence[Node]) -> None:
         power, total = self._voting_power(nodes), self.validator_set.total_power

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from chain import light
     from chain.application import CheckResult
     from chain.engines.base import ReplicatedApplication
-    from chain.engines.embedded.engine import EmbeddedEngine
     from chain.engines.embedded.replica import Replica
+    from chain.engines.embedded.roster import Roster
     from chain.light import Height
 
 
 class Member:
     """An `Engine` (chain/engines/base.py) as one validator of an embedded engine sees it."""
 
-    def __init__(self, engine: EmbeddedEngine, replica: Replica, number: int) -> None:
-        """Use `EmbeddedEngine.member`."""
+    def __init__(self, engine: Roster, replica: Replica, number: int) -> None:
+        """Use `Roster.member`."""
         self._engine, self._replica, self._number = engine, replica, number
 
     @property

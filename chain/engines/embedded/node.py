@@ -173,6 +173,11 @@ class Node:
         return self.replica.running
 
     @property
+    def is_called(self) -> bool:
+        """Whether somebody is at the height that begins next here."""
+        return bool(self._early)
+
+    @property
     def rounds_tried(self) -> int:
         """How many rounds of this height it has left behind since it began or came back."""
         return self.driver.state.round - self._round_begun if self.driver is not None else 0

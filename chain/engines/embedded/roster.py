@@ -1,0 +1,246 @@
+"""All validators of a process at once, as the rest of Merit sees them; how they come to agree is each engine's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from chain.application import Code
+from chain.engines import errors
+from chain.engines.base import EngineName, StoredHistory
+from chain.engines.embedded.member import Member
+from chain.engines.embedded.replica import Replica
+from chain.engines.heights import Heights
+from chain.engines.pool import Pool
+from chain.validators import genesis_validators
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from chain import light
+    from chain.application import CheckResult
+    from chain.engines.embedded.node import Node
+    from chain.engines.embedded.replica import Validator
+    from chain.genesis import Genesis
+    from chain.light import Height
+    from merit.clock import Clock
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+OLD_S: Final = 2.0
+"""Without empty heights in every pause, an empty one comes before transactions whose time would be older than this."""
+_NS: Final = 10**9
+
+
+class Roster(ABC):
+    """An `Engine` (chain/engines/base.py) over all of its validators; `member(i)` is the view of one."""
+
+    nodes: tuple[Node, ...]
+    """The validators at work: what each refused, and whom it accuses."""
+
+    def __init__(
+        self,
+        validators: Sequence[Validator],
+        genesis: Genesis,
+        clock: Clock,
+        *,
+        block_interval: float,
+        empty_interval: float,
+    ) -> None:
+        """Prepare; nothing is touched before `start`. Raises UnknownValidatorError.
+
+        - `validators`: those that live in this process; others that genesis names never run.
+        - `block_interval`: seconds between two heights, at least.
+        - `empty_interval`: seconds after which a height is made without transactions; 0 for none in a pause, but one
+          at its end, because the votes for it date the transactions after it.
+        """
+        self.genesis = genesis
+        self.validator_set = genesis_validators(genesis)
+        self._replicas = [Replica(validator, genesis) for validator in validators]
+        for replica in self._replicas:
+            if [other.address for other in self._replicas].count(replica.address) > 1:
+                raise errors.UnknownValidatorError(replica.address, "is given twice")
+        self._clock = clock
+        self._block_interval, self._empty_interval = block_interval, empty_interval
+        self._old_s = (empty_interval or OLD_S) + block_interval
+        self._pool = Pool()
+        self._wake, self._stopping = asyncio.Event(), asyncio.Event()
+        self._news = asyncio.Event()  # set and replaced by `_tell`
+        self._started = False
+        self._failure: Exception | None = None
+        self.ended = False
+        """Whether `stop` was called after the last `start`."""
+
+    # What the rest of Merit sees
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
+        return EngineName.EMBEDDED
+
+    @property
+    def chain_id(self) -> str:
+        """The chain's name, which headers and votes carry."""
+        return self.genesis.name
+
+    @property
+    def height(self) -> Height:
+        """The last height that every running validator has made durable (when none runs: that any has)."""
+        return min((replica.height for replica in self._running()), default=self._newest().height)
+
+    @property
+    def failure(self) -> Exception | None:
+        """What has stopped the engine, unless that was `stop`."""
+        return self._failure
+
+    def member(self, number: int) -> Member:
+        """Return the view of validator `number` (its place in the list that the engine was given)."""
+        return Member(self, self._replicas[number], number)
+
+    def submit(self, raw: bytes) -> CheckResult:
+        """Check a transaction at the first running validator, and pool it if that accepts.
+
+        Raises NotRunningError, PoolFullError.
+        """
+        self._require_started()
+        running = self._running()
+        if not running:
+            raise errors.NotRunningError(self._replicas[0].address)
+        return self.submit_at(running[0], raw)
+
+    def submit_at(self, replica: Replica, raw: bytes) -> CheckResult:
+        """Check a transaction at one validator, and pool it if that accepts; raises NotRunningError, PoolFullError."""
+        self._require_started()
+        if not replica.running:
+            raise errors.NotRunningError(replica.address)
+        verdict = self._pool.known(raw)
+        if verdict is None:
+            self._pool.require_room(raw)
+            verdict = replica.application.check_tx(raw)
+            if verdict.accepted:
+                self._pool.add(raw, replica.address, verdict)
+                self._ask_for_height()
+            elif verdict.code is Code.QUOTA and self._is_behind():
+                self._show_time()
+        return verdict
+
+    def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
+        """Yield every height after `after` (by default: after now), in order, once it is durable everywhere."""
+        return Heights(self, lambda: self.height, after)
+
+    async def news(self) -> None:
+        """Wait until a height is durable, a validator comes or goes, or the engine ends."""
+        await self._news.wait()
+
+    @property
+    def history(self) -> StoredHistory:
+        """What the stores hold."""
+        return StoredHistory(self)
+
+    def validators(self, height: Height) -> light.ValidatorSet:  # noqa: ARG002 - they never change in this version
+        """Return the validators of a height."""
+        return self.validator_set
+
+    def header(self, height: Height) -> light.Header:
+        """Return the header of a decided height; raises UnknownHeightError."""
+        return self._newest().store.header(height)
+
+    def commit(self, height: Height) -> light.Commit:
+        """Return the commit that decided a height; raises UnknownHeightError."""
+        return self._newest().store.commit(height)
+
+    def transactions(self, height: Height) -> tuple[bytes, ...]:
+        """Return the transactions of a decided height; raises UnknownHeightError."""
+        return self._newest().store.transactions(height)
+
+    def reaches(self, sender: int, receiver: int) -> bool:  # noqa: ARG002 - where links can break, engines say more
+        """Tell whether anything can come from one validator's machine to another's."""
+        return True
+
+    # What an engine adds
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Recover every validator, then make heights; raises RecoveryError, EngineStoreError or LightError."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Finish what is under way and end; raises what had stopped the engine before, if anything had.
+
+        The pool is lost, as with any node; stores and applications stay open, for whoever opened them to close.
+        """
+
+    @abstractmethod
+    async def stop_validator(self, number: int) -> None:
+        """Let one validator take no more part, as if its machine were switched off."""
+
+    @abstractmethod
+    async def start_validator(self, number: int) -> None:
+        """Let a stopped validator recover, catch up and take part again; raises as `start`."""
+
+    @abstractmethod
+    def _ask_for_height(self) -> None:
+        """Have a height made for what waits in the pool."""
+
+    @abstractmethod
+    def _show_time(self) -> None:
+        """Make an empty height: quotas begin anew with block time, and nothing else shows it.
+
+        A height's time is that of the votes for the one before, so it may take two; whoever waits asks again.
+        """
+
+    def _drafted(self, replica: Replica, waiting: Sequence[bytes]) -> tuple[light.Block, bool]:
+        """Return what a replica proposes, and whether anything that waits can go into a block now.
+
+        A block that would be dated long before now, as the first one after a pause is, comes later: an empty one goes
+        before it.
+        """
+        block = replica.propose(waiting)
+        late = bool(block.txs) and self._clock.now_ns() - block.header.time.to_ns() > self._old_s * _NS
+        return replica.propose(()) if late else block, bool(block.txs)
+
+    # Small questions
+
+    def _is_behind(self) -> bool:
+        """Tell whether the ledger's time is."""
+        last = self.header(self.height).time.to_ns() if self.height else self.genesis.time * _NS
+        return self._clock.now_ns() - last > OLD_S * _NS
+
+    def _running(self) -> list[Replica]:
+        return [replica for replica in self._replicas if replica.running]
+
+    def _newest(self) -> Replica:
+        return max(self._replicas, key=lambda replica: replica.height)
+
+    def _require_started(self) -> None:
+        if self._failure is not None:
+            raise errors.NotRunningError(cause=self._failure) from self._failure
+        if not self._started:
+            raise errors.NotRunningError
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _fail(self, error: Exception) -> None:
+        _LOGGER.critical("the engine has stopped: %s", error)
+        self._failure = error
+        self._tell()
+
+    async def _rest(self, seconds: float | None) -> None:
+        """Wait for a wake-up call, but not longer than `seconds`."""
+        if seconds is None:
+            await self._wake.wait()
+            return
+        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        waker = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({timer, waker}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in (timer, waker):
+                waiting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await waiting

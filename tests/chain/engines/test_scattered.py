@@ -1,0 +1,223 @@
+"""Validators at their own pace: what cut, slow and clogged links, stops, wrong clocks and liars do to them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chain import light
+from chain.consensus import types as core
+from chain.consensus.timeouts import Timeouts
+from chain.engines.embedded import EngineStore, ScatteredEngine, Validator
+from chain.engines.embedded.liars import Habit, Lie
+from chain.engines.embedded.world import World
+from chain.light import Height
+from chain.simulation.network import Weather
+from merit.virtual import VirtualClock, run_virtually
+from tests.chain.engines.network import GENESIS_SECONDS, KEYS, Counter, make_genesis
+
+FAST = Timeouts(
+    propose_ms=300, prevote_ms=200, precommit_ms=200, propose_delta_ms=50, prevote_delta_ms=50, precommit_delta_ms=50
+)
+
+
+@dataclass
+class Net:
+    """Four validators with ledgers of one number."""
+
+    engine: ScatteredEngine
+    applications: Sequence[Counter]
+    stores: Sequence[EngineStore]
+    clock: VirtualClock
+
+    @property
+    def totals(self) -> list[int]:
+        return [application.total for application in self.applications]
+
+    @property
+    def heights(self) -> list[int]:
+        return [store.height for store in self.stores]
+
+    def links(self, *side: int) -> list[tuple[int, int]]:
+        return [(a, b) for a in side for b in range(4) if b not in side]
+
+    def both(self, *side: int) -> list[tuple[int, int]]:
+        return [link for a, b in self.links(*side) for link in ((a, b), (b, a))]
+
+
+def play(path: Path, main: Callable[[Net], Awaitable[None]], world: World | None = None) -> None:
+    async def whole(clock: VirtualClock) -> None:
+        genesis = make_genesis()
+        stores = [EngineStore(path / f"{number}", genesis.digest()) for number in range(4)]
+        applications = [Counter(path / f"{number}.json") for number in range(4)]
+        validators = [Validator(KEYS[n], applications[n], stores[n]) for n in range(4)]
+        engine = ScatteredEngine(
+            validators, genesis, clock, World(timeouts=FAST) if world is None else world, empty_interval=0
+        )
+        await engine.start()
+        await clock.sleep(1)
+        await main(Net(engine, applications, stores, clock))
+        await engine.stop()
+        hashes = [
+            {light.header_hash(s.header(Height(height))) for s in stores if s.height >= height}
+            for height in range(1, max(store.height for store in stores) + 1)
+        ]
+        assert all(len(one) == 1 for one in hashes)
+        for store in stores:
+            store.close()
+
+    run_virtually(whole, epoch=GENESIS_SECONDS)
+
+
+def test_a_transaction_reaches_everybody_over_slow_links(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        assert net.engine.submit(b"+5").accepted
+        await net.clock.sleep(2)
+        assert net.totals == [5] * 4
+        assert len(set(net.heights)) == 1
+
+    play(tmp_path, main, World(timeouts=FAST, weather=Weather(least_ms=20, spread_ms=30)))
+
+
+def test_lost_and_repeated_messages_delay_but_do_not_stop(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        for number in range(3):
+            assert net.engine.submit(b"+1 %d" % number).accepted
+            await net.clock.sleep(15)
+        assert net.totals == [3] * 4
+        assert net.engine.counts["messages lost"] > 0
+
+    play(tmp_path, main, World(seed=3, timeouts=FAST, weather=Weather(loss=0.15, repetition=0.1)))
+
+
+def test_halves_stand_still_and_go_on_when_mended(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        net.engine.cut(net.both(0, 1))
+        assert not net.engine.reaches(0, 2)
+        assert net.engine.submit(b"+5").accepted
+        await net.clock.sleep(10)
+        assert net.totals == [0] * 4
+        net.engine.mend(net.both(0, 1))
+        await net.clock.sleep(20)
+        assert net.totals == [5] * 4
+        assert any("no proposal came" in why or "no polka" in why for lost in net.engine.lost.values() for why in lost)
+
+    play(tmp_path, main)
+
+
+def test_who_is_cut_off_misses_heights_and_learns_them_later(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        net.engine.cut(net.both(3))
+        assert net.engine.submit(b"+5").accepted
+        assert net.engine.member(3).submit(b"+100").accepted
+        await net.clock.sleep(10)
+        assert net.totals == [5, 5, 5, 0]
+        net.engine.mend(net.both(3))
+        await net.clock.sleep(10)
+        assert net.totals == [105] * 4
+
+    play(tmp_path, main)
+
+
+def test_who_only_hears_follows(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        net.engine.cut(net.links(3))
+        assert net.engine.submit(b"+5").accepted
+        await net.clock.sleep(10)
+        assert net.totals == [5] * 4
+
+    play(tmp_path, main)
+
+
+def test_a_clogged_link_delivers_later(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        net.engine.clog(net.links(0) + net.links(1))
+        assert net.engine.member(2).submit(b"+5").accepted
+        await net.clock.sleep(5)
+        assert net.totals == [0] * 4
+        net.engine.unclog(net.links(0) + net.links(1))
+        await net.clock.sleep(10)
+        assert net.totals == [5] * 4
+        assert net.engine.counts["messages held by a clogged link"] > 0
+
+    play(tmp_path, main)
+
+
+def test_who_stood_still_goes_on_where_it_was(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        net.engine.pause(3)
+        assert net.engine.submit(b"+5").accepted
+        await net.clock.sleep(10)
+        assert net.totals == [5, 5, 5, 0]
+        net.engine.resume(3)
+        await net.clock.sleep(10)
+        assert net.totals == [5] * 4
+
+    play(tmp_path, main)
+
+
+def test_who_stops_in_the_middle_of_a_height_comes_back(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        assert net.engine.submit(b"+5").accepted
+        await net.clock.sleep(0.03)  # the proposal is under way
+        await net.engine.stop_validator(0)
+        await net.engine.stop_validator(1)
+        await net.clock.sleep(5)
+        assert net.totals == [0] * 4
+        await net.engine.start_validator(0)
+        await net.engine.start_validator(1)
+        await net.clock.sleep(20)
+        assert net.totals == [5] * 4
+        assert all(not node.accusations for node in net.engine.nodes)
+
+    play(tmp_path, main)
+
+
+def test_one_wrong_clock_moves_no_block_s_time(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        for number in range(3):
+            assert net.engine.submit(b"+1 %d" % number).accepted
+            await net.clock.sleep(3)
+        newest = net.engine.header(net.engine.height).time.to_ns() / 1e9
+        assert newest <= net.clock.now()
+
+    play(tmp_path, main, World(timeouts=FAST, ahead_s={0: 3600.0}))
+
+
+def test_a_silent_proposer_costs_a_round_and_the_trace_says_why(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        net.engine.lie(1, Lie(Habit.SILENT))
+        for number in range(4):
+            assert net.engine.submit(b"+1 %d" % number).accepted
+            await net.clock.sleep(5)
+        assert net.totals == [4] * 4
+        why = [why for lost in net.engine.lost.values() for why in lost]
+        assert why
+        assert set(why) == {"round 0 lost: no proposal came; prevotes nil 3/4; precommits nil 3/4"}
+
+    play(tmp_path, main)
+
+
+def test_an_invalid_block_is_lost_and_said_to_be(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        net.engine.lie(1, Lie(Habit.UNSOUND))
+        for number in range(4):
+            assert net.engine.submit(b"+1 %d" % number).accepted
+            await net.clock.sleep(5)
+        assert net.totals == [4] * 4
+        assert any("the block is not valid" in why for lost in net.engine.lost.values() for why in lost)
+
+    play(tmp_path, main)
+
+
+def test_who_says_two_things_is_accused_and_nobody_else(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        liar = core.Address(net.engine.nodes[2].address)
+        net.engine.lie(2, Lie(Habit.EQUIVOCATING))
+        for number in range(6):
+            assert net.engine.submit(b"+1 %d" % number).accepted
+            await net.clock.sleep(5)
+        assert net.totals == [6] * 4
+        accused = {one.first.validator for node in net.engine.nodes for one in node.accusations}
+        assert accused == {liar}
+
+    play(tmp_path, main)
