@@ -54,9 +54,13 @@ class ReplicatedApplication(Protocol):
         ...
 
     def finalize_block(
-        self, height: int, time: application.Timestamp, transactions: Sequence[bytes]
+        self,
+        height: int,
+        time: application.Timestamp,
+        transactions: Sequence[bytes],
+        misbehavior: Sequence[application.Misbehavior] = (),
     ) -> application.Finalized:
-        """Execute a decided height in memory."""
+        """Execute a decided height in memory; `misbehavior` is what its evidence proves."""
         ...
 
     def commit(self) -> None:
@@ -148,12 +152,11 @@ class _Stored(Protocol):
 
     def transactions(self, height: Height) -> tuple[bytes, ...]: ...
 
+    def evidence(self, height: Height) -> tuple[bytes, ...]: ...
+
 
 class StoredHistory:
-    """A `History` that an engine of this process has in its own store: its coroutines never wait.
-
-    Such an engine reports no misbehavior, so its blocks hold no evidence.
-    """
+    """A `History` that an engine of this process has in its own store: its coroutines never wait."""
 
     def __init__(self, source: _Stored) -> None:
         """Ask `source`."""
@@ -176,9 +179,8 @@ class StoredHistory:
         return self._source.transactions(height)
 
     async def evidence(self, height: Height) -> tuple[bytes, ...]:
-        """Return nothing for a decided height; raises UnknownHeightError."""
-        self._source.header(height)
-        return ()
+        """Return what a decided height holds against validators."""
+        return self._source.evidence(height)
 
 
 def last_results_hash(results: Sequence[application.TxResult]) -> bytes:

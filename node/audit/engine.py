@@ -29,7 +29,7 @@ _HEIGHT_BYTES: Final = 8
 _STEPS: Final = (0, 1, 2)
 """What a validator signs in a round, as `chain.consensus.signing` numbers it: a proposal, a prevote, a precommit."""
 _PRECOMMIT: Final = 2
-_KINDS: Final = {b"h": Part.HEADER, b"t": Part.TRANSACTIONS, b"c": Part.COMMIT, b"r": Part.OUTCOME}
+_KINDS: Final = {b"h": Part.HEADER, b"t": Part.TRANSACTIONS, b"c": Part.COMMIT, b"e": Part.EVIDENCE, b"r": Part.OUTCOME}
 
 
 def audit_engine(
@@ -64,7 +64,8 @@ class _Store:
                 raise FaultError(_KINDS[kind], "an entry", "none")
             found.append(raw)
         header, commit, transactions, outcome = found
-        return HeightRecords(height, header, commit, transactions, b"", outcome)
+        evidence = self._table.get(_key(b"e", height), b"")
+        return HeightRecords(height, header, commit, transactions, evidence, outcome)
 
     @staticmethod
     def outcome(step: Step) -> bytes:
@@ -209,7 +210,7 @@ class _EngineAudit:
 
     def _unexplained(self, decided: int, vote_height: int) -> None:
         """Name every entry that no decided height, and no vote, explains."""
-        explained = set(joined((b"m/format", b"m/genesis", b"m/height", b"v"), _keys(range(1, decided + 1), b"htcr")))
+        explained = set(joined((b"m/format", b"m/genesis", b"m/height", b"v"), _keys(range(1, decided + 1), b"htecr")))
         if vote_height == decided + 1:
             explained.update(_keys([vote_height], b"ht") if self._former else self._of_kind(b"j") + self._of_kind(b"b"))
         for key in sorted(self._table.keys() - explained):

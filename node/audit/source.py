@@ -12,10 +12,7 @@ from node.audit.replay import Step
 
 @dataclass(frozen=True, slots=True)
 class HeightRecords:
-    """What a source has for one height, as CometBFT encodes it, and the outcome.
-
-    A store has no evidence: it is one of the embedded engine, which reports none.
-    """
+    """What a source has for one height, as CometBFT encodes it, and the outcome."""
 
     height: int
     header: bytes

@@ -16,9 +16,10 @@ import msgspec
 from chain.consensus.timeouts import Timeouts
 from chain.engines.embedded import Member, ScatteredEngine, Validator
 from chain.engines.embedded.liars import Habit, Lie
+from chain.engines.embedded.scattered import Lost
 from chain.engines.embedded.world import World
 from chain.genesis import Genesis
-from chain.light import BlockIdFlag, Height, header_hash
+from chain.light import BlockIdFlag, Height, accusations, decode_evidence, header_hash
 from merit.chance import seed_of
 from merit.clock import Clock
 from merit.virtual import VirtualClock, run_virtually
@@ -263,7 +264,9 @@ class _Experiment(Session):
                 f"proposed by {names[header.proposer_address]}, {len(self._engine.transactions(height))} transactions, "
                 f"signed by {signed}"
             )
-            lines.append("; ".join([line, *self._lost.get(height, ())]))
+            line += "".join(f", proof against {node}" for node in self._convicted(height))
+            lost = (f"round {one.round} of {names[one.proposer]} lost: {one.why}" for one in self._lost.get(height, ()))
+            lines.append("; ".join([line, *lost]))
         for outcome in self.log.outcomes:
             lines.append(
                 f"round {outcome.round}: height {outcome.height}, agreed {outcome.agreed}, model {outcome.model.hex()}"
@@ -288,6 +291,8 @@ class _Experiment(Session):
             self._found.append(await self._level())
         if wanted.no_fork:
             self._found.append(self._no_fork())
+        if wanted.accused is not None:
+            self._found.append(self._accused(wanted.accused))
         if wanted.lost_least or wanted.lost_most is not None:
             self._found.append(self._rounds_lost())
         self._found += rounds_and_accuracy(wanted, self.log.version, self.best_accuracy)
@@ -301,7 +306,7 @@ class _Experiment(Session):
         return max(member.height for member in self._members().values())
 
     @property
-    def _lost(self) -> dict[int, tuple[str, ...]]:
+    def _lost(self) -> dict[int, tuple[Lost, ...]]:
         return self._engine.lost
 
     async def _level(self) -> Assertion:
@@ -324,6 +329,17 @@ class _Experiment(Session):
                 differing = ", ".join(f"{name} {value.hex()[:16]}" for name, value in hashes.items())
                 return Assertion(name="no fork", holds=False, detail=f"height {height}: {differing}")
         return Assertion(name="no fork", holds=True, detail=f"{len(members)} nodes, one chain up to height {newest}")
+
+    def _convicted(self, height: Height) -> list[str]:
+        """Name whom the evidence in a block convicts."""
+        names = {member.address: name for name, member in self._members().items()}
+        evidence = map(decode_evidence, self._engine.evidence(height))
+        return [names[one.validator] for found in evidence for one in accusations(found)]
+
+    def _accused(self, wanted: Sequence[str]) -> Assertion:
+        found = sorted({name for height in range(1, self._top() + 1) for name in self._convicted(Height(height))})
+        holds = found == sorted(set(wanted))
+        return Assertion(name="evidence", holds=holds, detail=f"against {', '.join(found) or 'nobody'}")
 
     def _rounds_lost(self) -> Assertion:
         wanted, lost = self._manifest.assert_, sum(map(len, self._lost.values()))

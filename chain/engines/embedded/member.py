@@ -91,3 +91,7 @@ class Member:
     def transactions(self, height: Height) -> tuple[bytes, ...]:
         """Return a height's transactions from this validator's store; raises UnknownHeightError."""
         return self._replica.store.transactions(height)
+
+    def evidence(self, height: Height) -> tuple[bytes, ...]:
+        """Return what a height holds against validators, from this validator's store; raises UnknownHeightError."""
+        return self._replica.store.evidence(height)

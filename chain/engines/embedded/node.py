@@ -617,6 +617,15 @@ class Node:
             self._do(output)
         return None
 
+    def _accuse(self, evidence: core.Equivocation) -> None:
+        """Keep what proves a contradiction; votes go into a block, for two proposals there is no format."""
+        self.accusations.append(evidence)
+        first, second = evidence.first, evidence.second
+        if isinstance(first, core.Vote) and isinstance(second, core.Vote):
+            index = self._addresses.index(first.validator)
+            self.replica.evidence.accuse(*(statements.whole_vote(vote, index) for vote in (first, second)))
+        _LOGGER.warning("validator %s contradicted itself: %s", first.validator.hex(), evidence)
+
     def _do(self, output: Output) -> None:
         match output:
             case Sign() | GetValue():
@@ -625,8 +634,7 @@ class Node:
                 self.timers = [timer for timer in self.timers if timer.timeout.round >= self._begun.state.round]
                 self.timers.append(Timer(self._clock.monotonic() + after_ms / 1000, timeout))
             case Accuse(evidence):
-                self.accusations.append(evidence)
-                _LOGGER.warning("validator %s contradicted itself: %s", evidence.first.validator.hex(), evidence)
+                self._accuse(evidence)
             case Decided():
                 self._work.clear()
                 self.timers.clear()

@@ -17,6 +17,7 @@ from chain import light
 from chain.application import Timestamp as BlockTime
 from chain.engines import errors
 from chain.engines.base import last_results_hash
+from chain.engines.embedded.evidence import EvidencePool, misbehavior
 from chain.engines.embedded.store import Outcome
 from chain.light import Height
 from chain.light.errors import CertificateError
@@ -53,6 +54,7 @@ class Replica:
         self.index = self.validators.addresses.index(self.address)
         self.power = self.validators.validators[self.index].power
         self.running = False
+        self.evidence = EvidencePool(self.validators, self.store, genesis.name)
         self.outcome = Outcome(app_hash=b"", results_hash=light.results_hash(()))
         self._trusted: light.Trusted | None = None
         self._genesis = genesis
@@ -82,6 +84,7 @@ class Replica:
         for height in range(info.height + 1, stored + 1):
             self._replay(Height(height))
         self._trusted = None
+        self.evidence.recover()
         if stored:
             recorded = self.store.outcome(stored)
             if self.outcome.app_hash != recorded.app_hash:
@@ -107,21 +110,23 @@ class Replica:
 
     def propose(self, waiting: Sequence[bytes]) -> light.Block:
         """Build the next block from what waits in the pool; raises ProposalTooLargeError."""
-        allowed = transaction_bytes_max(len(self.validators))
+        evidence = self.evidence.due()
+        allowed = transaction_bytes_max(len(self.validators)) - len(light.encode_evidence_list(evidence))
         last_commit = self._trusted.commit if self._trusted else light.EMPTY_COMMIT
         time = self._time(last_commit)
         txs = tuple(self.application.prepare_proposal(waiting, allowed, BlockTime(time.seconds, time.nanos)))
         found = len(light.encode_txs(txs))
         if found > allowed:
             raise errors.ProposalTooLargeError(Height(self.height + 1), allowed, found)
-        return self._block(txs, self.address, last_commit)
+        return self._block(txs, self.address, last_commit, evidence)
 
     def accepts(self, block: light.Block) -> bool:
-        """Tell whether `block` is what may follow here: its last commit, each field of its header, its transactions."""
+        """Tell whether `block` is what may follow here: its last commit, its header, its evidence, its transactions."""
         return (
             block.header.proposer_address in self.validators.addresses
             and self._accepts_last_commit(block.last_commit)
-            and block == self._block(block.txs, block.header.proposer_address, block.last_commit)
+            and block == self._block(block.txs, block.header.proposer_address, block.last_commit, block.evidence)
+            and self.evidence.accepts(block.evidence, self._trusted.header if self._trusted else None)
             and self.application.process_proposal(
                 block.txs, BlockTime(block.header.time.seconds, block.header.time.nanos)
             )
@@ -143,7 +148,9 @@ class Replica:
         before = self._trusted
         return light.median_time(last_commit, before.validators) if before else genesis_time(self._genesis)
 
-    def _block(self, txs: tuple[bytes, ...], proposer: bytes, last_commit: light.Commit) -> light.Block:
+    def _block(
+        self, txs: tuple[bytes, ...], proposer: bytes, last_commit: light.Commit, evidence: tuple[bytes, ...]
+    ) -> light.Block:
         header = light.Header(
             app_version=self._genesis.versions.execution,
             chain_id=self._genesis.name,
@@ -157,15 +164,15 @@ class Replica:
             consensus_hash=light.consensus_hash(CONSENSUS_PARAMS),
             app_hash=self.outcome.app_hash,
             last_results_hash=self.outcome.results_hash,
-            evidence_hash=light.evidence_hash(()),
+            evidence_hash=light.evidence_hash(evidence),
             proposer_address=proposer,
         )
-        return light.Block(header, txs, last_commit)
+        return light.Block(header, txs, last_commit, evidence)
 
     def execute(self, block: light.Block) -> Outcome:
         """Execute a block in memory."""
         time = BlockTime(block.header.time.seconds, block.header.time.nanos)
-        finalized = self.application.finalize_block(block.header.height, time, block.txs)
+        finalized = self.application.finalize_block(block.header.height, time, block.txs, misbehavior(block.evidence))
         return Outcome(finalized.app_hash, last_results_hash(finalized.results))
 
     def follow(self, block: light.Block, commit: light.Commit) -> None:
@@ -196,4 +203,5 @@ class Replica:
     def decide(self, block: light.Block, commit: light.Commit, outcome: Outcome) -> None:
         """Make the executed and saved height durable in the application."""
         self.application.commit()
+        self.evidence.decided(block.evidence)
         self._trusted, self.outcome = light.Trusted(block.header, commit, self.validators, self.validators), outcome

@@ -160,6 +160,10 @@ class Roster(ABC):
         """Tell whether anything can come from one validator's machine to another's."""
         return True
 
+    def evidence(self, height: Height) -> tuple[bytes, ...]:
+        """Return what a decided height holds against validators; raises UnknownHeightError."""
+        return self._newest().store.evidence(height)
+
     # What an engine adds
 
     @abstractmethod

@@ -54,6 +54,15 @@ _DUE_S: Final = 1e-6
 _MS: Final = 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A round without a decision, by the address of who had to propose in it."""
+
+    round: int
+    proposer: Address
+    why: str
+
+
 @dataclass(slots=True, kw_only=True)
 class _Course:
     """Where a validator stands between two events."""
@@ -71,7 +80,7 @@ class _Course:
     alarm: float = math.inf
     seen: tuple[int, int] = (0, 0)  # height, and the round before which all losses are noted
     ticked: tuple[int, int] = (0, 0)  # height and round at the last tick
-    lost: list[str] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
     asked: bool = False
     held: list[tuple[int, bytes]] = field(default_factory=list)
 
@@ -107,7 +116,7 @@ class ScatteredEngine(Roster):
         self._batching = batching
         self.counts: Counter[str] = Counter()
         """What went wrong on the links, by kind."""
-        self.lost: dict[int, tuple[str, ...]] = {}
+        self.lost: dict[int, tuple[Lost, ...]] = {}
         """By height: why each of its earlier rounds was lost, as the first who kept it saw it, liars aside."""
         self._timetable = Timetable(clock)
         self._links = Links(world, self._timetable, seeded(world.seed, "links"), self._deliver, self.counts)
@@ -420,7 +429,7 @@ class ScatteredEngine(Roster):
         for lost in range(round_, driver.state.round):
             last = lost == driver.state.round - 1
             why = why_lost(driver, Round(lost), course.node.accepted) if last else "others were in a later one"
-            course.lost.append(f"round {lost} lost: {why}")
+            course.lost.append(Lost(lost, driver.proposer(Round(lost)), why))
         course.seen = (driver.height, max(driver.state.round, 0))
 
     # When

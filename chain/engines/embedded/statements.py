@@ -62,18 +62,21 @@ def sign_bytes(statement: core.Vote | core.Proposal, time: light.Timestamp, chai
 
 def encode_vote(vote: core.Vote, index: int) -> bytes:
     """Encode a signed vote as CometBFT's `Vote`; `index` is its validator's place in the set."""
+    return light.encode_vote(whole_vote(vote, index))
+
+
+def whole_vote(vote: core.Vote, index: int) -> light.Vote:
+    """Return a signed vote as CometBFT has it; `index` is its validator's place in the set."""
     time, signature = decode_proof(vote.proof)
-    return light.encode_vote(
-        light.Vote(
-            kind=int(vote.kind),
-            height=light.Height(vote.height),
-            round=vote.round,
-            block_id=block_id(vote.value_id),
-            timestamp=time,
-            validator_address=vote.validator,
-            validator_index=index,
-            signature=signature,
-        )
+    return light.Vote(
+        kind=int(vote.kind),
+        height=light.Height(vote.height),
+        round=vote.round,
+        block_id=block_id(vote.value_id),
+        timestamp=time,
+        validator_address=vote.validator,
+        validator_index=index,
+        signature=signature,
     )
 
 

@@ -4,6 +4,7 @@ One LMDB environment per validator. Keys: one byte for the kind of record, then 
 
     h  header        by height: CometBFT's Header
     t  transactions  by height: CometBFT's Data
+    e  evidence      by height, where there is any: CometBFT's EvidenceList
     c  commit        by height: CometBFT's Commit that decided it; the one that the next block carries, once there is
     r  result        by height: results hash (32 bytes), then the app hash after the height
     v  signature     the last one, with its SHA-256 (`chain.consensus.signing`)
@@ -151,6 +152,28 @@ class EngineStore:
         """Return a decided height's transactions; raises UnknownHeightError, CorruptRecordError."""
         return self._transactions(self._decided(b"t", height))
 
+    def evidence(self, height: Height) -> tuple[bytes, ...]:
+        """Return what a decided height holds against validators, each an encoded `light.Evidence`.
+
+        Raises UnknownHeightError, CorruptRecordError.
+        """
+        expected = self.header(height).evidence_hash
+        raw = self._get(_key(b"e", height))
+        try:
+            evidence = () if raw is None else light.decode_evidence_list(raw)
+            found = light.evidence_hash(evidence)
+        except LightError as error:
+            raise errors.CorruptRecordError(self.path, f"the evidence of height {height}", str(error)) from error
+        if found != expected:
+            problem = "the header commits to other evidence"
+            raise errors.CorruptRecordError(self.path, f"the evidence of height {height}", problem)
+        return evidence
+
+    def all_evidence(self) -> list[tuple[Height, tuple[bytes, ...]]]:
+        """Return each decided height that holds evidence, with it; raises CorruptRecordError."""
+        heights = [Height(int.from_bytes(key[1:], "big")) for key, _ in self._all(b"e")]
+        return [(height, self.evidence(height)) for height in heights]
+
     def outcome(self, height: Height) -> Outcome:
         """Return what executing a decided height gave; raises UnknownHeightError, CorruptRecordError."""
         raw = self._decided(b"r", height)
@@ -161,7 +184,7 @@ class EngineStore:
     def block(self, height: Height) -> light.Block:
         """Return a decided block; raises UnknownHeightError, CorruptRecordError."""
         last = self.commit(Height(height - 1)) if height > 1 else light.EMPTY_COMMIT
-        return light.Block(self.header(height), self.transactions(height), last)
+        return light.Block(self.header(height), self.transactions(height), last, self.evidence(height))
 
     def last_signature(self) -> LastSignature | None:
         """Return what this validator signed last; raises SignerRecordError."""
@@ -264,6 +287,8 @@ def _block_records(block: light.Block) -> list[tuple[bytes, bytes]]:
         (_key(b"h", height), light.encode_header(block.header)),
         (_key(b"t", height), light.encode_txs(block.txs)),
     ]
+    if block.evidence:
+        records.append((_key(b"e", height), light.encode_evidence_list(block.evidence)))
     if height > 1:  # of all the commits that prove the height before, the one in the block is everybody's
         records.append((_key(b"c", Height(height - 1)), light.encode_commit(block.last_commit)))
     return records

@@ -12,7 +12,7 @@ from types import coroutine
 from typing import Any, TypeVar
 
 from chain import light
-from chain.application import CheckResult, Code, Finalized, Info, Timestamp, TxResult
+from chain.application import CheckResult, Code, Finalized, Info, Misbehavior, Timestamp, TxResult
 from chain.crypto.schemes import Scheme, SigningKey
 from chain.engines.embedded import EmbeddedEngine, EngineStore, Validator
 from chain.genesis import Genesis, Hex, ValidatorEntry
@@ -88,6 +88,7 @@ class Counter:
     def __init__(self, path: Path, bias: int = 0) -> None:
         self._path, self.bias = path, bias
         self.calls: list[str] = []
+        self.reported: list[Misbehavior] = []
         self.refuse_proposals = False
         self.before_commit: Callable[[], None] = lambda: None
         self._pending: tuple[int, int] | None = None
@@ -135,7 +136,10 @@ class Counter:
     def process_proposal(self, transactions: Sequence[bytes], time: Timestamp) -> bool:  # noqa: ARG002 - as above
         return not self.refuse_proposals and all(raw[:1] in {b"+", b"!"} for raw in transactions)
 
-    def finalize_block(self, height: int, time: Timestamp, transactions: Sequence[bytes]) -> Finalized:
+    def finalize_block(
+        self, height: int, time: Timestamp, transactions: Sequence[bytes], misbehavior: Sequence[Misbehavior] = ()
+    ) -> Finalized:
+        self.reported += misbehavior
         self.calls.append(f"finalize {height} at {time.seconds}")
         known, total = self._read()
         assert height == known + 1
