@@ -20,6 +20,7 @@ from chain.engines.embedded.scattered import Lost
 from chain.engines.embedded.world import World
 from chain.genesis import Genesis
 from chain.light import BlockIdFlag, Height, accusations, decode_evidence, header_hash
+from contracts import addresses, bindings
 from merit.chance import seed_of
 from merit.clock import Clock
 from merit.virtual import VirtualClock, run_virtually
@@ -59,6 +60,11 @@ async def _play(manifest: Manifest, out: Path, tell: Callable[[str], None]) -> R
 
     with logged_to(out / "run.log"):
         return await asyncio.to_thread(experiment)
+
+
+def _is_suspended(registry: bindings.Registry, member: int) -> bool:
+    found = registry.member(member)
+    return found is not None and found.suspended
 
 
 def _world(manifest: Manifest) -> World:
@@ -275,6 +281,9 @@ class _Experiment(Session):
                 f"  client {payment.client}: theta {payment.theta} ppb, {payment.reward} wei"
                 for payment in self.log.payments.get(outcome.round, [])
             ]
+        registry = bindings.Registry(self.network.web3(self.servers.first), addresses.REGISTRY)
+        suspended = [place for place, edge in enumerate(self.roles.edges, 1) if _is_suspended(registry, edge)]
+        lines += [f"node{place}: its edge server is suspended" for place in suspended]
         return "\n".join([*lines, ""])
 
     # -- what must hold ---------------------------------------------------------------------------------------------
