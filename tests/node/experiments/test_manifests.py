@@ -18,6 +18,9 @@ STILL = f"{HEAD}seconds = 20\n"
 LEARNS = f'{HEAD}[learning]\npreset = "digits"\nrounds = 5\nclients.count = 6\nround.phi = 3\n'
 STEP = "[[step]]\nat = 3\n"
 DECISION = "[[decision]]\nat = 1\ntext = 'x'\n[[decision.call]]\ndo = 'suspend'\nmember = 1\n"
+EMBEDDED = f"{LEARNS}[network]\nengine = 'embedded'\n"
+FAULT = "[[fault]]\nat = 1\n"
+LIE = "[[byzantine]]\nnodes = ['node1']\nhabit = 'equivocating'\n"
 
 REFUSED = {
     f"{STILL}[netwrk]\n": "unknown key netwrk; the nearest valid one is network",
@@ -63,9 +66,23 @@ REFUSED = {
     f"{LEARNS}[[behaviour]]\nclients = [0]\n": "at behaviour[0].clients[0]",
     f"{STILL}[network]\nengine = 'geth'\n": "at network.engine",
     f"{STILL}[network]\nengine = 'embedded'\n": "the embedded one needs a [learning] table",
-    f"{LEARNS}[network]\nengine = 'embedded'\n{STEP}node = 'node1'\ndo = 'disconnect'\n": "disconnect needs cometbft",
     f"{LEARNS}[network]\nengine = 'embedded'\n{STEP}node = 'node5'\ndo = 'join'\n": "join needs cometbft",
-    f"{LEARNS}[network]\nengine = 'embedded'\n[storm]\nuntil = 9\n": "disconnect, pause needs cometbft",
+    f"{EMBEDDED}powers = [1, 2, 3, 4]\n": "network.powers: those of the embedded engine are equal",
+    f"{EMBEDDED}[network.links]\nlos = 0.1\n": "the nearest valid one is network.links.loss",
+    f"{EMBEDDED}[[link]]\nfrom = ['node5']\n": "link[0]: no node 'node5', there are 4",
+    f"{EMBEDDED}[[clock]]\nnodes = ['node9']\nahead = 3\n": "clock[0]: no node 'node9', there are 4",
+    f"{EMBEDDED}{FAULT}do = 'partition'\nnodes = ['node1']\nto = ['node2']\n": "to is for a clog, not for a partition",
+    f"{EMBEDDED}{FAULT}do = 'clog'\nnodes = ['node1']\nto = ['node1']\n": "fault[0]: no link leads anywhere",
+    f"{EMBEDDED}{FAULT}do = 'flip'\nnodes = ['node1']\n": "at fault[0].do",
+    f"{EMBEDDED}{LIE}heights = [5, 4]\n": "byzantine[0]: from 5 to 4 there is nothing",
+    f"{EMBEDDED}{LIE}heights = [1, 4]\nseconds = [1, 4]\n": "byzantine[0]: say either heights or seconds",
+    f"{EMBEDDED}validators = 1\n{LIE}": "byzantine: nobody is honest",
+    f"{EMBEDDED}{LIE}[assert]\naccused = ['node2']\n": "node2 never says two things",
+    f"{EMBEDDED}[assert]\nlost_least = 3\nlost_most = 2\n": "assert.lost_most: 2 are fewer than lost_least, 3",
+    f"{STILL}{FAULT}do = 'partition'\nnodes = ['node1']\n": 'fault: needs network.engine = "embedded"',
+    f"{STILL}{LIE}": 'byzantine: needs network.engine = "embedded"',
+    f"{STILL}seeds = 4\n": 'seeds: needs network.engine = "embedded"',
+    f"{STILL}[assert]\naccused = []\n": 'assert.accused: needs network.engine = "embedded"',
     f"{LEARNS}[network]\nengine = 'embedded'\n{DECISION}": "decisions need cometbft",
 }
 

@@ -7,12 +7,15 @@ from tests.node.testnet.running import Done, merit
 
 LEARNS = """\
 kind = "ledger"
-title = "Two of four are killed, one after the other, and some clients travel"
+title = "Two of four are killed, one lies, one is not heard, and some clients travel"
 seed = {seed}
 seconds = 10
 
 [network]
 engine = "embedded"
+
+[network.links]
+loss = 0.01
 
 [learning]
 preset = "digits"
@@ -44,8 +47,27 @@ node = "node2"
 do = "kill"
 for = 3
 
+[[step]]
+at = 8
+node = "node3"
+do = "pause"
+for = 1
+
+[[fault]]
+at = 6.5
+do = "one-way partition"
+nodes = ["node2"]
+for = 1
+
+[[byzantine]]
+nodes = ["node4"]
+habit = "equivocating"
+seconds = [0, 1.8]
+
 [assert]
 rounds = 3
+accused = ["node4"]
+lost_least = 1
 still = [[3.5, 5.8]]
 moves = [[6, 10]]
 """
@@ -63,11 +85,15 @@ def test_equal_seeds_kill_learn_and_pay_alike_and_another_seed_does_not(tmp_path
     found = json.loads(first.out)
     assert {one["name"] for one in found["assertions"]} == {
         "still 3.5-5.8 s", "moves 6-10 s", "level", "no fork", "rounds", "finals present", "audit clean",
+        "evidence", "rounds lost",
     }  # fmt: skip
     assert second.code == 0
     trace = (tmp_path / "first" / "trace.txt").read_text()
     assert trace == (tmp_path / "second" / "trace.txt").read_text()
-    assert "2.00 s: node1: kill\n3.00 s: node2: kill\n6.00 s: node2: back\n7.00 s: node1: back\n" in trace
+    assert "2.00 s: node1: kill\n3.00 s: node2: kill\n6.00 s: node2: back\n" in trace
+    assert trace.count("proof against node4") == 1
+    assert "node4: its edge server is suspended\n" in trace
+    assert "lost: no proposal came; prevotes nil" in trace
     assert found["figures"]["digest"] == json.loads(second.out)["figures"]["digest"]
     assert json.loads(other.out)["figures"]["digest"] != found["figures"]["digest"]
 
