@@ -26,7 +26,7 @@ def run(
     data_dir: Annotated[str, typer.Option(help="Directory of the MNIST idx files, for those that learn on it.")] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="This seed, instead of what the file says.")] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="So many seeds; the smallest that fails is shown (kind consensus).")
+        int | None, typer.Option(min=1, help="So many seeds; the smallest that fails is shown (virtual time).")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run of the same file that was cut off.")

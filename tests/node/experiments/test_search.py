@@ -17,11 +17,14 @@ def playing(bad: int | None = None, ending: int | None = None) -> tuple[list[int
     """Return a play that fails at one seed, or cannot end it, and the seeds that it was asked for."""
     played: list[int] = []
 
+    def leave(seed: int, out: Path) -> None:
+        assert not list(out.iterdir())
+        (out / "trace.txt").write_text(f"{seed}")
+
     async def play(manifest: Manifest, out: Path, _: Callable[[str], None]) -> Result:
         assert manifest.seeds == 1
-        assert not list(out.iterdir())
         played.append(manifest.seed)
-        (out / "trace.txt").write_text(f"{manifest.seed}")
+        leave(manifest.seed, out)
         if manifest.seed == ending:
             message = "job 1 did not close"
             raise MeritError(message)
