@@ -53,7 +53,7 @@ class NetworkPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     powers: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
     relays: bool = True
     timing: TimingFile = TimingFile()
-    links: Links | None = None
+    links: Links = Links()
     snapshots: SnapshotsFile = SnapshotsFile(every=200)
 
 
@@ -226,7 +226,7 @@ def _only_embedded(manifest: Manifest) -> str:
     """Say what of the file asks for more than processes and real time can do; an empty string for nothing."""
     wanted = manifest.assert_
     asked = {
-        "network.links": manifest.network.links is not None,
+        "network.links": manifest.network.links != Links(),
         "link": bool(manifest.link),
         "clock": bool(manifest.clock),
         "fault": bool(manifest.fault),

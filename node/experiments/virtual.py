@@ -69,17 +69,15 @@ def _is_suspended(registry: bindings.Registry, member: int) -> bool:
 
 def _world(manifest: Manifest) -> World:
     """Return what is between the validators."""
-    network, validators = manifest.network, manifest.network.validators
-    timing = network.timing
-    weather = {} if network.links is None else {"weather": network.links.weather()}
+    timing, validators = manifest.network.timing, manifest.network.validators
     return World(
         seed=seed_of(manifest.seed, "world"),
+        weather=manifest.network.links.weather(),
         weather_of={
             link: part.weather() for part in manifest.link for link in links_from(part.from_, part.to, validators)
         },
         timeouts=Timeouts(propose_ms=timing.propose, prevote_ms=timing.vote, precommit_ms=timing.vote),
         ahead_s={place(node): part.ahead for part in manifest.clock for node in part.nodes},
-        **weather,
     )
 
 

@@ -125,8 +125,8 @@ class Replica:
         return (
             block.header.proposer_address in self.validators.addresses
             and self._accepts_last_commit(block.last_commit)
-            and block == self._block(block.txs, block.header.proposer_address, block.last_commit, block.evidence)
             and self.evidence.accepts(block.evidence, self._trusted.header if self._trusted else None)
+            and block == self._block(block.txs, block.header.proposer_address, block.last_commit, block.evidence)
             and self.application.process_proposal(
                 block.txs, BlockTime(block.header.time.seconds, block.header.time.nanos)
             )

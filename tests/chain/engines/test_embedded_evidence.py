@@ -96,6 +96,16 @@ def test_what_proves_nothing_or_the_same_again_is_not_accepted(
     assert not heights.pool.accepts(spoil(heights.proof(FIRST, SECOND)), heights.last)
 
 
+def test_a_block_may_hold_a_proof_and_no_rubbish(heights: Heights) -> None:
+    replica = heights.net.engine.nodes[0].replica
+    heights.pool.accuse(heights.vote(FIRST), heights.vote(SECOND))
+    block = replica.propose(())
+    assert len(block.evidence) == 1
+    assert replica.accepts(block)
+    assert not replica.accepts(replace(block, evidence=()))
+    assert not replica.accepts(replace(block, evidence=(b"\x0a\x01",)))
+
+
 def test_a_forged_vote_proves_nothing(heights: Heights) -> None:
     assert not heights.pool.accepts([heights.proof(FIRST, SECOND, signer=2)], heights.last)
 
