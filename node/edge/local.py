@@ -88,8 +88,9 @@ class LocalEdgeServers:
         self._paused.discard(node)
 
     def pause(self, node: int) -> None:
-        """Let the server of a place stand still, with all that it has in memory."""
-        self._paused.add(node)
+        """Let the server of a place stand still, with all that it has in memory; harmless when it does not run."""
+        if node in self._running:
+            self._paused.add(node)
 
     def resume(self, node: int) -> None:
         """Let it go on; harmless when it does."""

@@ -6,6 +6,7 @@ SHA-256 is the run's digest.
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,7 @@ class _Experiment(Session):
         self._perturbations = 0
         self._begun = 0.0
         self._engine: ScatteredEngine
+        self._disconnected: Counter[str] = Counter()
         household = Household(out / "run" / "clients", clock, self._journey)
         super().__init__(
             out / "run",
@@ -174,6 +176,7 @@ class _Experiment(Session):
                 engine.pause(node)
                 self.servers.pause(node)
             case "disconnect":
+                self._disconnected[step.node] += 1
                 engine.cut(self._around([step.node]))
             case _:
                 self.servers.stop(node)
@@ -187,11 +190,19 @@ class _Experiment(Session):
                 self.servers.resume(node)
                 engine.resume(node)
             case "disconnect":
-                engine.mend(self._around([step.node]))
+                self._reconnect(step.node)
             case _:
                 await engine.start_validator(node)
                 self.servers.start(node)
+                while step.do == "restart" and self._disconnected[step.node]:
+                    self._reconnect(step.node)
         self._happened(f"{step.node}: back")
+
+    def _reconnect(self, node: str) -> None:
+        """Undo one disconnection, unless a restart has."""
+        if self._disconnected[node]:
+            self._disconnected[node] -= 1
+            self._engine.mend(self._around([node]))
 
     async def _cut(self, fault: FaultPart) -> None:
         """Break links for a while; for 0 to the end."""
@@ -280,8 +291,8 @@ class _Experiment(Session):
                 for payment in self.log.payments.get(outcome.round, [])
             ]
         registry = bindings.Registry(self.network.web3(self.servers.first), addresses.REGISTRY)
-        suspended = [place for place, edge in enumerate(self.roles.edges, 1) if _is_suspended(registry, edge)]
-        lines += [f"node{place}: its edge server is suspended" for place in suspended]
+        suspended = [number for number, edge in enumerate(self.roles.edges, 1) if _is_suspended(registry, edge)]
+        lines += [f"node{number}: its edge server is suspended" for number in suspended]
         return "\n".join([*lines, ""])
 
     # -- what must hold ---------------------------------------------------------------------------------------------

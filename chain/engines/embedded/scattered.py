@@ -238,8 +238,9 @@ class ScatteredEngine(Roster):
         return self._cut[sender, receiver] <= 0
 
     def pause(self, number: int) -> None:
-        """Let a validator stand still; what comes for it waits."""
-        self._courses[number].paused = True
+        """Let a validator stand still; what comes for it waits. Harmless when it does not run."""
+        course = self._courses[number]
+        course.paused = course.node.running
 
     def resume(self, number: int) -> None:
         """Let it go on as if nothing had been."""
