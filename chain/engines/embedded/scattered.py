@@ -155,10 +155,16 @@ class ScatteredEngine(Roster):
         """Recover every validator, then make heights; raises RecoveryError, EngineStoreError or LightError."""
         if self._started:
             return
-        self._failure, self.ended, self._started = None, False, True
+        self._failure, self.ended = None, False
         self._stopping.clear()
-        for course in self._courses:
-            self._begin(course)
+        try:
+            for course in self._courses:
+                self._begin(course)
+        except BaseException:
+            for course in self._courses:
+                course.node.replica.running = False
+            raise
+        self._started = True
         self._timetable.after(REPEAT_MS, self._tick)
         self._task = asyncio.create_task(self._run(), name=f"engine {self.chain_id}")
 

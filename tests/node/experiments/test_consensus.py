@@ -127,7 +127,10 @@ def test_the_table_and_the_trace_are_printed(tmp_path: Path, capsys: pytest.Capt
 def test_only_experiments_of_many_seeds_are_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = ROOT / "scripts" / "experiments" / "idle.toml"
     assert run(str(path), "--out", str(tmp_path / "out"), "--seeds", "3") == 2
-    assert "kind ledger are not searched: leave out --seeds" in capsys.readouterr().err
+    assert 'seeds: needs network.engine = "embedded"' in capsys.readouterr().err
+    other = ROOT / "scripts" / "experiments" / "incentives.toml"
+    assert run(str(other), "--out", str(tmp_path / "out"), "--seeds", "3") == 2
+    assert "kind usefulness are not searched: leave out --seeds" in capsys.readouterr().err
     assert run(str(path), "--out", str(tmp_path / "out"), "--resume", "--seed", "3") == 2
     assert "leave out --seed and --seeds" in capsys.readouterr().err
     assert load(path, seed=7)[0].seed == 7
