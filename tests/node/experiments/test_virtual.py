@@ -93,7 +93,7 @@ def test_equal_seeds_kill_learn_and_pay_alike_and_another_seed_does_not(tmp_path
     assert "2.00 s: node1: kill\n3.00 s: node2: kill\n6.00 s: node2: back\n" in trace
     assert trace.count("proof against node4") == 1
     assert "node4: its edge server is suspended\n" in trace
-    assert "lost: no proposal came; prevotes nil" in trace
+    assert "; round 0 of node4 lost: no polka was seen; prevotes " in trace
     assert found["figures"]["digest"] == json.loads(second.out)["figures"]["digest"]
     assert json.loads(other.out)["figures"]["digest"] != found["figures"]["digest"]
 
