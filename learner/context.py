@@ -5,7 +5,8 @@ A scoring rule sees none of these vectors, only their exact inner products with 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,10 @@ from numpy.typing import NDArray
 from learner.contribution import REST, ROOT, Comparison, History, Label, Needs, Neighbours, Round, Window
 from learner.errors import InvalidRound
 from learner.fixedpoint import INT16, INT32, Model, Update
-from learner.gram import gram
-from learner.products import Rows, inner, squared_norms
+from learner.products import Rows, dots, inner, inner_and_norms, squared_norms
 from learner.references import References
-from learner.sketch import Sketch
 
 PPB = 10**9
-
-Seen: TypeAlias = dict[Sketch | None, tuple[Rows, Rows]]
-"""Updates and vectors of the window as each kind of reference sees them: whole (None), or sketched."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +35,15 @@ class Context:
     steps: Mapping[int, Update] = field(default_factory=dict)
     history: History = field(default_factory=dict)
     sums: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
+
+
+class _Products(NamedTuple):
+    """What one server's rows are, beside the updates and the vectors of the window; the updates' squared norms."""
+
+    rows: Sequence[int]
+    products: Sequence[Sequence[int]]
+    explained: Sequence[Sequence[int]]
+    squared: Sequence[int]
 
 
 def step_between(before: Model, after: Model, shift: int) -> Update:
@@ -85,13 +90,14 @@ def view(
     nearest: tuple[Sequence[Update], ...] = ()
     if needs.window is not None:
         neighbours, nearest = _neighbours(needs.window, context, number, updates, products)
+    norms = [int(products[at, at]) for at in range(len(updates))]
     comparisons: tuple[tuple[Comparison, ...], ...] = ()
     if needs.labels or needs.contrasts or needs.root:
-        comparisons = _comparisons(needs, context, versions, updates, nearest)
+        comparisons = _comparisons(needs, context, versions, updates, nearest=nearest, norms=norms)
     newest: tuple[tuple[Comparison, ...], ...] = ()
     if needs.newest_root:
         now = [number - 1] * len(updates)
-        newest = _comparisons(Needs(root=True), context, now, updates, ())
+        newest = _comparisons(Needs(root=True), context, now, updates, nearest=(), norms=norms)
     between: tuple[tuple[int, ...], ...] = ()
     if needs.sums:
         whole = [sums[client] for client in clients]
@@ -126,21 +132,26 @@ def _neighbours(
         raise InvalidRound(reason=f"a vector of the window has not {len(updates[0])} parameters")
     if not vectors:
         return (Neighbours(),) * len(updates), ((),) * len(updates)
-    squared, between = squared_norms(vectors), inner(updates, vectors)
-    found: list[Neighbours] = []
-    nearest: list[Sequence[Update]] = []
+    between, squared = inner_and_norms(updates, vectors)
+    chosen: list[list[int]] = []
     for at, row in enumerate(between):
         own = int(products[at, at])
         # the squared cosine, negated so that the nearest come first; a vector of zeros is near nothing
         far = [
             -(PPB * PPB * b * b // (own * norm)) if own and norm else 1 for b, norm in zip(row, squared, strict=True)
         ]
-        chosen = sorted((index for index, value in enumerate(far) if value <= 0), key=far.__getitem__)[: window.nearest]
-        close = [vectors[index] for index in chosen]
-        rows = gram(close).tolist()
-        found.append(Neighbours(tuple(row[index] for index in chosen), tuple(tuple(line) for line in rows)))
-        nearest.append(close)
-    return tuple(found), tuple(nearest)
+        near = sorted((index for index, value in enumerate(far) if value <= 0), key=far.__getitem__)
+        chosen.append(near[: window.nearest])
+    pairs = sorted({(x, y) for near in chosen for x, y in combinations(sorted(near), 2)})
+    together = dict(zip(pairs, dots([vectors[x] for x, _ in pairs], [vectors[y] for _, y in pairs]), strict=True))
+    found = tuple(
+        Neighbours(
+            tuple(row[index] for index in near),
+            tuple(tuple(squared[x] if x == y else together[min(x, y), max(x, y)] for y in near) for x in near),
+        )
+        for row, near in zip(between, chosen, strict=True)
+    )
+    return found, tuple([vectors[index] for index in near] for near in chosen)
 
 
 def _comparisons(
@@ -148,34 +159,66 @@ def _comparisons(
     context: Context,
     versions: Sequence[int],
     updates: Sequence[Update],
+    *,
     nearest: Sequence[Sequence[Update]],
+    norms: Sequence[int],
 ) -> tuple[tuple[Comparison, ...], ...]:
-    """Hold each update, and its neighbours, beside all references of its version."""
+    """Hold each update, and its neighbours, beside all references of its version; `norms` are the updates' squared."""
     found: list[list[Comparison]] = [[] for _ in versions]
     for version in sorted(set(versions)):
         entries = [at for at, of in enumerate(versions) if of == version]
-        own = [updates[at] for at in entries]
         # the same step is near many updates: each vector of the window is taken once
         window = {id(vector): vector for at in entries if nearest for vector in nearest[at]}
         places = {key: place for place, key in enumerate(window)}
-        seen: Seen = {None: (own, list(window.values()))}
-        for server in context.references.get(version, ()):
-            if server.sketch not in seen and server.sketch is not None:
-                seen[server.sketch] = (server.sketch.of(own), server.sketch.of(list(window.values())))
-            ours, theirs = seen[server.sketch]
-            if (columns := server.vectors.shape[1]) != len(ours[0]):
-                raise InvalidRound(reason=f"references of version {version} are {columns} wide, not {len(ours[0])}")
-            rows = [at for at, label in enumerate(server.labels) if _asked(needs, label)]
-            right = [at for at in rows if server.labels[at] != ROOT and server.labels[at][0] == server.labels[at][1]]
-            contrasts = tuple(server.contrasts[at] for at in rows) if needs.contrasts else ()
-            labels = tuple(server.labels[at] for at in rows)
-            squared = tuple(server.squared[at] for at in rows)
-            products = inner(ours, [server.vectors[at] for at in rows])
-            explained = inner(theirs, [server.vectors[at] for at in right])
-            for at, line, norm in zip(entries, products, squared_norms(ours), strict=True):
-                close = tuple(tuple(explained[places[id(vector)]]) for vector in (nearest[at] if nearest else ()))
-                found[at].append(Comparison(labels, tuple(line), squared, norm, close, contrasts))
+        own = [updates[at] for at in entries]
+        servers = context.references.get(version, ())
+        tables: dict[int, _Products] = {}
+        for sketch in dict.fromkeys(server.sketch for server in servers):
+            seen: tuple[Rows, Rows] = (own, list(window.values()))
+            if sketch is not None:
+                seen = (sketch.of(own), sketch.of(seen[1]))
+            squared = squared_norms(seen[0]) if sketch is not None else [norms[at] for at in entries]
+            alike = {number: server for number, server in enumerate(servers) if server.sketch == sketch}
+            tables |= _tables(needs, alike, seen, squared, version)
+        for number, server in enumerate(servers):
+            table = tables[number]
+            labels = tuple(server.labels[row] for row in table.rows)
+            lengths = tuple(server.squared[row] for row in table.rows)
+            contrasts = tuple(server.contrasts[row] for row in table.rows) if needs.contrasts else ()
+            for at, line, norm in zip(entries, table.products, table.squared, strict=True):
+                close = tuple(tuple(table.explained[places[id(vector)]]) for vector in (nearest[at] if nearest else ()))
+                found[at].append(Comparison(labels, tuple(line), lengths, norm, close, contrasts))
     return tuple(tuple(of_entry) for of_entry in found)
+
+
+def _tables(
+    needs: Needs, servers: Mapping[int, References], seen: tuple[Rows, Rows], squared: Sequence[int], version: int
+) -> dict[int, _Products]:
+    """Take the products of all servers with one kind of references in one go, each vector once; by server."""
+    ours, theirs = seen
+    rows: dict[int, list[int]] = {}
+    right: dict[int, list[int]] = {}
+    for number, server in servers.items():
+        if (columns := server.vectors.shape[1]) != len(ours[0]):
+            raise InvalidRound(reason=f"references of version {version} are {columns} wide, not {len(ours[0])}")
+        rows[number] = [at for at, label in enumerate(server.labels) if _asked(needs, label)]
+        right[number] = [
+            at for at in rows[number] if server.labels[at] != ROOT and server.labels[at][0] == server.labels[at][1]
+        ]
+    products = inner(ours, [server.vectors[at] for number, server in servers.items() for at in rows[number]])
+    explained = inner(theirs, [server.vectors[at] for number, server in servers.items() for at in right[number]])
+    found: dict[int, _Products] = {}
+    start = right_start = 0
+    for number in servers:
+        stop, right_stop = start + len(rows[number]), right_start + len(right[number])
+        found[number] = _Products(
+            rows[number],
+            [line[start:stop] for line in products],
+            [line[right_start:right_stop] for line in explained],
+            squared,
+        )
+        start, right_start = stop, right_stop
+    return found
 
 
 def _asked(needs: Needs, label: Label) -> bool:

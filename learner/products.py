@@ -5,20 +5,27 @@ A value is written in balanced digits of base 2^16, each of at most 2^15 in magn
 that fits int16 is its own single digit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.gram import CHUNK_COLUMNS
-
 Integers: TypeAlias = NDArray[np.signedinteger[Any]]
 Rows: TypeAlias = Sequence[Integers] | Integers
 """Vectors of one length, as one matrix or one by one: only a chunk of columns of each is ever copied."""
 
+Reals: TypeAlias = NDArray[np.float64]
+
 DIGIT_BITS = 16
 HALF_DIGIT = 1 << (DIGIT_BITS - 1)
+MOST_COLUMNS = 4096
+"""Columns of a chunk: 4096 products of digits, each at most 2^30, are far below 2^53."""
+MOST_NUMBERS = 1 << 22
+"""Numbers in a chunk of all rows, 32 MB, whatever the number and the length of the rows."""
+LEAST_COLUMNS = 64
+MULTIPLE = 4
+"""Rows of zeros fill a chunk up to a multiple of the rows that matrix products take at a time."""
 
 
 def inner(left: Rows, right: Rows) -> list[list[int]]:
@@ -28,19 +35,31 @@ def inner(left: Rows, right: Rows) -> list[list[int]]:
         return [[] for _ in range(rows)]
     wide_left, wide_right = _digits(left), _digits(right)
     total = np.zeros((rows * wide_left, columns * wide_right), dtype=np.int64)
-    for start in range(0, len(left[0]), CHUNK_COLUMNS):
-        ours = _split(left, start, wide_left)
-        theirs = ours if left is right else _split(right, start, wide_right)
-        total += (ours @ theirs.T).astype(np.int64)
-    found = [[0] * columns for _ in range(rows)]
-    for p in range(wide_left):
-        for q in range(wide_right):
-            block = total[p * rows : (p + 1) * rows, q * columns : (q + 1) * columns].tolist()
-            shift = DIGIT_BITS * (p + q)
-            for into, values in zip(found, block, strict=True):
-                for column, value in enumerate(values):
-                    into[column] += value << shift
-    return found
+    if left is right:
+        for (chunk,) in _chunks((left, wide_left)):
+            total += (chunk @ chunk.T).astype(np.int64)[: len(total), : len(total)]
+    else:
+        for ours, theirs in _chunks((left, wide_left), (right, wide_right)):
+            total += (ours @ theirs.T).astype(np.int64)[: len(total), : len(total[0])]
+    return _composed(total, rows, columns)
+
+
+def inner_and_norms(left: Rows, right: Rows) -> tuple[list[list[int]], list[int]]:
+    """Give `inner(left, right)` and |right_j|^2 in one pass over rows of int16."""
+    total = np.zeros((len(left), len(right)), dtype=np.int64)
+    squared = np.zeros(len(right), dtype=np.int64)
+    for ours, theirs in _chunks((left, 1), (right, 1)):
+        total += (ours @ theirs.T).astype(np.int64)[: len(left), : len(right)]
+        squared += np.vecdot(theirs, theirs).astype(np.int64)[: len(right)]
+    return total.tolist(), squared.tolist()
+
+
+def dots(left: Rows, right: Rows) -> list[int]:
+    """Give <left_i, right_i> for each of n pairs of rows of int16."""
+    total = np.zeros(len(left), dtype=np.int64)
+    for ours, theirs in _chunks((left, 1), (right, 1)):
+        total += np.vecdot(ours, theirs).astype(np.int64)[: len(left)]
+    return total.tolist()
 
 
 def squared_norms(vectors: Rows) -> tuple[int, ...]:
@@ -50,9 +69,8 @@ def squared_norms(vectors: Rows) -> tuple[int, ...]:
     if _digits(vectors) > 1:
         return tuple(inner([row], [row])[0][0] for row in vectors)
     total = np.zeros(len(vectors), dtype=np.int64)
-    for start in range(0, len(vectors[0]), CHUNK_COLUMNS):
-        part = _split(vectors, start, 1)
-        total += np.einsum("ij,ij->i", part, part).astype(np.int64)
+    for (chunk,) in _chunks((vectors, 1)):
+        total += np.vecdot(chunk, chunk).astype(np.int64)[: len(vectors)]
     return tuple(total.tolist())
 
 
@@ -68,18 +86,49 @@ def _digits(vectors: Rows) -> int:
     return count
 
 
-def _split(vectors: Rows, start: int, count: int) -> NDArray[np.float64]:
-    """Write a chunk of columns of n rows as float64[count * n, c], the lowest digits first."""
-    chunk = [row[start : start + CHUNK_COLUMNS] for row in vectors]
+def _chunks(*tables: tuple[Rows, int]) -> Iterator[tuple[Reals, ...]]:
+    """Give each table of rows, a chunk of columns at a time, as digits in float64; the next chunk takes its place.
+
+    A table is its rows, n of one length for all, and their number of digits: [count * n and a few of zeros, columns],
+    the lowest digits first.
+    """
+    heights = [-(-len(rows) * count // MULTIPLE) * MULTIPLE for rows, count in tables]
+    length = len(tables[0][0][0]) if len(tables[0][0]) else 0
+    most = max(LEAST_COLUMNS, min(MOST_COLUMNS, MOST_NUMBERS // max(1, sum(heights)), length))
+    whole = [np.zeros((height, most), dtype=np.float64) for height in heights]
+    for start in range(0, length, most):
+        width = min(most, length - start)
+        chunk = tuple(matrix[:, :width] for matrix in whole)
+        for into, (rows, count) in zip(chunk, tables, strict=True):
+            _write(into, rows, start, count)
+        yield chunk
+
+
+def _write(into: Reals, rows: Rows, start: int, count: int) -> None:
+    """Write a chunk of columns of n rows as `count` digits each."""
+    stop = start + into.shape[1]
     if count == 1:
-        whole = np.empty((len(chunk), len(chunk[0])), dtype=np.float64)
-        for into, row in zip(whole, chunk, strict=True):
-            into[:] = row
-        return whole
-    left = np.array(chunk, dtype=np.int64)
-    digits = []
-    for _ in range(count - 1):
-        carried = (left + HALF_DIGIT) >> DIGIT_BITS
-        digits.append((left - (carried << DIGIT_BITS)).astype(np.float64))
+        for line, row in zip(into[: len(rows)], rows, strict=True):
+            line[:] = row[start:stop]
+        return
+    left = np.array([row[start:stop] for row in rows], dtype=np.int64)
+    for digit in range(count):
+        carried = (left + HALF_DIGIT) >> DIGIT_BITS if digit < count - 1 else np.zeros_like(left)
+        into[digit * len(rows) : (digit + 1) * len(rows)] = left - (carried << DIGIT_BITS)
         left = carried
-    return np.concatenate([*digits, left.astype(np.float64)])
+
+
+def _composed(total: NDArray[np.int64], rows: int, columns: int) -> list[list[int]]:
+    """Put the products of digits together."""
+    if total.shape == (rows, columns):
+        whole: list[list[int]] = total.tolist()
+        return whole
+    found = [[0] * columns for _ in range(rows)]
+    for p in range(len(total) // rows):
+        for q in range(len(total[0]) // columns):
+            block = total[p * rows : (p + 1) * rows, q * columns : (q + 1) * columns].tolist()
+            shift = DIGIT_BITS * (p + q)
+            for into, values in zip(found, block, strict=True):
+                for column, value in enumerate(values):
+                    into[column] += value << shift
+    return found

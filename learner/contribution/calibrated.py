@@ -12,7 +12,7 @@ from typing import NamedTuple
 from learner.contribution.anchored.labels import authenticity
 from learner.contribution.anchored.novelty import novelty
 from learner.contribution.anchored.pay import shapley_pay
-from learner.contribution.anchored.refusal import refusals
+from learner.contribution.anchored.refusal import near_copies, odd_lengths
 from learner.contribution.anchored.thresholds import Thresholds
 from learner.contribution.geometry import PPB, clip, cosine, lower_median, median
 from learner.contribution.gram_shapley import bounds
@@ -91,25 +91,27 @@ def score(scored: Round, *, shapley: bool) -> Scored:
     Q, B are the client's means with one more observation at the median client's. The client stands if both are above
     `STANDING` of that; then theta_i = nu_i * min(worth((q_i + Q) // 2), worth((b_i + B) // 2)), rounded down, else 0:
     half of what an update is worth is who sends it, so that one bad draw of an honest client does not cost it all. The
-    step takes by nu the updates with a theta, cut to 3/2 of the lower median norm. A refused update counts as q = -0.5,
-    b = 0, one that is not new as q = 0 at most. An update that is neither refused nor can be judged, because no server
-    has the references of its base, leaves its client's record as it is and earns nothing. `history` holds `Record`s.
+    step takes by nu the updates with a theta, cut to 3/2 of the lower median norm. Refused are updates of odd length,
+    which count as q = -0.5, b = 0, and near copies, which count as what they are: honest clients with the same labels
+    send some, and who copied whom is not known. One that is not new counts as q = 0 at most. An update of usual length
+    that cannot be judged, because no server has the references of its base, leaves its client's record as it is and
+    earns nothing. `history` holds `Record`s.
     The parts: authenticity q, honesty b, new (nu), mean_authenticity Q, mean_honesty B, typical_authenticity,
     typical_honesty (the medians);
     refused, judged and accepted are 0 or 10^9.
     """
-    refused = refusals(scored, LIMITS)
+    odd, copied = odd_lengths(scored, LIMITS), near_copies(scored, LIMITS)
     history = dict(scored.history)
     found: list[tuple[int, int, int, bool]] = []
     for at, client in enumerate(scored.clients):
         servers = scored.comparisons[at]
         q, b = authenticity(servers), honesty(servers)
         new = clip(PPB * novelty(scored.neighbours[at], servers) // LIMITS.novelty_ramp, 0, PPB)
-        judged = refused[at] or (q is not None and b is not None)
+        judged = odd[at] or (q is not None and b is not None)
         q, b = q or 0, b or 0
         if new < LIMITS.stale_novelty:
             q = min(q, 0)
-        if refused[at]:
+        if odd[at]:
             q, b = LIMITS.refused_authenticity, 0
         found.append((q, b, new, judged))
         if judged:
@@ -121,12 +123,13 @@ def score(scored: Round, *, shapley: bool) -> Scored:
         q, b, new, judged = found[at]
         record = Record(*history.get(client, ()))
         means = record.beside(typical)
-        accepted = judged and not refused[at] and record.stands(typical)
+        refused = odd[at] or copied[at]
+        accepted = judged and not refused and record.stands(typical)
         least = min(
             worth((own + mean) // 2, middle) for own, mean, middle in zip((q, b), means, typical[1:], strict=True)
         )
         thetas.append(new * least // PPB if accepted else 0)
-        rows.append((q, b, new, *means, *typical[1:], PPB * refused[at], PPB * judged, PPB * accepted))
+        rows.append((q, b, new, *means, *typical[1:], PPB * refused, PPB * judged, PPB * accepted))
     parts = dict(zip(PARTS, zip(*rows, strict=True), strict=True))
     cut = bounds(scored)
     shares = tuple(new if theta else 0 for (_, _, new, _), theta in zip(found, thetas, strict=True))

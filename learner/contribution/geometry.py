@@ -1,6 +1,7 @@
 """Cosines, medians and norm bounds in exact integers, as RULES.md defines them for all rules."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isqrt
 
 PPB = 10**9
@@ -8,6 +9,7 @@ WHOLE = 1 << 30
 """The bound of an update that is not cut, and what a round's weights sum to."""
 
 
+@lru_cache(maxsize=1024)  # the parts of a rule ask for the same ones, update by update
 def cosine(dot: int, squared: int, other_squared: int) -> int:
     """Signed cosine in ppb, its magnitude rounded down, from the dot product and both squared norms; 0 for a norm 0."""
     if squared == 0 or other_squared == 0:

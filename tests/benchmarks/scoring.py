@@ -92,7 +92,7 @@ def _row(name: str, rule: Rule, bed: Bed) -> dict[str, object]:
         bed.context,
         number=NUMBER,
         updates=updates,
-        bases=[NUMBER - 1] * len(updates),
+        versions=[NUMBER - 1] * len(updates),
         clients=clients,
         samples=[1] * len(updates),
         products=bed.products,

@@ -96,6 +96,27 @@ def test_sketched_references_are_compared_with_a_sketch_of_the_update() -> None:
     assert found.squared == tuple((table**2).sum(axis=1).tolist())
 
 
+def test_servers_with_whole_and_sketched_references_are_compared_each_by_its_own() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.integers(-9, 10, (5, 2, 6)).astype(np.int16)
+    labels = (((0, 0), (0, 1)), ((1, 1), (0, 0)), ((0, 1), (2, 2)), ((0, 0), (1, 1)), ((0, 0), (1, 0)))
+    one, other = Sketch(b"one", 2), Sketch(b"other", 4)
+    kinds = (None, one, None, other, one)
+    servers = [
+        References(label, table) if kind is None else References(label, table).sketched(kind)
+        for label, table, kind in zip(labels, rows, kinds, strict=True)
+    ]
+    updates = list(rng.integers(-9, 10, (3, 6)).astype(np.int16))
+    context = Context(references={4: servers}, records={4: list(rng.integers(-9, 10, (4, 6)).astype(np.int16))})
+    needs = Needs(labels=True, window=Window(rounds=1, steps=0, nearest=2))
+    together = seen(needs, context, *updates)
+    for number, server in enumerate(servers):
+        alone = seen(needs, replace(context, references={4: [server]}), *updates)
+        assert [found[number] for found in together.comparisons] == [found[0] for found in alone.comparisons]
+        own = updates[0] if server.sketch is None else server.sketch.of([updates[0]])[0]
+        assert together.comparisons[0][number].products == tuple((server.vectors.astype(np.int64) @ own).tolist())
+
+
 def test_vectors_of_another_length_are_refused() -> None:
     wide = References(((0, 0),), np.ones((1, 3), dtype=np.int16))
     with pytest.raises(InvalidRound, match="references of version 4 are 3 wide, not 2"):

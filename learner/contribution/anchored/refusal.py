@@ -7,12 +7,21 @@ from learner.contribution.round import Round
 
 def refusals(scored: Round, limits: Thresholds) -> list[bool]:
     """Say of each entry whether it is too long, too short, or a near copy of an earlier entry of the round."""
+    return [odd or copied for odd, copied in zip(odd_lengths(scored, limits), near_copies(scored, limits), strict=True)]
+
+
+def odd_lengths(scored: Round, limits: Thresholds) -> list[bool]:
+    """Say of each entry whether it is too long or too short beside the round's lower median norm."""
+    squared = [int(scored.gram[at, at]) for at in range(len(scored.gram))]
+    typical = lower_median(squared)
+    return [own > limits.longest**2 * typical or limits.shortest**2 * own < typical for own in squared]
+
+
+def near_copies(scored: Round, limits: Thresholds) -> list[bool]:
+    """Say of each entry whether it is a near copy of an earlier entry of the round."""
     rows: list[list[int]] = scored.gram.tolist()
     squared = [row[at] for at, row in enumerate(rows)]
-    typical = lower_median(squared)
     return [
-        own > limits.longest**2 * typical
-        or limits.shortest**2 * own < typical
-        or any(cosine(row[other], own, squared[other]) > limits.copy for other in range(at))
+        any(cosine(row[other], own, squared[other]) > limits.copy for other in range(at))
         for at, (row, own) in enumerate(zip(rows, squared, strict=True))
     ]

@@ -98,6 +98,27 @@ def test_one_good_update_does_not_lift_a_client_that_has_cheated() -> None:
     assert result.thetas[3:] == (0, 0)
 
 
+def test_a_near_copy_earns_nothing_and_is_not_held_against_its_sender() -> None:
+    """Honest clients with the same labels send some; who copied whom is not known."""
+    copy = vector(c0=301, c9=100)
+    result = world(honest(0), honest(1, 10), copy, clients=[1, 2, 3]).scored("calibrated")
+    assert result.parts["refused"] == (0, 0, PPB)
+    assert result.thetas == (PPB, PPB, 0)
+    assert result.weights[2] == 0
+    assert result.history[3] == (1, result.parts["authenticity"][2], PPB)
+    assert result.parts["authenticity"][2] > PPB // 2
+    following = world(honest(0, 11), honest(1, 10), clients=[3, 2], history=result.history).scored("calibrated")
+    assert following.thetas[0] > PPB * 99 // 100
+
+
+def test_an_odd_length_is_held_against_its_sender() -> None:
+    long = [100 * x for x in honest(2, 11)]
+    result = world(honest(0), honest(1, 10), long).scored("calibrated")
+    assert result.parts["refused"] == (0, 0, PPB)
+    assert result.history[3] == (1, -PPB // 2, 0)
+    assert result.thetas == (PPB, PPB, 0)
+
+
 def test_many_updates_of_one_client_are_one_vote() -> None:
     """Five flipped updates of one client beside one each of two honest ones: the median client is honest."""
     noisy = [[x + 7 * (-1) ** at * (c == at) for c, x in enumerate(FLIPPED)] for at in range(4, 9)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from learner.contribution import ROOT, Label, names
+from learner.contribution import REST, ROOT, Label, names
 from learner.errors import UnknownRule
 from learner.fixedpoint import INT16
 from learner.rewards import STEP_TOTAL
@@ -139,7 +139,11 @@ def test_an_enormous_update_takes_over_where_the_sum_is_the_measure(rule: str) -
     assert found(rule, *usual, ENORMOUS).thetas[5] > 999_000_000
 
 
-@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", "anchored", "calibrated"])
+JUDGES = ["anchored", "anchored-shapley", "calibrated", "calibrated-shapley"]
+"""The rules that hold updates and clients beside references of labels."""
+
+
+@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", *JUDGES])
 @pytest.mark.parametrize("tables", [{}, {NUMBER - 1: []}, {NUMBER - 1: [{}]}, {NUMBER - 2: [references()]}])
 def test_without_references_nobody_is_judged_and_nobody_paid(
     rule: str, tables: dict[int, list[dict[Label, list[int]]]]
@@ -147,18 +151,19 @@ def test_without_references_nobody_is_judged_and_nobody_paid(
     history = {1: (3, 900_000_000, 100_000_000)}
     result = replace(world(UPDATE, axis(1)), tables=tables, history=history).scored(rule)
     assert result.outcome is Outcome.ALL_ZERO
-    if rule in {"anchored", "calibrated"}:
+    if rule in JUDGES:
         assert result.history == history
 
 
-def test_without_root_updates_the_shapley_variant_pays_by_theta() -> None:
+@pytest.mark.parametrize("rule", ["anchored", "calibrated"])
+def test_without_root_updates_the_shapley_variant_pays_by_theta(rule: str) -> None:
     table = {label: row for label, row in references().items() if label != ROOT}
     bare = replace(world(UPDATE, axis(2)), tables={NUMBER - 1: [table]})
-    plain = bare.scored("anchored").thetas
-    assert bare.scored("anchored-shapley").thetas == tuple(PPB * theta // sum(plain) for theta in plain)
+    plain = bare.scored(rule).thetas
+    assert bare.scored(f"{rule}-shapley").thetas == tuple(PPB * theta // sum(plain) for theta in plain)
 
 
-@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", "anchored", "calibrated"])
+@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", *JUDGES])
 def test_zero_references_are_none(rule: str) -> None:
     nothing = {label: [0] * DIMENSION for label in (*LABELS, ROOT)}
     around = world(UPDATE, axis(1))
@@ -168,21 +173,32 @@ def test_zero_references_are_none(rule: str) -> None:
     assert not replace(around, tables={NUMBER - 1: [nothing]}).scored(rule).paid
 
 
-def test_a_reference_for_a_class_that_nobody_has_changes_little() -> None:
+@pytest.mark.parametrize("rule", JUDGES)
+def test_a_reference_for_a_class_that_nobody_has_changes_little(rule: str) -> None:
     """Its cosine is near 0 for all: the least cosine, which q adds, becomes at most that."""
     around = world(UPDATE, axis(1))
-    more = {**references(), (7, 7): axis(11)}
-    with_it = replace(around, tables={NUMBER - 1: [more] * 3}).scored("anchored")
-    assert with_it.thetas == around.scored("anchored").thetas
+    more = {**references(), (7, 7): axis(11), (REST, 7): axis(10, 100)}
+    with_it = replace(around, tables={NUMBER - 1: [more] * 3}).scored(rule)
+    assert with_it.thetas == pytest.approx(around.scored(rule).thetas, rel=0.1)
     assert with_it.parts["accepted"] == (PPB, PPB)
 
 
-def test_when_all_are_refused_nobody_is_paid_and_all_are_remembered() -> None:
-    result = found("anchored", *([-x for x in axis(at)] for at in range(3)))
+@pytest.mark.parametrize("rule", JUDGES)
+def test_when_all_are_refused_nobody_is_paid_and_all_are_remembered(rule: str) -> None:
+    result = found(rule, *([-x for x in axis(at)] for at in range(3)))
     assert result.outcome is Outcome.ALL_ZERO
     assert result.weights == (0, 0, 0)
     assert result.parts["accepted"] == (0, 0, 0)
     assert all(result.history[client][0] == 1 and result.history[client][1] < 0 for client in (1, 2, 3))
+
+
+@pytest.mark.parametrize("rule", JUDGES)
+def test_one_enormous_update_is_refused_and_the_others_are_paid(rule: str) -> None:
+    result = found(rule, axis(0), axis(1), axis(2), ENORMOUS)
+    assert result.parts["refused"] == (0, 0, 0, PPB)
+    assert result.thetas[3] == result.weights[3] == 0
+    assert all(result.thetas[:3])
+    assert result.history[4][:2] == (1, -PPB // 2)
 
 
 @pytest.mark.parametrize("rule", sorted(set(RULES) - set(names(1, alone=True))))
