@@ -24,6 +24,7 @@ _FLAGS = {
     "model": "model",
     "rule": "rules.scoring",
     "aggregation": "rules.aggregation",
+    "vesting": "vesting.rounds",
     "allocation": "allocation.rule",
     "cycle": "allocation.cycle",
     "partition": "data.partition",
@@ -54,6 +55,9 @@ def run(
     model: Annotated[str | None, typer.Option(help="softmax, mlp, cnn or module:factory.")] = None,
     rule: Annotated[str | None, typer.Option(help="Scoring rule of RULES.md: cosine, anchored, ...")] = None,
     aggregation: Annotated[str | None, typer.Option(help="literal or delta.")] = None,
+    vesting: Annotated[
+        int | None, typer.Option(metavar="ROUNDS", help="Settle a round's pay so many rounds later; 0 pays at once.")
+    ] = None,
     allocation: Annotated[
         str | None, typer.Option(help="Who trains how much: none (all the same), equal or exact.")
     ] = None,
@@ -70,7 +74,8 @@ def run(
         "data_dir": data_dir, "rounds": rounds, "target_accuracy": target_accuracy, "seed": seed,
         "edge_servers": edge_servers, "clients": clients, "slow": slow, "slow_factor": slow_factor,
         "interval": interval, "phi": _phi(phi), "max_wait": max_wait, "model": model, "rule": rule,
-        "aggregation": aggregation, "allocation": allocation, "cycle": cycle, "partition": partition,
+        "aggregation": aggregation, "vesting": vesting, "allocation": allocation, "cycle": cycle,
+        "partition": partition,
     }  # fmt: skip
     changes: dict[str, object] = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
     name = data or preset or "digits"

@@ -17,7 +17,7 @@ from eth_hash.auto import keccak
 
 from contracts.abi import revert_reason
 from contracts.addresses import ZERO
-from contracts.artifacts import NAMES, initcode
+from contracts.artifacts import FOUNDING, initcode
 from contracts.bindings import Council, Ledger, Registry, Role, Token
 from contracts.calls import Call
 from contracts.digests import Attestation, Part, Settlement, name32, settlement
@@ -201,7 +201,7 @@ class World:
 
     def _address(self, contract: str) -> bytes:
         addresses = (self.registry_at, self.token_at, self.ledger_at, self.council_at)
-        return dict(zip(NAMES, addresses, strict=True))[contract]
+        return dict(zip(FOUNDING, addresses, strict=True))[contract]
 
     def _next_block(self) -> None:
         self.height += 1
