@@ -27,6 +27,9 @@ WORD_BITS: Final = 8 * WORD_BYTES
 MAX_FALLEN_WORDS: Final = 1024
 """Words of 256 clients each in one round's set of fallen clients at most; `Vesting.vy` says the same."""
 
+MOST_SETTLED: Final = 128
+"""Clients whose pay one call of `Vesting.settle` settles at most; `Vesting.vy` says the same."""
+
 MAX_VESTING: Final = 1024
 """Rounds after which pay is settled at most; `Vesting.vy` says the same."""
 

@@ -14,6 +14,7 @@ _FLAGS = {
     "edge_servers": "network.edge_servers",
     "clients": "clients.count",
     "slow": "clients.slow",
+    "label_flippers": "clients.label_flippers",
     "slow_factor": "clients.slow_factor",
     "interval": "clients.interval",
     "rounds": "rounds",
@@ -49,6 +50,7 @@ def run(
     clients: Annotated[int | None, typer.Option(help="Clients.")] = None,
     slow: Annotated[int | None, typer.Option(help="How many of them are slow.")] = None,
     slow_factor: Annotated[float | None, typer.Option(help="How many times slower.")] = None,
+    label_flippers: Annotated[int | None, typer.Option(help="How many of them attack by flipping labels.")] = None,
     interval: Annotated[float | None, typer.Option(help="Seconds in which a client's new samples come.")] = None,
     phi: Annotated[str | None, typer.Option(help="Records in a round, or all (synchronous).")] = None,
     max_wait: Annotated[int | None, typer.Option(help="Seconds after which a round closes with fewer.")] = None,
@@ -73,6 +75,7 @@ def run(
     flags = {
         "data_dir": data_dir, "rounds": rounds, "target_accuracy": target_accuracy, "seed": seed,
         "edge_servers": edge_servers, "clients": clients, "slow": slow, "slow_factor": slow_factor,
+        "label_flippers": label_flippers,
         "interval": interval, "phi": _phi(phi), "max_wait": max_wait, "model": model, "rule": rule,
         "aggregation": aggregation, "vesting": vesting, "allocation": allocation, "cycle": cycle,
         "partition": partition,

@@ -48,7 +48,7 @@ from node.rounds.context import Sources, beside, context_of, entries_of
 from node.rounds.history import decode_history
 from node.rounds.log import BlockEvents, JobLog, JobStatus, RecordEntry, RecordStatus, Selection
 from node.rounds.references import Commitment, ReferenceLog
-from node.rounds.vesting import VestingLog, agreed, clients_of, decider, fallen_after, history_part
+from node.rounds.vesting import VestingLog, agreed, decider, fallen_after, history_part
 from node.sender import Sender
 
 _log = logging.getLogger(__name__)
@@ -951,7 +951,7 @@ class EdgeServer:
             if self._clock.monotonic() - since < RANK_DELAY_S * self._rank(desk, judge):
                 continue
             if judge in desk.vesting.judged:
-                data = bindings.Vesting.encode_settle(desk.log.job, number, clients_of(pay))
+                data = bindings.Vesting.encode_settle(desk.log.job, number, sorted(pay)[: digests.MOST_SETTLED])
                 self._send(f"vest {desk.log.job}/{number}", data, _GAS_SETTLE, to=addresses.VESTING)
             elif (words := self._fallen(desk, judge)) is not None:
                 attested, version = agreed(judge, desk.log)

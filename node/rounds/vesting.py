@@ -5,7 +5,6 @@ agreed round up to q + `vests`, as soon as that many rounds are decided, or by t
 once it is closed. See RULES.md, "Pay that vests".
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from contracts import events
@@ -81,12 +80,3 @@ def agreed(round_: int, log: JobLog) -> tuple[Attestation, int]:
 def fallen_after(round_: int, log: JobLog, history: History) -> frozenset[int]:
     """Return the clients whose record had fallen after a round, by what its rule remembered then."""
     return fallen(text_of(log.terms_of(round_).scoring), history)
-
-
-def clients_of(pay: Mapping[int, int]) -> list[int]:
-    """Return whose pay one transaction settles next, at most 128 clients."""
-    return sorted(pay)[:MOST_SETTLED]
-
-
-MOST_SETTLED = 128
-"""Clients that one call of `Vesting.settle` takes."""

@@ -53,6 +53,8 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     spread: Annotated[float, Meta(ge=0, le=3)] = 0.4
     slow: Annotated[int, Meta(ge=0)] = 0
     slow_factor: Annotated[float, Meta(ge=1)] = 10.0
+    label_flippers: Annotated[int, Meta(ge=0)] = 0
+    """So many clients, the first ones, attack: each label c of their samples is C - 1 - c."""
 
 
 class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -191,6 +193,9 @@ def check(run: RunFile) -> RunFile:
         raise ConfigError(msg)
     if run.clients.slow > run.clients.count:
         msg = f"clients.slow is {run.clients.slow}, but there are only {run.clients.count} clients"
+        raise ConfigError(msg)
+    if run.clients.label_flippers > run.clients.count:
+        msg = f"clients.label_flippers is {run.clients.label_flippers}, but there are only {run.clients.count} clients"
         raise ConfigError(msg)
     if run.round.phi > run.clients.count * run.round.records_per_base:
         most = run.clients.count * run.round.records_per_base

@@ -53,6 +53,8 @@ class RunStarted(_Line, frozen=True, kw_only=True, tag="run-started"):
     """Records a round; 0 stands for all clients."""
     vesting: Count = 0
     """Rounds after which a round's pay is settled; 0 pays at once."""
+    label_flippers: tuple[Count, ...] = ()
+    """Clients that were told to attack by flipping labels."""
     allocation: str = "none"
     """Name of the allocation rule; none: all clients do the same."""
     resumed: bool = False

@@ -239,7 +239,7 @@ def _worth(history: History, explained: Explanations) -> list[_Worth]:
     """Return each client's means, the best paid first, as `_clients` lists them."""
     order = {client.client: at for at, client in enumerate(history.clients())}
     paid = {client.client: client.reward_wei for client in history.clients()}
-    rows = [
+    return [
         _Worth(
             client=str(client),
             base=f"{records:,}",
@@ -251,7 +251,6 @@ def _worth(history: History, explained: Explanations) -> list[_Worth]:
         )
         for client, records, theta, means in sorted(explained.means(), key=lambda row: order.get(row[0], len(order)))
     ]
-    return rows
 
 
 def _reasons(history: History, explained: Explanations) -> dict[int, list[_Worth]]:
@@ -288,8 +287,8 @@ def _fate(client: int, settled: PaySettled | None) -> str:
     if settled is None:
         return ""
     if client in settled.vested_wei:
-        return f"released by round {settled.judge}"
-    return f"forfeited by round {settled.judge}" if client in settled.forfeited_wei else ""
+        return f"released ({settled.judge})"
+    return f"forfeited ({settled.judge})" if client in settled.forfeited_wei else ""
 
 
 def _tiles(history: History, started: RunStarted) -> list[_Tile]:

@@ -298,6 +298,7 @@ class Session:
             aggregation=run.rules.aggregation,
             phi=run.round.phi,
             vesting=run.vesting.rounds,
+            label_flippers=self.roles.clients[: run.clients.label_flippers],
             allocation=run.allocation.rule,
             resumed=self._resumed,
         )
@@ -322,6 +323,7 @@ class Session:
                     key=str(self.network.member_key_path(member)),
                     interval=intervals[index],
                     first_server=index % len(urls),
+                    flips_labels=index < self.run_file.clients.label_flippers,
                 )
                 for index, member in enumerate(self.roles.clients)
             ],
