@@ -5,7 +5,7 @@ Softmax on digits, four edge servers, five clients, three rounds or a few more. 
     quorum    all of them attest, and post, other thetas than round 2 gives, and another model than round 3 gives
     minority  one alone attests other thetas: edge server 1 in odd rounds, 4 in even ones
     plan      work is allocated by the rule exact; all of them attest another plan than round 2 gives, 4 alone than 3
-    fallen    pay vests; all of them attest that client 5 had fallen after round 2, and settle by that
+    fallen    pay vests; all of them attest that every client had fallen after round 2, and settle by that
 
 Or, with one of these names, nobody lies:
 
@@ -46,7 +46,7 @@ from node.run.session import Session
 ROUNDS = 3
 FIRST, LAST = 1, 4
 LIED = 2
-FALLEN = fallen_words([5])
+FALLEN = fallen_words(range(5, 10))
 
 RUN = RunFile(
     title="small",

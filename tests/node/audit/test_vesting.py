@@ -20,7 +20,6 @@ from node.cli import main
 from tests.node.audit.make_run import LIED
 
 Runs = Callable[[str], Path]
-LIAR_VICTIM = 5
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +90,19 @@ def test_rewards_say_what_is_released(runs: Runs, capsys: pytest.CaptureFixture[
     assert "forfeited" in capsys.readouterr().out
 
 
-def test_a_quorum_that_lies_about_the_fallen_is_named(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quorum_that_lies_about_the_fallen_is_named(runs: Runs) -> None:
     report = audit_directory(runs("fallen"))
     assert not report.ok
     assert {one.part for one in report.divergences} == {Part.VESTING}
     assert {one.round for one in report.divergences if one.client is None} == {LIED}
     taken = [one for one in report.divergences if one.client is not None]
-    assert {one.client for one in taken} <= {LIAR_VICTIM}
+    assert taken
     for one in taken:
+        assert one.round == LIED - 1, "whose pay that round settles"
         assert "released by the record after round" in one.expected
         assert "forfeited by the record after round" in one.found
     forfeited = [one for one in report.settled if not one.stands]
-    assert {one.client for one in forfeited} == {LIAR_VICTIM} if taken else not forfeited
+    assert {one.client for one in forfeited} >= {one.client for one in taken}
     listed = [one for one in rewards_in(runs("fallen")) if one.fate is Fate.FORFEITED]
     assert {(one.round, one.client) for one in listed} == {(one.round, one.client) for one in forfeited}
 
@@ -129,7 +129,7 @@ def test_books_over_the_true_events_agree_with_the_state(blocks: tuple[HistoryBl
             assert said is None or said[0] == said[1]
     assert list(kept.compare(replay.reader.state())) == []
     kept.total.held += 1
-    assert [expected for expected, _ in kept.compare(replay.reader.state())][0].startswith("job 0: HeldAccounts(")
+    assert next(expected for expected, _ in kept.compare(replay.reader.state())).startswith("job 0: HeldAccounts(")
 
 
 @pytest.mark.parametrize("lost", [kinds.Credited, kinds.Vested])
