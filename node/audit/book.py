@@ -14,7 +14,7 @@ from chain.execution.evm import MeritState
 from chain.execution.transactions import describe
 from contracts import events as kinds
 from contracts.abi import functions
-from contracts.addresses import LEDGER, TOKEN
+from contracts.addresses import LEDGER, TOKEN, ZERO
 from contracts.bindings import Role
 from contracts.digests import Attestation, next_head
 from contracts.events import Event
@@ -226,7 +226,7 @@ class Book:
             case kinds.ToppedUp():
                 self._fund(event.job, event.amount)
             case kinds.PayVests():
-                self.jobs[event.job].vests = True
+                self.jobs[event.job].vests = event.holder != ZERO
             case kinds.JobOpened():
                 job = self.jobs[event.job]
                 job.phi_now = event.phi

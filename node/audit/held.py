@@ -49,8 +49,8 @@ class HeldBook:
         match event:
             case kinds.JobCreated():
                 self.sponsors[event.job] = event.sponsor
-            case kinds.PayVests() if event.holder == VESTING:
-                self.vests.add(event.job)
+            case kinds.PayVests():  # the last one before the job opens counts
+                (self.vests.add if event.holder == VESTING else self.vests.discard)(event.job)
             case kinds.Credited() if event.job in self.vests:
                 self.held[event.job, event.round, event.client] += event.reward
                 for row in self._rows(event.job):

@@ -81,6 +81,8 @@ ASKED_AT_ONCE = 2
 """Blobs that no server has acknowledged are looked for all the same, but only so many at a time, in turn: most are
 still with their clients, and thousands of them would be asked for again and again."""
 
+VESTS_OTHERWISE = "its pay vests otherwise on the ledger than in its file"
+
 _GAS_PER_RECORD = 400_000
 _GAS_CALL = 4_000_000
 _GAS_SETTLE = 12_000_000
@@ -520,10 +522,10 @@ class EdgeServer:
         else:
             if asked != terms:
                 desk.refusal = "its terms on the ledger differ from its file"
-            elif job_file.vests and not desk.log.vests:
+            elif job_file.vests and not desk.log.holder:
                 return  # the sponsor's next transaction says so on the ledger
-            elif desk.log.vests != job_file.vests or desk.log.holder not in {b"", addresses.VESTING}:
-                desk.refusal = "its pay vests otherwise on the ledger than in its file"
+            elif _vests_otherwise(desk.log, job_file):
+                desk.refusal = VESTS_OTHERWISE
             elif (len(model), header.fraction_bits) != (desk.terms.dimension, desk.terms.model_fraction_bits):
                 desk.refusal = "model 0 has another dimension or other fraction bits than the terms"
         if desk.refusal:
@@ -833,7 +835,7 @@ class EdgeServer:
             for digest in needed.digests:
                 self._bring(digest)
             return
-        if selection is None:
+        if selection is None or self._was_misled(desk):
             return
         desk.references.open(selection, log)
         if desk.scored is None or desk.scored.selection != selection:
@@ -842,6 +844,16 @@ class EdgeServer:
             if desk.scored.model_blob:
                 self._commit(desk, log.next_round, desk.scored.model_blob)
             self._send(purpose, self._ledger.encode_attest(desk.scored.attestation), _GAS_CALL)
+
+    def _was_misled(self, desk: JobDesk) -> bool:
+        """Tell whether the sponsor moved the pay while servers agreed to the job: then nobody attests any round."""
+        file = self._file(desk)
+        if file is None or not _vests_otherwise(desk.log, file):
+            return False
+        if not desk.refusal:
+            desk.refusal = VESTS_OTHERWISE
+            _log.error("edge server %d works on job %d no more: %s", self.member, desk.log.job, desk.refusal)
+        return True
 
     def _score(self, desk: JobDesk, selection: Selection) -> ScoredRound | None:
         """Compute a round by the rules that hold for it, None while a blob or a rule that it needs is not here."""
@@ -1000,3 +1012,8 @@ class EdgeServer:
 
     def _send(self, purpose: str, data: bytes, gas: int, *, to: bytes = b"") -> bytes | None:
         return self._sender.send(purpose, to=to or self._ledger.address, data=data, gas=gas)
+
+
+def _vests_otherwise(log: JobLog, file: JobFile) -> bool:
+    """Tell whether a job's rewards go elsewhere, or are settled at another time, than its file says."""
+    return (log.holder, log.vests) != ((addresses.VESTING, file.vests) if file.vests else (b"", 0))

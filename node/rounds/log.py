@@ -24,6 +24,7 @@ from enum import Enum
 from typing import assert_never
 
 from contracts import events
+from contracts.addresses import ZERO
 from contracts.digests import Part, name32, text_of
 from contracts.terms import JobTerms
 from learner import contribution
@@ -323,7 +324,7 @@ class JobLog:
     def _apply(self, event: events.Event, block: BlockEvents) -> None:
         match event:
             case events.PayVests():
-                self.holder, self.vests = event.holder, event.rounds
+                self.holder, self.vests = (b"" if event.holder == ZERO else event.holder), event.rounds
             case events.JobOpened():
                 self.status, self.phi = JobStatus.OPEN, event.phi
                 self.boundary_height, self.boundary_time = block.height, block.timestamp

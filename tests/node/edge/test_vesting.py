@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.addresses import VESTING
+from contracts.addresses import VESTING, ZERO
 from contracts.bindings import JobStatus, Ledger
 from node.jobs import VestingSpec
 from tests.node.edge.plain_chain import PlainChain
@@ -49,7 +49,9 @@ def test_a_job_opens_once_the_ledger_says_what_its_file_says(world4: World) -> N
     assert (world.log().holder, world.log().vests) == (VESTING, 3)
 
 
-@pytest.mark.parametrize(("asked", "holder", "rounds"), [(3, VESTING, 4), (3, ELSEWHERE, 3), (0, VESTING, 3)])
+@pytest.mark.parametrize(
+    ("asked", "holder", "rounds"), [(3, VESTING, 4), (3, ELSEWHERE, 3), (0, VESTING, 3), (0, VESTING, 0), (0, ZERO, 3)]
+)
 def test_a_job_whose_pay_vests_otherwise_than_its_file_says_is_refused(
     world4: World, asked: int, holder: bytes, rounds: int
 ) -> None:
@@ -57,4 +59,26 @@ def test_a_job_whose_pay_vests_otherwise_than_its_file_says_is_refused(
     vest(world, holder, rounds)
     world.run()
     assert world.ledger.job(world.job).status is JobStatus.PROPOSED
+    assert {world.desk(member).refusal for member in world.servers} == {REFUSAL}
+
+
+def test_a_word_that_the_sponsor_takes_back_in_time_is_as_if_never_said(world4: World) -> None:
+    world = proposed(world4, 0)
+    vest(world, ELSEWHERE, 3)
+    vest(world, ZERO, 0)
+    world.run()
+    assert world.ledger.job(world.job).status is JobStatus.OPEN
+
+
+def test_a_sponsor_who_moves_the_pay_while_servers_agree_finds_nobody_who_attests(world4: World) -> None:
+    world = proposed(world4, 0)
+    vest(world, ELSEWHERE, 3)
+    for edge in world.cast.edges[:3]:  # as if they had agreed before the sponsor's word was in a block
+        world.to_ledger(edge, Ledger.encode_acknowledge_job(world.job))
+    world.run()
+    assert world.ledger.job(world.job).status is JobStatus.OPEN
+    for client in (1, 2):
+        world.deliver(world.update(client))
+    world.run()
+    assert world.ledger.job(world.job).version == 0
     assert {world.desk(member).refusal for member in world.servers} == {REFUSAL}
