@@ -429,7 +429,7 @@ class Session:
             self._tell_plan(log, outcome.round)  # first: a run that goes on tells again what follows the last round
             self._tell(self._round_done(desk, outcome))
         for number, settled in desk.vesting.settled.items():
-            if number not in desk.vesting.held and number not in self._settled:
+            if number in log.settled and number not in desk.vesting.held and number not in self._settled:
                 self._settled.add(number)
                 self._tell(self._pay_settled(number, settled))
         for edge in self.servers.servers:

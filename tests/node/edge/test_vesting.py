@@ -77,8 +77,7 @@ def test_a_sponsor_who_moves_the_pay_while_servers_agree_finds_nobody_who_attest
         world.to_ledger(edge, Ledger.encode_acknowledge_job(world.job))
     world.run()
     assert world.ledger.job(world.job).status is JobStatus.OPEN
-    for client in (1, 2):
-        world.deliver(world.update(client))
+    world.contribute(1, 2)
     world.run()
     assert world.ledger.job(world.job).version == 0
     assert {world.desk(member).refusal for member in world.servers} == {REFUSAL}
