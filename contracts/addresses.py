@@ -16,6 +16,9 @@ TOKEN: Final = (0x4D02).to_bytes(ADDRESS_BYTES, "big")
 LEDGER: Final = (0x4D03).to_bytes(ADDRESS_BYTES, "big")
 COUNCIL: Final = (0x4D04).to_bytes(ADDRESS_BYTES, "big")
 
+VESTING: Final = (0x4D05).to_bytes(ADDRESS_BYTES, "big")
+"""Holds pay that vests; from contracts version 4 on."""
+
 VERIFIER: Final = (0x4D10).to_bytes(ADDRESS_BYTES, "big")
 """Verifies batches of records natively; delegate-called by the Ledger only."""
 

@@ -10,9 +10,12 @@ from contracts.addresses import ADDRESS_BYTES
 from contracts.errors import LengthError, UnknownContractError
 
 DIRECTORY: Final = Path(__file__).parent / "artifacts"
-NAMES: Final = ("Registry", "Token", "Ledger", "Council")
+FOUNDING: Final = ("Registry", "Token", "Ledger", "Council")
+"""The contracts of version 1: every ledger has them from block 0 on."""
 
-VERSIONS: Final = {1: NAMES, 2: ("Token",), 3: ("Ledger",)}
+NAMES: Final = (*FOUNDING, "Vesting")
+
+VERSIONS: Final = {1: FOUNDING, 2: ("Token",), 3: ("Ledger",), 4: ("Ledger", "Vesting")}
 """Contracts version -> which contracts it brings; the others stay as they were (see `chain.execution.upgrades`)."""
 
 WORD_BYTES: Final = 32
@@ -50,7 +53,7 @@ def newest(name: str) -> int:
 
 @cache
 def load(name: str, version: int = 1) -> Artifact:
-    """Return the artifact of `Registry`, `Token`, `Ledger` or `Council` that a contracts version brings.
+    """Return the artifact of the contract of this name that a contracts version brings.
 
     Raise `UnknownContractError` if it brings none of this name.
     """
@@ -75,7 +78,8 @@ def load(name: str, version: int = 1) -> Artifact:
 def initcode(name: str, *arguments: bytes, version: int = 1) -> bytes:
     """Return what deploys a contract: its bytecode and its constructor's arguments, which are 20-byte addresses only.
 
-    `Registry(governor, keys_precompile)`, `Token(registry)`, `Ledger(registry, token, verifier)`, `Council(registry)`.
+    `Registry(governor, keys_precompile)`, `Token(registry)`, `Ledger(registry, token, verifier)`, `Council(registry)`,
+    `Vesting(registry, token, ledger)`, of version 4 only.
     A Merit ledger creates those of version 1, whose places later ones take; on another EVM chain any may be deployed.
     Raise `LengthError` for another number of arguments or an argument that is no address.
     """

@@ -130,6 +130,16 @@ class Accounts:
 
 
 @dataclass(frozen=True, slots=True)
+class VestingAccounts:
+    """What became of a job's pay that vests, in wei: received = held + vested + forfeited."""
+
+    received: int
+    held: int
+    vested: int
+    forfeited: int
+
+
+@dataclass(frozen=True, slots=True)
 class RoundState:
     """How a round was decided and how far it is settled."""
 
@@ -400,6 +410,11 @@ class Ledger(_Contract):
         """Return the escrow that no agreed round has a claim on."""
         return int(self._call("freeEscrow", job, at=at)[0])
 
+    def vesting(self, job: int, at: Height = "latest") -> tuple[bytes, int]:
+        """Return who holds a job's rewards until they are settled (zero: nobody), and after how many rounds."""
+        holder, rounds = self._call("vesting", job, at=at)
+        return address_of(holder), int(rounds)
+
     def replay_mark(self, job: int, client: int, at: Height = "latest") -> int:
         """Return (base + 1) << 32 | counter of a client's newest record; 0 without one."""
         return int(self._call("replayMark", job, client, at=at)[0])
@@ -434,6 +449,11 @@ class Ledger(_Contract):
     def encode_create_job(cls, terms: JobTerms, budget: int) -> bytes:
         """Call data: propose a job with a budget that the caller approved (sponsor)."""
         return cls._encode("createJob", _values(terms), budget)
+
+    @classmethod
+    def encode_vest_pay(cls, job: int, holder: bytes, rounds: int) -> bytes:
+        """Call data: have a proposed job's rewards go to a holder (its sponsor; contracts version 4)."""
+        return cls._encode("vestPay", job, holder, rounds)
 
     @classmethod
     def encode_acknowledge_job(cls, job: int) -> bytes:
@@ -540,6 +560,78 @@ class Ledger(_Contract):
     @classmethod
     def encode_release(cls, member: int) -> bytes:
         """Call data: pay a member what it has been credited (anyone)."""
+        return cls._encode("release", member)
+
+
+class Vesting(_Contract):
+    """Pay that is credited at once and released later (contracts version 4)."""
+
+    name = "Vesting"
+
+    # views
+
+    def registry(self, at: Height = "latest") -> bytes:
+        """Return the Registry's address."""
+        return address_of(self._call("registry", at=at)[0])
+
+    def token(self, at: Height = "latest") -> bytes:
+        """Return the token's address."""
+        return address_of(self._call("token", at=at)[0])
+
+    def ledger(self, at: Height = "latest") -> bytes:
+        """Return the Ledger's address."""
+        return address_of(self._call("ledger", at=at)[0])
+
+    def accounts(self, job: int, at: Height = "latest") -> VestingAccounts:
+        """Return what became of a job's pay; `job` = 0 is the sum over all jobs."""
+        return VestingAccounts(*self._call("accounts", job, at=at)[0])
+
+    def held(self, job: int, round_: int, client: int, at: Height = "latest") -> int:
+        """Return what a client was credited for a round and is not settled, in wei."""
+        return int(self._call("held", job, round_, client, at=at)[0])
+
+    def held_in(self, job: int, round_: int, at: Height = "latest") -> int:
+        """Return what is held for a round in all, in wei."""
+        return int(self._call("heldIn", job, round_, at=at)[0])
+
+    def judged(self, job: int, round_: int, at: Height = "latest") -> bool:
+        """Return whether it was shown whose record had fallen after a round."""
+        return bool(self._call("judged", job, round_, at=at)[0])
+
+    def fallen(self, job: int, round_: int, client: int, at: Height = "latest") -> bool:
+        """Return whether a client's record had fallen after a round that is judged."""
+        return bool(self._call("fallen", job, round_, client, at=at)[0])
+
+    def decider(self, job: int, round_: int, at: Height = "latest") -> int:
+        """Return by which round's records an agreed round's pay is settled; the call reverts while it is not due."""
+        return int(self._call("decider", job, round_, at=at)[0])
+
+    def releasable(self, member: int, at: Height = "latest") -> int:
+        """Return what `release` can pay a member now, in wei."""
+        return int(self._call("releasable", member, at=at)[0])
+
+    # call data
+
+    @classmethod
+    def encode_hold(cls, job: int, round_: int, clients: Sequence[int], amounts: Sequence[int]) -> bytes:
+        """Call data: hold what clients were credited (the Ledger)."""
+        return cls._encode("hold", job, round_, clients, amounts)
+
+    @classmethod
+    def encode_judge(cls, agreed: Attestation, rules_version: int, fallen: Sequence[int]) -> bytes:
+        """Call data: show whose record had fallen after an agreed round, as `digests.fallen_words` has it (anyone)."""
+        parts = [(part.name, part.digest) for part in agreed.parts]
+        numbers = (agreed.height, agreed.k, agreed.spent)
+        return cls._encode("judge", agreed.job, agreed.round, rules_version, *numbers, parts, fallen)
+
+    @classmethod
+    def encode_settle(cls, job: int, round_: int, clients: Sequence[int]) -> bytes:
+        """Call data: settle what clients were credited for a round, at most 128 of them (anyone)."""
+        return cls._encode("settle", job, round_, clients)
+
+    @classmethod
+    def encode_release(cls, member: int) -> bytes:
+        """Call data: pay a member what was settled in its favour (anyone)."""
         return cls._encode("release", member)
 
 

@@ -4,7 +4,7 @@ All are keccak256 over Solidity's ABI encoding, written out here by hand: these 
 and an edge server, an auditor and the Ledger must agree on every byte.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,16 @@ MAX_PHI: Final = 1024
 
 MAX_PARTS: Final = 16
 """Named parts of one attestation at most; `Ledger.vy` says the same."""
+
+WORD_BITS: Final = 8 * WORD_BYTES
+MAX_FALLEN_WORDS: Final = 1024
+"""Words of 256 clients each in one round's set of fallen clients at most; `Vesting.vy` says the same."""
+
+MOST_SETTLED: Final = 128
+"""Clients whose pay one call of `Vesting.settle` settles at most; `Vesting.vy` says the same."""
+
+MAX_VESTING: Final = 1024
+"""Rounds after which pay is settled at most; `Vesting.vy` says the same."""
 
 MAX_EXCEPTIONS: Final = 128
 """Entries in each list of one acknowledgement at most; `Ledger.vy` says the same."""
@@ -114,6 +124,25 @@ def chunk_digest(clients: Sequence[int], thetas: Sequence[int]) -> bytes:
 def thetas_digest(total: int, k: int, chunk_digests: Sequence[bytes]) -> bytes:
     """Return keccak256(abi_encode(total, k, chunk_digests)), as `Ledger.postThetas` computes it."""
     return keccak(_numbers(total, k, 3 * WORD_BYTES, len(chunk_digests)) + b"".join(map(_bytes32, chunk_digests)))
+
+
+def fallen_words(clients: Iterable[int]) -> tuple[int, ...]:
+    """Return a set of member ids as `Vesting.judge` takes it: bit id % 256 of word id // 256; the last word is not 0.
+
+    Raise `LengthError` for an id that does not fit into 1,024 words.
+    """
+    words: dict[int, int] = {}
+    for client in clients:
+        words[client // WORD_BITS] = words.get(client // WORD_BITS, 0) | 1 << client % WORD_BITS
+    count = max(words, default=-1) + 1
+    if count > MAX_FALLEN_WORDS:
+        raise LengthError(part="set of fallen clients", length=count, expected=MAX_FALLEN_WORDS, unit="words")
+    return tuple(words.get(index, 0) for index in range(count))
+
+
+def fallen_digest(words: Sequence[int]) -> bytes:
+    """Return keccak256(abi_encode(fallen)), as `Vesting.judge` computes it: the part "vesting" of an attestation."""
+    return keccak(_numbers(WORD_BYTES, len(words), *words))
 
 
 def next_head(head: bytes, record: Record, signer: bytes) -> bytes:

@@ -131,6 +131,15 @@ class JobAcknowledged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PayVests(Event):
+    """Ledger: a job's rewards go to this holder, which settles them so many rounds later (contracts version 4)."""
+
+    job: int
+    holder: bytes
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobOpened(Event):
     """Ledger: more than two thirds hold them; round 1 takes `phi` records."""
 
@@ -380,6 +389,46 @@ class Ticked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Judged(Event):
+    """Vesting: whose record had fallen after a round, as `digests.fallen_words` has it (contracts version 4)."""
+
+    job: int
+    round: int
+    fallen: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vested(Event):
+    """Vesting: what a client was credited for a round is its own, by its record after round `judge`."""
+
+    job: int
+    round: int
+    client: int
+    judge: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forfeited(Event):
+    """Vesting: what a client was credited for a round is the sponsor's again, by its record after round `judge`."""
+
+    job: int
+    round: int
+    client: int
+    judge: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn(Event):
+    """Vesting: a member was paid what was settled in its favour."""
+
+    member: int
+    payout: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
 class Proposed(Event):
     """Council: an edge server asks the others to have these calls made."""
 
@@ -452,6 +501,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         Approval,
         JobCreated,
         JobAcknowledged,
+        PayVests,
         JobOpened,
         ToppedUp,
         JobClosing,
@@ -476,6 +526,10 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
         RoundSettled,
         Released,
         Ticked,
+        Judged,
+        Vested,
+        Forfeited,
+        Withdrawn,
         Proposed,
         Voted,
         Executed,

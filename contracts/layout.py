@@ -13,8 +13,8 @@ from typing import Final
 
 from eth_hash.auto import keccak
 
-from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
-from contracts.artifacts import Artifact, load
+from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN, VESTING
+from contracts.artifacts import Artifact, load, newest
 from contracts.errors import UnknownVariableError
 
 WORD: Final = 32
@@ -24,11 +24,11 @@ _DYNARRAY: Final = re.compile(r"DynArray\[(\w+), (\d+)\]")
 _BYTES: Final = re.compile(r"Bytes\[(\d+)\]")
 _NUMBERS: Final = 1 << 64  # ids, counters and heights are smaller
 _ADDRESSES: Final = 1 << 160
-_PREDEPLOYED: Final = {int.from_bytes(address, "big") for address in (REGISTRY, TOKEN, LEDGER, COUNCIL)}
+_PREDEPLOYED: Final = {int.from_bytes(address, "big") for address in (REGISTRY, TOKEN, LEDGER, COUNCIL, VESTING)}
 
 
 def slot(contract: str, variable: str, *path: int | bytes | str) -> int:
-    """Return the slot of a variable of `Registry`, `Token`, `Ledger` or `Council`.
+    """Return the slot of a variable of `Registry`, `Token`, `Ledger`, `Council` or `Vesting`.
 
     `path` holds first one key for each HashMap on the way (an int, or up to 32 bytes: a bytes32, or an address, which
     stands for its number), then the name of a struct's member or an index into a DynArray. Without that last step it is
@@ -54,7 +54,7 @@ def mapped(place: int, key: int) -> int:
 
 def members(contract: str, struct: str) -> tuple[str, ...]:
     """Return the names of a struct's members: the n-th lies n slots behind the first."""
-    artifact = load(contract)
+    artifact = _newest(contract)
     if struct not in artifact.structs:
         raise UnknownVariableError(contract, struct, struct)
     return tuple(name for name, _ in artifact.structs[struct])
@@ -66,7 +66,7 @@ def places(contract: str, keys: Sequence[int]) -> Iterator[tuple[int, str]]:
     The key of a HashMap cannot be told from the slot of its value, so `keys` are those to try, as numbers; each is
     tried where its size fits the type. With n keys there are n^3 places in a HashMap of three levels.
     """
-    for variable, entry in load(contract).layout.items():
+    for variable, entry in _newest(contract).layout.items():
         yield from _places(contract, variable, str(entry["type"]), int(entry["slot"]), keys)
 
 
@@ -75,7 +75,7 @@ def _places(contract: str, name: str, kind: str, place: int, keys: Sequence[int]
         for key in keys:
             if (text := _key(mapping[1], key)) is not None:
                 yield from _places(contract, f"{name}[{text}]", mapping[2], mapped(place, key), keys)
-    elif kind in load(contract).structs:
+    elif kind in _newest(contract).structs:
         for at, member in enumerate(members(contract, kind)):
             yield place + at, f"{name}.{member}"
     elif array := _DYNARRAY.fullmatch(kind):
@@ -97,9 +97,14 @@ def _key(kind: str, key: int) -> str | None:
     return str(key) if key < _NUMBERS else None
 
 
+def _newest(contract: str) -> Artifact:
+    """Return the last version of a contract: it keeps every slot of the ones before."""
+    return load(contract, newest(contract))
+
+
 @cache
 def _start(contract: str, variable: str) -> tuple[int, str]:
-    entry = load(contract).layout.get(variable)
+    entry = _newest(contract).layout.get(variable)
     if entry is None:
         raise UnknownVariableError(contract, variable, variable)
     return int(entry["slot"]), str(entry["type"])
@@ -115,7 +120,7 @@ def _number(contract: str, variable: str, key: int | bytes | str) -> int:
 def _offset(contract: str, variable: str, kind: str, step: int | bytes | str) -> int:
     """Slots from the start of a struct or DynArray to one of its members."""
     if isinstance(step, str):
-        artifact: Artifact = load(contract)
+        artifact: Artifact = _newest(contract)
         if kind not in artifact.structs or step not in (names := members(contract, kind)):
             raise UnknownVariableError(contract, variable, step)
         return names.index(step)

@@ -10,7 +10,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
-from contracts.digests import name32, text_of
+from contracts.digests import MAX_VESTING, name32, text_of
 from contracts.terms import JobTerms
 from learner.allocation.planning import PlanTerms, check_plan_terms
 from learner.contribution import rule
@@ -111,11 +111,20 @@ class ReferencesSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     root_samples: Positive = 100
 
 
+class VestingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Pay that vests: what a round credits is settled `rounds` rounds later, or when the job is closed before.
+
+    A client whose record with the scoring rule stands then is paid, what others would have had is the sponsor's again.
+    """
+
+    rounds: Annotated[int, Meta(ge=1, le=MAX_VESTING)]
+
+
 class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole job file. `samples` declares each client's data size (for the data-size baseline), by member id.
 
     A job without `allocation` has no such table, and its updates have no report. One without `references` takes no rule
-    that reads what edge servers publish.
+    that reads what edge servers publish. One without `vesting` pays at once.
     """
 
     title: str
@@ -127,11 +136,12 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     samples: dict[MemberNumber, Annotated[int, Meta(ge=0)]] = {}
     allocation: AllocationSpec | None = None
     references: ReferencesSpec | None = None
+    vesting: VestingSpec | None = None
 
     def encode(self) -> bytes:
         """Return the canonical TOML bytes."""
         values = msgspec.to_builtins(self)
-        for table in ("allocation", "references"):
+        for table in ("allocation", "references", "vesting"):
             if getattr(self, table) is None:
                 del values[table]
         return tomli_w.dumps(values).encode()
@@ -143,6 +153,11 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def digest(self) -> bytes:
         """SHA-256 of the canonical bytes."""
         return hashlib.sha256(self.encode()).digest()
+
+    @property
+    def vests(self) -> int:
+        """Return after how many rounds pay is settled; 0 if it is paid at once."""
+        return 0 if self.vesting is None else self.vesting.rounds
 
     def learner_terms(self) -> Terms:
         """Return the terms that the numbers depend on.

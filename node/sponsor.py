@@ -51,6 +51,8 @@ class Sponsor:
         self._account.send(addresses.TOKEN, Token.encode_approve(addresses.LEDGER, amount))
         _, logs = self._account.send(addresses.LEDGER, Ledger.encode_create_job(terms, amount))
         number = next(event.job for event in decode_events(logs) if isinstance(event, JobCreated))
+        if job_file.vests:
+            self._account.send(addresses.LEDGER, Ledger.encode_vest_pay(number, addresses.VESTING, job_file.vests))
         for data in (job_file.encode(), blob):
             _upload(server, data)
         return number

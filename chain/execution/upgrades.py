@@ -9,15 +9,18 @@ from chain.execution.blocks import Misbehavior
 from chain.execution.governance import punish
 from chain.execution.quotas import install_quotas
 from chain.execution.versions import CONTRACT_VERSIONS, QUOTAS_FROM
-from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
-from contracts.artifacts import VERSIONS, load
+from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN, VESTING
+from contracts.artifacts import VERSIONS, WORD_BYTES, load
 from contracts.upgrades import UpgradeKind
 
 if TYPE_CHECKING:
     from chain.execution.evm import MeritState
 
-PREDEPLOYS: Final = {"Registry": REGISTRY, "Token": TOKEN, "Ledger": LEDGER, "Council": COUNCIL}
+PREDEPLOYS: Final = {"Registry": REGISTRY, "Token": TOKEN, "Ledger": LEDGER, "Council": COUNCIL, "Vesting": VESTING}
 """Where each contract stands, on every ledger."""
+
+IMMUTABLES: Final = {"Vesting": (REGISTRY, TOKEN, LEDGER)}
+"""What the constructor of a contract that a later version founds is given."""
 
 
 def begin_block(state: "MeritState", misbehavior: Sequence[Misbehavior]) -> tuple[bytes, ...]:
@@ -40,14 +43,21 @@ def install_contracts(state: "MeritState", before: int, now: int) -> None:
     """Put the code of the contracts versions above `before`, up to `now`, in the place of what stands there.
 
     The addresses, the storage and the immutables (which lie behind the code) stay: that the new code reads them as the
-    old one wrote them is the new version's duty.
+    old one wrote them is the new version's duty. A contract that a version founds begins with an empty storage.
     """
     for version in range(before + 1, now + 1):
         for name in VERSIONS[version]:
             address = Address(PREDEPLOYS[name])
-            replaced = max(older for older, names in VERSIONS.items() if older < version and name in names)
-            old, found = load(name, replaced).deployed_bytecode, state.get_code(address)
-            if not found.startswith(old):
+            found = state.get_code(address)
+            replaced = [older for older, names in VERSIONS.items() if older < version and name in names]
+            old = load(name, max(replaced)).deployed_bytecode if replaced else b""
+            if not found.startswith(old) or bool(found) != bool(old):
                 raise ContractUpgradeError(name, version)
-            state.set_code(address, load(name, version).deployed_bytecode + found[len(old) :])
+            behind = found[len(old) :] if replaced else _immutables(name)
+            state.set_code(address, load(name, version).deployed_bytecode + behind)
     state.lock_changes()
+
+
+def _immutables(name: str) -> bytes:
+    """Return what the constructor of a contract would leave behind its code, one word for each address."""
+    return b"".join(address.rjust(WORD_BYTES, b"\0") for address in IMMUTABLES[name])

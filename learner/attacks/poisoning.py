@@ -25,8 +25,13 @@ class LabelFlip(Attack, frozen=True, tag="label-flip"):
         """Train on the relabelled samples."""
         data = view.data
         hit = np.random.default_rng(view.client).random(len(data)) < self.share
-        labels = np.where(hit, data.classes - 1 - data.labels, data.labels)
+        labels = np.where(hit, flipped(data).labels, data.labels)
         return view.train(Dataset(data.images, labels, data.classes))
+
+
+def flipped(data: Dataset) -> Dataset:
+    """Relabel every class c as C - 1 - c: what `LabelFlip` trains on."""
+    return Dataset(data.images, data.classes - 1 - data.labels, data.classes)
 
 
 class ClassFlip(Attack, frozen=True, tag="class-flip"):

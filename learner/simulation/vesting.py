@@ -1,34 +1,13 @@
 """Pay that is credited at once and released later, if the client's record with the scoring rule still stands then."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from learner.contribution.anchored.reputation import Record
-from learner.contribution.anchored.thresholds import Thresholds
-from learner.contribution.calibrated import Record as Calibrated
-from learner.contribution.calibrated import median_client
-from learner.contribution.round import History
 from learner.simulation.ledger import Round
+from learner.vesting import fallen
 
-Standing = Callable[[int, History], bool]
-"""Whether what a rule remembers of a client, beside all others, lets its pay go."""
-
-
-def _anchored(client: int, history: History) -> bool:
-    return Record(*history[client]).stands(Thresholds())
-
-
-def _calibrated(client: int, history: History) -> bool:
-    return Calibrated(*history[client]).stands(median_client(history))
-
-
-STANDINGS: Mapping[str, Standing] = {
-    "anchored": _anchored,
-    "anchored-shapley": _anchored,
-    "calibrated": _calibrated,
-    "calibrated-shapley": _calibrated,
-}
-"""By scoring rule; under a rule that is not here every record stands."""
+if TYPE_CHECKING:
+    from learner.contribution.round import History
 
 
 class Vesting:
@@ -36,7 +15,7 @@ class Vesting:
 
     def __init__(self, scoring: str, rounds: int) -> None:
         """Nothing is credited yet."""
-        self._standing, self._rounds = STANDINGS.get(scoring), rounds
+        self._scoring, self._rounds = scoring, rounds
         self._credited: deque[tuple[int, dict[int, int]]] = deque()
         self._history: History = {}
         self.released: dict[int, int] = {}
@@ -58,6 +37,7 @@ class Vesting:
         return self.released
 
     def _release(self, pay: dict[int, int]) -> None:
+        lost = fallen(self._scoring, self._history)
         for client, reward in pay.items():
-            if self._standing is None or client not in self._history or self._standing(client, self._history):
+            if client not in lost:
                 self.released[client] = self.released.get(client, 0) + reward

@@ -14,7 +14,7 @@ from chain.execution.evm import MeritState
 from chain.execution.transactions import describe
 from contracts import events as kinds
 from contracts.abi import functions
-from contracts.addresses import LEDGER, TOKEN
+from contracts.addresses import LEDGER, TOKEN, ZERO
 from contracts.bindings import Role
 from contracts.digests import Attestation, next_head
 from contracts.events import Event
@@ -31,6 +31,7 @@ from contracts.terms import JobTerms
 from learner.rewards import round_reward
 from node.audit import checks
 from node.audit.findings import Findings
+from node.audit.held import HeldBook
 from node.audit.history import HistoryBlock, Transaction
 from node.audit.members import Members
 from node.audit.report import Divergence, Part
@@ -78,7 +79,8 @@ class JobBook:
     """What the Ledger knows of a job.
 
     `rewards` holds each agreed round's reserve in wei, `owed` what each member can release, `attested` the attestation
-    that counts for each edge server by round, `seats` the edge set that the newest of them was made under.
+    that counts for each edge server by round, `seats` the edge set that the newest of them was made under. `vests`:
+    what is credited goes to a holder at once.
     """
 
     terms: JobTerms
@@ -95,6 +97,7 @@ class JobBook:
     owed: Counter[int] = field(default_factory=Counter)
     attested: dict[int, dict[int, kinds.Attested]] = field(default_factory=dict)
     seats: tuple[int, ...] = ()
+    vests: bool = False
 
     def limit(self) -> int:
         """Return how many records may be live at once: what the free escrow can pay."""
@@ -108,6 +111,7 @@ class Book:
         """Start with no jobs; what is wrong is noted under the name `store`."""
         self.jobs: dict[int, JobBook] = {}
         self.total = Accounts()
+        self.held = HeldBook()
         self.members = members
         self._genesis_hash = genesis_hash
         self._findings, self._store = findings, store
@@ -211,12 +215,18 @@ class Book:
     # -- rounds and money -------------------------------------------------------------------------------------------
 
     def _apply(self, event: Event) -> None:
+        if (told := self.held.apply(event)) is not None:
+            self._tally.add("steps of held pay")
+            if told[0] != told[1]:
+                self._diverges(Part.VESTING, *told, event)
         match event:
             case kinds.JobCreated():
                 self.jobs[event.job] = JobBook(event.terms, event.terms.edge_set)
                 self._fund(event.job, event.budget)
             case kinds.ToppedUp():
                 self._fund(event.job, event.amount)
+            case kinds.PayVests():
+                self.jobs[event.job].vests = event.holder != ZERO
             case kinds.JobOpened():
                 job = self.jobs[event.job]
                 job.phi_now = event.phi
@@ -240,8 +250,11 @@ class Book:
             case kinds.RoundUnpaid():
                 self._move(event.job, "reserved", "free", self.jobs[event.job].rewards[event.round])
             case kinds.Credited():
-                self._move(event.job, "reserved", "pending", event.reward)
-                self.jobs[event.job].owed[event.client] += event.reward
+                if self.jobs[event.job].vests:  # it leaves for the holder, who owes it from now on
+                    self._move(event.job, "reserved", "released", event.reward)
+                else:
+                    self._move(event.job, "reserved", "pending", event.reward)
+                    self.jobs[event.job].owed[event.client] += event.reward
             case kinds.Released():
                 self._released(event)
             case kinds.Refunded():
@@ -350,6 +363,8 @@ class Book:
             self._diverges(Part.ESCROW, f"at least {held} wei of the Token held by the Ledger", f"{tokens} wei", None)
         elif tokens > held:
             self._findings.remark(f"the Ledger holds {tokens - held} wei of the Token that belong to no job")
+        for expected, found in self.held.compare(state):
+            self._diverges(Part.VESTING, expected, found, None)
 
     def _compare_row(self, state: MeritState, number: int, row: Accounts) -> None:
         first = slot("Ledger", "_accounts", number)

@@ -12,7 +12,16 @@ from node.audit.findings import Findings
 from node.audit.history import blocks_of
 from node.audit.members import Members
 from node.audit.replay import Replay
-from node.audit.report import AuditReport, ClientAccount, Divergence, Explained, NodeAnswers, Part, in_order
+from node.audit.report import (
+    AuditReport,
+    ClientAccount,
+    Divergence,
+    Explained,
+    ExplainedSettlement,
+    NodeAnswers,
+    Part,
+    in_order,
+)
 from node.audit.rounds import Rounds
 from node.audit.walk import EngineChain
 
@@ -37,6 +46,7 @@ class Chains:
         self._members: dict[int, Members] = {}
         self._clients: list[ClientAccount] = []
         self._explained: list[Explained] = []
+        self._settled: list[ExplainedSettlement] = []
         self.wanted = genesis_hash
         self.genesis_hash = _NOTHING
         self.chains: list[EngineChain] = []
@@ -144,6 +154,7 @@ class Chains:
                 rounds.read(block)
             self._clients += rounds.finish()
             self._explained += rounds.explained
+            self._settled += rounds.settled
 
     def compare(self, part: str) -> None:
         """Compare the chains with each other, and with the head that the caller trusts; count under `part`."""
@@ -205,6 +216,7 @@ class Chains:
             tallies=tuple(self._findings.tallies.values()),
             clients=tuple(self._clients),
             explained=tuple(self._explained),
+            settled=tuple(self._settled),
             remarks=tuple(self._findings.remarks),
             divergences=in_order(self._findings.divergences),
         )

@@ -9,12 +9,12 @@ from chain.execution.blocks import Block
 from chain.execution.index import split_item_key
 from chain.storage import Space
 from contracts import events as kinds
-from contracts.addresses import LEDGER, REGISTRY, TOKEN
+from contracts.addresses import LEDGER, REGISTRY, TOKEN, VESTING
 from contracts.events import Event, decode_event
 from node.audit.replay import Expected, Replay
 from node.rounds.log import BlockEvents
 
-_CONTRACTS: Final = frozenset({LEDGER, REGISTRY, TOKEN})
+_CONTRACTS: Final = frozenset({LEDGER, REGISTRY, TOKEN, VESTING})
 _CHECK_BYTES: Final = 8  # chain.storage puts a checksum before each value
 _NUMBER_BYTES: Final = 8
 

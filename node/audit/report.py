@@ -4,12 +4,13 @@ Divergence   something stored, agreed or paid is not what it must be: the audit 
 Tally        a part of the audit: how many of what were verified, and the seconds that it took
 ClientAccount  what became of a client's records: rewards and average delay, computed again
 Explained    why a record earned what it did: the scoring rule's parts, computed again
+ExplainedSettlement  why a client kept what it was credited, where pay vests
 NodeAnswers  how far a node was followed over the network
 AuditReport  all of it; `lines` is for people, `to_json()` for programs
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -55,6 +56,7 @@ class Part(StrEnum):
     MODEL = "model"
     REFERENCES = "references"
     HISTORY = "history"
+    VESTING = "vesting"
     ALLOCATION = "allocation"
     ATTESTATION = "attestation"
     REWARD = "reward"
@@ -153,6 +155,35 @@ class ClientAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainedSettlement:
+    """Why a client kept, or lost, what a round had credited it, where pay vests.
+
+    `judge`: the round by whose records it was settled. `remembered`: what the scoring rule remembered of the client
+    then.
+    """
+
+    job: int
+    round: int
+    client: int
+    judge: int
+    amount_wei: int
+    stands: bool
+    remembered: tuple[int, ...]
+
+    def line(self) -> str:
+        """Say it in one line."""
+        known = ", ".join(f"{value:,}" for value in self.remembered) or "nothing"
+        record = f"its record after round {self.judge} ({known})"
+        fate = "stands: released" if self.stands else "has fallen: forfeited to the sponsor"
+        what = f"job {self.job} round {self.round} client {self.client}: {self.amount_wei:,} wei were held"
+        return f"{what}; {record} {fate}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON has them."""
+        return asdict(self) | {"amount_wei": str(self.amount_wei), "remembered": list(self.remembered)}
+
+
+@dataclass(frozen=True, slots=True)
 class Explained:
     """Why a record of a round earned what it did: its theta in ppb, and the scoring rule's parts by name, in its order.
 
@@ -237,6 +268,7 @@ class AuditReport:
     tallies: tuple[Tally, ...]
     clients: tuple[ClientAccount, ...]
     explained: tuple[Explained, ...] = ()
+    settled: tuple[ExplainedSettlement, ...] = ()
     remarks: tuple[str, ...]
     divergences: tuple[Divergence, ...]
 

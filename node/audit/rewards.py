@@ -1,15 +1,16 @@
-"""What was paid to whom: the Ledger's `Credited` events, from a directory's store or from a node that answers RPC."""
+"""What was paid to whom: the contracts' events, from a directory's store or from a node that answers RPC."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chain.application import Application
 from chain.errors import StoreError
 from chain.storage import Store
-from contracts.addresses import LEDGER
-from contracts.events import Credited, decode_event, event_topic
+from contracts.addresses import LEDGER, VESTING
+from contracts.events import Credited, Forfeited, PayVests, Vested, decode_event, event_topic
 from node.audit.directory import layout_of
 from node.audit.errors import NotAuditableError
 from node.errors import LedgerUnreachableError
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from contracts.events import Event
 
 _BLOCKS_PER_QUERY: Final = 1_024
+
+
+class Fate(StrEnum):
+    """What became of what was credited; where pay does not vest, it is the client's at once."""
+
+    RELEASED = "released"
+    HELD = "held"
+    FORFEITED = "forfeited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,7 @@ class Reward:
     theta_ppb: int
     reward_wei: int
     block: int
+    fate: Fate
 
 
 def rewards_in(directory: Path) -> list[Reward]:
@@ -65,15 +75,16 @@ def rewards_at(url: str) -> list[Reward]:
     from requests.exceptions import RequestException  # noqa: PLC0415 - web3 brings it; a directory needs neither
     from web3 import Web3  # noqa: PLC0415 - two seconds of imports
 
-    from contracts.bindings import Ledger  # noqa: PLC0415 - with web3
+    from contracts.bindings import Ledger, Vesting  # noqa: PLC0415 - with web3
 
     w3 = Web3(Web3.HTTPProvider(url))
-    ledger = Ledger(w3, LEDGER)
+    contracts = Ledger(w3, LEDGER), Vesting(w3, VESTING)
     found: list[Event] = []
     try:
         newest = w3.eth.block_number
         for first in range(0, newest + 1, _BLOCKS_PER_QUERY):
-            found.extend(ledger.events(first, min(first + _BLOCKS_PER_QUERY - 1, newest)))
+            for contract in contracts:
+                found.extend(contract.events(first, min(first + _BLOCKS_PER_QUERY - 1, newest)))
     except RequestException as error:
         message = f"{url}: no ledger answers there ({type(error).__name__}); name the URL that `merit up` prints"
         raise LedgerUnreachableError(message) from None
@@ -83,9 +94,11 @@ def rewards_at(url: str) -> list[Reward]:
 def _of_store(store: Store) -> Iterable[Reward]:
     reader = Application(store).reader()
     newest = reader.latest()
-    topics = (event_topic("Credited"),)
+    topics = ([event_topic(kind.__name__) for kind in (Credited, PayVests, Vested, Forfeited)],)
+    events: list[Event] = []
     for first in range(0, newest + 1, _BLOCKS_PER_QUERY):
-        logs = reader.logs(first, min(first + _BLOCKS_PER_QUERY - 1, newest), addresses=[LEDGER], topics=topics)
+        last = min(first + _BLOCKS_PER_QUERY - 1, newest)
+        logs = reader.logs(first, last, addresses=[LEDGER, VESTING], topics=topics)
         decoded = (
             decode_event(
                 found.log.topics,
@@ -96,10 +109,20 @@ def _of_store(store: Store) -> Iterable[Reward]:
             )
             for found in logs
         )
-        yield from _credited(event for event in decoded if event is not None)
+        events += [event for event in decoded if event is not None]
+    return _credited(events)
 
 
-def _credited(events: "Iterable[Event]") -> Iterable[Reward]:
+def _credited(events: "list[Event]") -> Iterable[Reward]:
+    vests = {event.job for event in events if isinstance(event, PayVests)}
+    settled = {
+        (event.job, event.round, event.client): Fate.RELEASED if isinstance(event, Vested) else Fate.FORFEITED
+        for event in events
+        if isinstance(event, Vested | Forfeited)
+    }
     for event in events:
         if isinstance(event, Credited):
-            yield Reward(event.job, event.round, event.client, event.theta, event.reward, event.block)
+            fate = Fate.RELEASED
+            if event.job in vests and event.reward:
+                fate = settled.get((event.job, event.round, event.client), Fate.HELD)
+            yield Reward(event.job, event.round, event.client, event.theta, event.reward, event.block, fate)

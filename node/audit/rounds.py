@@ -17,6 +17,7 @@ from contracts import digests, records
 from contracts import events as kinds
 from contracts.abi import functions
 from contracts.addresses import LEDGER
+from contracts.addresses import VESTING as VESTING_CONTRACT
 from contracts.digests import Part as NamedPart
 from contracts.errors import ContractsError
 from contracts.events import Event
@@ -39,7 +40,8 @@ from node.audit.findings import Findings
 from node.audit.history import HistoryBlock, Transaction
 from node.audit.members import Members
 from node.audit.references import Shown
-from node.audit.report import ClientAccount, Divergence, Explained, Part
+from node.audit.report import ClientAccount, Divergence, Explained, ExplainedSettlement, Part
+from node.audit.vesting import VestingAudit
 from node.edge.references import Place
 from node.errors import HistoryError, PayloadsNeededError, SelectionDivergesError
 from node.jobs import JobFile, decode_job_file, learner_terms
@@ -48,6 +50,7 @@ from node.rounds.attestation import (
     HISTORY,
     PART_NAMES,
     REFERENCES,
+    VESTING,
     Planning,
     ScoredRound,
     closing,
@@ -60,7 +63,7 @@ from node.rounds.history import decode_history
 from node.rounds.log import JobLog, RecordEntry, RecordStatus, RoundOutcome, Selection
 from node.rounds.references import Commitment, ReferenceLog
 
-_PARTS: Final = {name: Part(name) for name in (*PART_NAMES, REFERENCES, HISTORY, ALLOCATION)}
+_PARTS: Final = {name: Part(name) for name in (*PART_NAMES, REFERENCES, HISTORY, VESTING, ALLOCATION)}
 _INT16 = np.dtype("<i2")
 
 
@@ -94,6 +97,7 @@ class _Job:
     terms: Terms
     created: int
     references: ReferenceLog
+    vesting: VestingAudit
     file: JobFile | None = None
     plan: tuple[bytes, Plan] = (b"", Plan(0))
     history: tuple[bytes, History] = (b"", MappingProxyType({}))
@@ -125,6 +129,7 @@ class Rounds:
         self._block: HistoryBlock | None = None
         self._heights: dict[int, int] = {}
         self.explained: list[Explained] = []
+        self.settled: list[ExplainedSettlement] = []
 
     def read(self, block: HistoryBlock) -> None:
         """Apply a block: derive, compute, compare."""
@@ -135,7 +140,8 @@ class Rounds:
                 log = JobLog(
                     job=event.job, terms=event.terms, edge_set_of=lambda number: self._members.edge_sets[number]
                 )
-                self._jobs[event.job] = _Job(log, learner_terms(event.terms), block.number, ReferenceLog(event.job))
+                terms, references = learner_terms(event.terms), ReferenceLog(event.job)
+                self._jobs[event.job] = _Job(log, terms, block.number, references, VestingAudit(log))
                 self._open(self._jobs[event.job])
         for job in self._jobs.values():
             if not job.stuck:
@@ -151,9 +157,11 @@ class Rounds:
             return
         for outcome in job.log.outcomes[decided:]:
             self._outcome(job, outcome)
+        self._vests(job, block)
         for event in block.events:
             if getattr(event, "job", None) == job.log.job:
                 self._paid(job, event)
+                self._vested(job, event)
         for transaction in block.transactions:
             for event in transaction.events:
                 if isinstance(event, kinds.AttestedLate) and event.job == job.log.job:
@@ -254,6 +262,8 @@ class Rounds:
             job.payments[outcome.round] = _Payment(outcome, clients, thetas)
             self._tally.add("rounds")
             self._tally.add("selected records", len(clients))
+            if scored is not None and scored.result is not None:
+                job.vesting.computed(outcome.round, scored.result.history)
             if scored is not None:
                 self._agreed(job, outcome, scored)
                 self._explain(selection, scored)
@@ -385,7 +395,7 @@ class Rounds:
         reports = [report for report, _ in present if report is not None]
         planning = None if planned is None else Planning(plan, reports, planned)
         try:
-            scored = score(selection, inputs, bases, planning, names)
+            scored = score(selection, inputs, bases, planning, names, vests=log.vests > 0)
         except UnknownRule as error:
             self._findings.remark(f"job {log.job} round {selection.round}: not computed again: {error}")
             self._tally.add("rounds checked by signature only")
@@ -464,6 +474,27 @@ class Rounds:
                 self._settled(job, payment, event)
             case _:
                 pass  # no step of a payment
+
+    def _vests(self, job: _Job, block: HistoryBlock) -> None:
+        """Compare, when a job opens, after how many rounds its pay is settled with what its file says."""
+        opens = any(isinstance(event, kinds.JobOpened) and event.job == job.log.job for event in block.events)
+        if not opens or job.file is None:
+            return
+        said, asked = (job.log.vests, job.log.holder), (job.file.vests, VESTING_CONTRACT if job.file.vests else b"")
+        if said != asked:
+            expected, found = (f"pay vests {rounds} rounds, at 0x{at.hex()}" for rounds, at in (asked, said))
+            self._diverges(job, Part.JOB_FILE, expected, found)
+
+    def _vested(self, job: _Job, event: Event) -> None:
+        """Compare one step of held pay with what the records computed again say."""
+        step = job.vesting.step(event)
+        if step is None:
+            return
+        if step.expected != step.found:
+            self._diverges(job, Part.VESTING, step.expected, step.found, event=event)
+        if step.explained is not None:
+            self.settled.append(step.explained)
+        self._tally.add(step.counted)
 
     def _posted(self, job: _Job, payment: _Payment, event: kinds.ThetasPosted) -> None:
         count = len(payment.clients)
@@ -591,6 +622,8 @@ class Rounds:
             for number, payment in job.payments.items():
                 if not payment.finished:
                     self._findings.remark(f"job {job.log.job} round {number}: agreed and not paid yet")
+            for text in job.vesting.remarks():
+                self._findings.remark(text)
             self._documents(job)
             self._models(job)
             self._plans(job)

@@ -57,10 +57,12 @@ def audit(
     else:
         report = audit_directory(directory, genesis_hash=trusted, head=newest, progress=progress)
     explained = [record for record in report.explained if record.round in (explain or ())]
+    settled = [one for one in report.settled if one.round in (explain or ())]
     if json:
-        print_json(report.to_json() | ({"explained": [record.to_json() for record in explained]} if explain else {}))
+        reasons = {"explained": [one.to_json() for one in explained], "settled": [one.to_json() for one in settled]}
+        print_json(report.to_json() | (reasons if explain else {}))
     else:
-        for line in (*(record.line() for record in explained), *report.lines):
+        for line in (*(one.line() for one in explained), *(one.line() for one in settled), *report.lines):
             typer.echo(line)
     if not report.ok:
         raise typer.Exit(1)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_FATES = ("released", "held", "forfeited")
 _WEI = Decimal(10**18)
 _PPB = Decimal(10**9)
-_COLUMNS = ("job", "round", "client", "theta_ppb", "reward_wei", "block")
+_COLUMNS = ("job", "round", "client", "theta_ppb", "reward_wei", "block", "fate")
 
 
 @app.command()
@@ -62,19 +63,29 @@ def _row(reward: "Reward") -> dict[str, object]:
 
 
 def _sums(chosen: "list[Reward]") -> dict[str, object]:
-    paid: Counter[int] = Counter()
-    for reward in chosen:
-        paid[reward.client] += reward.reward_wei
+    """Return what was credited to each client, and of it what is released, held and forfeited; amounts as above."""
+    paid, fates = _by_client(chosen)
     return {
         "clients": {str(member): str(amount) for member, amount in sorted(paid.items())},
+        **{
+            name: {str(member): str(amount) for member, amount in sorted(amounts.items())}
+            for name, amounts in fates.items()
+        },
         "total_wei": str(paid.total()),
     }
 
 
-def _print(chosen: "list[Reward]") -> None:
+def _by_client(chosen: "list[Reward]") -> tuple[Counter[int], dict[str, Counter[int]]]:
     paid: Counter[int] = Counter()
+    fates: dict[str, Counter[int]] = {name: Counter() for name in _FATES}
     for reward in chosen:
         paid[reward.client] += reward.reward_wei
+        fates[reward.fate][reward.client] += reward.reward_wei
+    return paid, fates
+
+
+def _print(chosen: "list[Reward]") -> None:
+    paid, fates = _by_client(chosen)
     rows = [
         (
             reward.job,
@@ -83,10 +94,11 @@ def _print(chosen: "list[Reward]") -> None:
             f"{Decimal(reward.theta_ppb) / _PPB:.9f}",
             f"{Decimal(reward.reward_wei) / _WEI:f}",
             reward.block,
+            reward.fate.value,
         )
         for reward in chosen
     ]
-    print_table("Rewards in tokens", ("job", "round", "client", "theta", "reward", "block"), rows)
-    sums = [(member, f"{Decimal(amount) / _WEI:f}") for member, amount in sorted(paid.items())]
-    print_table("Paid to each client", ("client", "tokens"), sums)
+    print_table("Rewards in tokens", ("job", "round", "client", "theta", "reward", "block", "fate"), rows)
+    sums = [(member, *(f"{Decimal(of[member]) / _WEI:f}" for of in (paid, *fates.values()))) for member in sorted(paid)]
+    print_table("Credited to each client, in tokens", ("client", "credited", *_FATES), sums)
     typer.echo(f"{len(chosen)} rewards, {Decimal(paid.total()) / _WEI:f} tokens in all")

@@ -14,6 +14,7 @@ _FLAGS = {
     "edge_servers": "network.edge_servers",
     "clients": "clients.count",
     "slow": "clients.slow",
+    "label_flippers": "clients.label_flippers",
     "slow_factor": "clients.slow_factor",
     "interval": "clients.interval",
     "rounds": "rounds",
@@ -24,6 +25,7 @@ _FLAGS = {
     "model": "model",
     "rule": "rules.scoring",
     "aggregation": "rules.aggregation",
+    "vesting": "vesting.rounds",
     "allocation": "allocation.rule",
     "cycle": "allocation.cycle",
     "partition": "data.partition",
@@ -48,12 +50,16 @@ def run(
     clients: Annotated[int | None, typer.Option(help="Clients.")] = None,
     slow: Annotated[int | None, typer.Option(help="How many of them are slow.")] = None,
     slow_factor: Annotated[float | None, typer.Option(help="How many times slower.")] = None,
+    label_flippers: Annotated[int | None, typer.Option(help="How many of them attack by flipping labels.")] = None,
     interval: Annotated[float | None, typer.Option(help="Seconds in which a client's new samples come.")] = None,
     phi: Annotated[str | None, typer.Option(help="Records in a round, or all (synchronous).")] = None,
     max_wait: Annotated[int | None, typer.Option(help="Seconds after which a round closes with fewer.")] = None,
     model: Annotated[str | None, typer.Option(help="softmax, mlp, cnn or module:factory.")] = None,
     rule: Annotated[str | None, typer.Option(help="Scoring rule of RULES.md: cosine, anchored, ...")] = None,
     aggregation: Annotated[str | None, typer.Option(help="literal or delta.")] = None,
+    vesting: Annotated[
+        int | None, typer.Option(metavar="ROUNDS", help="Settle a round's pay so many rounds later; 0 pays at once.")
+    ] = None,
     allocation: Annotated[
         str | None, typer.Option(help="Who trains how much: none (all the same), equal or exact.")
     ] = None,
@@ -69,8 +75,10 @@ def run(
     flags = {
         "data_dir": data_dir, "rounds": rounds, "target_accuracy": target_accuracy, "seed": seed,
         "edge_servers": edge_servers, "clients": clients, "slow": slow, "slow_factor": slow_factor,
+        "label_flippers": label_flippers,
         "interval": interval, "phi": _phi(phi), "max_wait": max_wait, "model": model, "rule": rule,
-        "aggregation": aggregation, "allocation": allocation, "cycle": cycle, "partition": partition,
+        "aggregation": aggregation, "vesting": vesting, "allocation": allocation, "cycle": cycle,
+        "partition": partition,
     }  # fmt: skip
     changes: dict[str, object] = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
     name = data or preset or "digits"

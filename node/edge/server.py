@@ -16,7 +16,7 @@ from web3 import Web3
 
 from chain.crypto.contexts import record_context
 from chain.crypto.schemes import Scheme, verify
-from contracts import bindings, digests, events, records
+from contracts import addresses, bindings, digests, events, records
 from contracts.errors import ContractsError
 from contracts.records import ReportingHeader, SignedRecord, UpdateHeader
 from learner import rounds
@@ -48,6 +48,7 @@ from node.rounds.context import Sources, beside, context_of, entries_of
 from node.rounds.history import decode_history
 from node.rounds.log import BlockEvents, JobLog, JobStatus, RecordEntry, RecordStatus, Selection
 from node.rounds.references import Commitment, ReferenceLog
+from node.rounds.vesting import VestingLog, agreed, decider, fallen_after, history_part
 from node.sender import Sender
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ LOOK_AROUND_S = 1.0
 ASKED_AT_ONCE = 2
 """Blobs that no server has acknowledged are looked for all the same, but only so many at a time, in turn: most are
 still with their clients, and thousands of them would be asked for again and again."""
+
+VESTS_OTHERWISE = "its pay vests otherwise on the ledger than in its file"
 
 _GAS_PER_RECORD = 400_000
 _GAS_CALL = 4_000_000
@@ -129,11 +132,13 @@ class JobDesk:
     `unchecked` are records whose blobs have not been judged, `wanted` those of them whose blobs somebody has;
     `silence` is how things stood when there was nothing to acknowledge among the first `silent_up_to` records.
     `references` is the ledger's log of them; `judged` tells of opened ones, by digest, whether they are right.
+    `vesting` is the ledger's log of held pay; `due` tells since when this server knows that a round's can be settled.
     """
 
     log: JobLog
     terms: Terms
     references: ReferenceLog
+    vesting: VestingLog
     blocks: deque[BlockEvents] = field(default_factory=deque)
     file: JobFile | None = None
     verdicts: dict[int, str | None] = field(default_factory=dict)
@@ -157,6 +162,7 @@ class JobDesk:
     attempts: dict[RecordName, int] = field(default_factory=dict)
     refused: dict[RecordName, str] = field(default_factory=dict)
     judged: dict[bytes, bool] = field(default_factory=dict)
+    due: dict[int, float] = field(default_factory=dict)
 
 
 class EdgeServer:
@@ -207,7 +213,7 @@ class EdgeServer:
         self._sender = sender
         self._clock = clock
         self._genesis_hash = genesis_hash
-        self._follower = Follower(source or Web3Source(w3, (ledger.address, registry.address)))
+        self._follower = Follower(source or Web3Source(w3, (ledger.address, registry.address, addresses.VESTING)))
         self._wake = wake
         self._most, self._flights = batch, min(MAX_FLIGHTS, MAX_TRAVELLING // batch)
         self._watchers: dict[tuple[int, int, bytes], list[Callable[[], None]]] = {}
@@ -401,13 +407,14 @@ class EdgeServer:
             self._advance(desk)
             if desk.log.status is JobStatus.PROPOSED:
                 self._consider(desk)
-            elif desk.log.status is not JobStatus.CLOSED or desk.unsettled:
+            elif desk.log.status is not JobStatus.CLOSED or desk.unsettled or desk.vesting.held:
                 self._relay(desk)
                 self._gather(desk)
                 self._acknowledge(desk)
                 self._work_round(desk)
                 self._work_references(desk)
                 self._settle(desk)
+                self._vest(desk)
                 self._keep_time(desk)
         if self._retention is not None and not any(desk.blocks for desk in self.jobs.values()):
             pruned = self._retention.prune(self.jobs.values(), self.blobs, self._payloads)
@@ -416,7 +423,12 @@ class EdgeServer:
 
     def _take_on(self, event: events.JobCreated) -> None:
         log = JobLog(job=event.job, terms=event.terms, edge_set_of=self._registry.edge_set)
-        self.jobs[event.job] = JobDesk(log=log, terms=learner_terms(event.terms), references=ReferenceLog(event.job))
+        self.jobs[event.job] = JobDesk(
+            log=log,
+            terms=learner_terms(event.terms),
+            references=ReferenceLog(event.job),
+            vesting=VestingLog(event.job),
+        )
 
     def _advance(self, desk: JobDesk) -> None:
         """Apply queued blocks; stop at one that needs blobs which nobody could give yet."""
@@ -429,6 +441,7 @@ class EdgeServer:
                     return
                 continue
             desk.references.observe(block, desk.log)
+            desk.vesting.observe(block, desk.log)
             desk.blocks.popleft()
             for event in block.events:
                 if getattr(event, "job", None) == desk.log.job:
@@ -509,6 +522,10 @@ class EdgeServer:
         else:
             if asked != terms:
                 desk.refusal = "its terms on the ledger differ from its file"
+            elif job_file.vests and not desk.log.holder:
+                return  # the sponsor's next transaction says so on the ledger
+            elif _vests_otherwise(desk.log, job_file):
+                desk.refusal = VESTS_OTHERWISE
             elif (len(model), header.fraction_bits) != (desk.terms.dimension, desk.terms.model_fraction_bits):
                 desk.refusal = "model 0 has another dimension or other fraction bits than the terms"
         if desk.refusal:
@@ -818,7 +835,7 @@ class EdgeServer:
             for digest in needed.digests:
                 self._bring(digest)
             return
-        if selection is None:
+        if selection is None or self._was_misled(desk):
             return
         desk.references.open(selection, log)
         if desk.scored is None or desk.scored.selection != selection:
@@ -827,6 +844,16 @@ class EdgeServer:
             if desk.scored.model_blob:
                 self._commit(desk, log.next_round, desk.scored.model_blob)
             self._send(purpose, self._ledger.encode_attest(desk.scored.attestation), _GAS_CALL)
+
+    def _was_misled(self, desk: JobDesk) -> bool:
+        """Tell whether the sponsor moved the pay while servers agreed to the job: then nobody attests any round."""
+        file = self._file(desk)
+        if file is None or not _vests_otherwise(desk.log, file):
+            return False
+        if not desk.refusal:
+            desk.refusal = VESTS_OTHERWISE
+            _log.error("edge server %d works on job %d no more: %s", self.member, desk.log.job, desk.refusal)
+        return True
 
     def _score(self, desk: JobDesk, selection: Selection) -> ScoredRound | None:
         """Compute a round by the rules that hold for it, None while a blob or a rule that it needs is not here."""
@@ -861,7 +888,7 @@ class EdgeServer:
         context = context_of(names, self._sources(desk, file, blobs), terms.shift)
         inputs = rounds.RoundInputs(terms, selection.round, models[selection.round - 1], entries, models, context)
         try:
-            scored = score(selection, inputs, bases, planning, names)
+            scored = score(selection, inputs, bases, planning, names, vests=desk.log.vests > 0)
         except UnknownRule as error:
             if selection.round not in desk.unknown_rules:
                 desk.unknown_rules.add(selection.round)
@@ -924,6 +951,35 @@ class EdgeServer:
             data = self._ledger.encode_settle_chunk(job, number, index, *thetas.chunks[index])
             self._send(f"settle {job}/{number}/{index}", data, _GAS_SETTLE)
 
+    def _vest(self, desk: JobDesk) -> None:
+        """Settle the held pay of rounds that are due, when it is this server's turn."""
+        if desk.blocks:
+            return
+        for number, pay in tuple(desk.vesting.held.items()):
+            judge = decider(number, desk.log)
+            if judge is None or number in desk.unsettled:
+                continue
+            since = desk.due.setdefault(number, self._clock.monotonic())
+            if self._clock.monotonic() - since < RANK_DELAY_S * self._rank(desk, judge):
+                continue
+            if judge in desk.vesting.judged:
+                data = bindings.Vesting.encode_settle(desk.log.job, number, sorted(pay)[: digests.MOST_SETTLED])
+                self._send(f"vest {desk.log.job}/{number}", data, _GAS_SETTLE, to=addresses.VESTING)
+            elif (words := self._fallen(desk, judge)) is not None:
+                attested, version = agreed(judge, desk.log)
+                data = bindings.Vesting.encode_judge(attested, version, words)
+                self._send(f"judge {desk.log.job}/{judge}", data, _GAS_SETTLE, to=addresses.VESTING)
+
+    def _fallen(self, desk: JobDesk, number: int) -> tuple[int, ...] | None:
+        """Return whose record had fallen after an agreed round; None while what its rule remembered is not here."""
+        name, history = history_part(desk.log.outcomes[number - 1].parts), {}
+        if name:
+            blob = self._load(name)
+            if blob is None:
+                return None
+            history = dict(decode_history(blob))
+        return digests.fallen_words(fallen_after(number, desk.log, history))
+
     def _keep_time(self, desk: JobDesk) -> None:
         """Send `tick` when the ledger must be shown that a time has passed, and void a round that found no quorum.
 
@@ -954,5 +1010,10 @@ class EdgeServer:
             return len(servers)
         return (servers.index(self.member) - number) % len(servers)
 
-    def _send(self, purpose: str, data: bytes, gas: int) -> bytes | None:
-        return self._sender.send(purpose, to=self._ledger.address, data=data, gas=gas)
+    def _send(self, purpose: str, data: bytes, gas: int, *, to: bytes = b"") -> bytes | None:
+        return self._sender.send(purpose, to=to or self._ledger.address, data=data, gas=gas)
+
+
+def _vests_otherwise(log: JobLog, file: JobFile) -> bool:
+    """Tell whether a job's rewards go elsewhere, or are settled at another time, than its file says."""
+    return (log.holder, log.vests) != ((addresses.VESTING, file.vests) if file.vests else (b"", 0))

@@ -19,7 +19,7 @@ from chain.crypto.addresses import Address
 from chain.crypto.hashing import keccak256
 from chain.execution.accounts import Account
 from contracts import layout
-from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN
+from contracts.addresses import COUNCIL, LEDGER, REGISTRY, TOKEN, VESTING
 
 if TYPE_CHECKING:
     from node.machine.other import OtherNode
@@ -29,6 +29,7 @@ CONTRACTS: Final = {
     Address(TOKEN): "Token",
     Address(LEDGER): "Ledger",
     Address(COUNCIL): "Council",
+    Address(VESTING): "Vesting",
 }
 _WORD: Final = 32
 _SMALL: Final = 1 << 64  # ids, counters and heights; larger are addresses, digests and money

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from contracts import records
-from contracts.digests import Attestation, Part, Settlement, name32, settlement
+from contracts.digests import Attestation, Part, Settlement, fallen_digest, fallen_words, name32, settlement
 from contracts.records import ModelHeader, ReportingHeader, UpdateHeader, WorkReport
 from learner import rounds
 from learner.aggregation import encode_aggregate
 from learner.allocation.plan import Plan
 from learner.allocation.planning import PlanTerms, Work, next_plan
 from learner.gram import encode_gram
+from learner.vesting import fallen
 from node.rounds.context import Beside
 from node.rounds.history import encode_history
 from node.rounds.log import Selection
@@ -28,6 +29,9 @@ REFERENCES = "references"
 
 HISTORY = "history"
 """The part after the model, under a rule that remembers clients."""
+
+VESTING = "vesting"
+"""The part after the history, of a job whose pay vests."""
 
 ALLOCATION = "allocation"
 """The last part, of a job that allocates work."""
@@ -132,6 +136,8 @@ def score(
     bases: dict[int, bytes],
     planning: Planning | None = None,
     names: Beside | None = None,
+    *,
+    vests: bool = False,
 ) -> ScoredRound:
     """Compute a selected round and the digests that are attested.
 
@@ -141,6 +147,7 @@ def score(
         bases: digest of the model of every base version that occurs, and of the current one.
         planning: what the next plan follows from, None for a job that allocates nothing.
         names: what the inputs' context was made of, None for a rule that needs none.
+        vests: whether the job's pay vests, so that it must be agreed whose record has fallen.
 
     Raises:
         learner.errors.UnknownRule: this program does not have a rule that the terms name.
@@ -164,6 +171,9 @@ def score(
         history_blob = encode_history(result.history)
         digests[HISTORY] = hashlib.sha256(history_blob).digest()
         order.append(HISTORY)
+    if vests:
+        digests[VESTING] = fallen_digest(fallen_words(fallen(inputs.terms.scoring, result.history)))
+        order.append(VESTING)
     parts = tuple(Part(name32(name), digests[name]) for name in order)
     plan_blob = b""
     if planning is not None:

@@ -24,6 +24,7 @@ from enum import Enum
 from typing import assert_never
 
 from contracts import events
+from contracts.addresses import ZERO
 from contracts.digests import Part, name32, text_of
 from contracts.terms import JobTerms
 from learner import contribution
@@ -144,6 +145,7 @@ class JobLog:
         job: its number.
         terms: its terms as created; afterwards those of the round that is being worked on (see `terms_of`).
         edge_set_of: the member ids of a numbered edge set.
+        holder: who holds rewards until they are settled, `vests` rounds later; b"" and 0 where they are paid at once.
 
     """
 
@@ -158,6 +160,8 @@ class JobLog:
     boundary_height: int = 0
     boundary_time: int = 0
     closing_height: int = 0
+    holder: bytes = b""
+    vests: int = 0
     records: list[RecordEntry] = field(default_factory=list)
     outcomes: list[RoundOutcome] = field(default_factory=list)
     payments: dict[int, list[events.Credited]] = field(default_factory=dict)
@@ -319,6 +323,8 @@ class JobLog:
 
     def _apply(self, event: events.Event, block: BlockEvents) -> None:
         match event:
+            case events.PayVests():
+                self.holder, self.vests = (b"" if event.holder == ZERO else event.holder), event.rounds
             case events.JobOpened():
                 self.status, self.phi = JobStatus.OPEN, event.phi
                 self.boundary_height, self.boundary_time = block.height, block.timestamp

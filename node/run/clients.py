@@ -12,7 +12,7 @@ class ClientSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `share`: which part of the data it has, from 0.
     `away`: from and until when it is gone, in seconds after the process was ready. `moves`: when it goes on with
-    another server, and with which (its place in the list).
+    another server, and with which (its place in the list). `flips_labels`: it attacks, see `learner.attacks.LabelFlip`.
     """
 
     member: int
@@ -22,6 +22,7 @@ class ClientSpec(msgspec.Struct, frozen=True, kw_only=True):
     first_server: int
     away: tuple[tuple[float, float], ...] = ()
     moves: tuple[tuple[float, int], ...] = ()
+    flips_labels: bool = False
 
 
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True):

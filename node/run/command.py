@@ -13,6 +13,7 @@ from learner.staleness import delay, tau_avg
 from merit.clock import Clock
 from node.audit import AuditReport, audit_directory
 from node.rounds.log import JobLog, RecordStatus
+from node.run import explanations
 from node.run.amounts import tokens
 from node.run.config import RunFile
 from node.run.events import AuditVerdict, RoundDone, RunFinished
@@ -51,6 +52,7 @@ async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: 
     finished = _finished(session, verdict)
     session.events.write(finished)
     table.feed(finished)
+    explanations.write(directory, verdict)
     report = write_report(directory)
     if not quiet:
         _say_what_next(console, session, finished, report)

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from contracts.digests import MAX_VESTING
 from learner.allocation.planning import check_plan_terms
 from learner.contribution import rule
 from learner.errors import LearnerError, UnknownRule
 from node.configuration import convert, read_toml
 from node.errors import ConfigError
-from node.jobs import AllocationSpec, Numerics, ReferencesSpec, RoundSpec, Rules, TrainingSpec
+from node.jobs import AllocationSpec, Numerics, ReferencesSpec, RoundSpec, Rules, TrainingSpec, VestingSpec
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -52,6 +53,8 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     spread: Annotated[float, Meta(ge=0, le=3)] = 0.4
     slow: Annotated[int, Meta(ge=0)] = 0
     slow_factor: Annotated[float, Meta(ge=1)] = 10.0
+    label_flippers: Annotated[int, Meta(ge=0)] = 0
+    """So many clients, the first ones, attack: each label c of their samples is C - 1 - c."""
 
 
 class Allocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,6 +77,12 @@ class References(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Of each edge server."""
 
 
+class Vesting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whether pay vests: what a round credits is settled so many rounds later, or when the job closes; 0: at once."""
+
+    rounds: Annotated[int, Meta(ge=0, le=MAX_VESTING)] = 0
+
+
 class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One run: `rounds` decided rounds, or fewer if `target_accuracy` is reached before (0: never stop early)."""
 
@@ -91,6 +100,7 @@ class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     training: TrainingSpec = TrainingSpec()
     allocation: Allocation = Allocation()
     references: References = References()
+    vesting: Vesting = Vesting()
 
 
 PRESETS: dict[str, RunFile] = {
@@ -184,6 +194,9 @@ def check(run: RunFile) -> RunFile:
     if run.clients.slow > run.clients.count:
         msg = f"clients.slow is {run.clients.slow}, but there are only {run.clients.count} clients"
         raise ConfigError(msg)
+    if run.clients.label_flippers > run.clients.count:
+        msg = f"clients.label_flippers is {run.clients.label_flippers}, but there are only {run.clients.count} clients"
+        raise ConfigError(msg)
     if run.round.phi > run.clients.count * run.round.records_per_base:
         most = run.clients.count * run.round.records_per_base
         msg = f"round.phi is {run.round.phi}, but one version gets at most {most} records"
@@ -232,6 +245,11 @@ def references_of(run: RunFile) -> ReferencesSpec | None:
     except UnknownRule:
         return None
     return ReferencesSpec(root_samples=run.references.root_samples) if needs.references else None
+
+
+def vesting_of(run: RunFile) -> VestingSpec | None:
+    """Return what the job file says of vesting, None where pay is paid at once."""
+    return VestingSpec(rounds=run.vesting.rounds) if run.vesting.rounds else None
 
 
 def _over(base: dict[str, object], changes: dict[str, object]) -> dict[str, object]:

@@ -51,6 +51,10 @@ class RunStarted(_Line, frozen=True, kw_only=True, tag="run-started"):
     aggregation: str
     phi: Count
     """Records a round; 0 stands for all clients."""
+    vesting: Count = 0
+    """Rounds after which a round's pay is settled; 0 pays at once."""
+    label_flippers: tuple[Count, ...] = ()
+    """Clients that were told to attack by flipping labels."""
     allocation: str = "none"
     """Name of the allocation rule; none: all clients do the same."""
     resumed: bool = False
@@ -91,6 +95,18 @@ class RoundDone(_Line, frozen=True, kw_only=True, tag="round-done"):
     """Records that were passed over in the selection, by status (copy, stale, ...)."""
     voids: Count
     """Records that became void since the round before."""
+
+
+class PaySettled(_Line, frozen=True, kw_only=True, tag="pay-settled"):
+    """A round's pay, which vested, is settled by the clients' records after round `judge`."""
+
+    seconds: Seconds
+    round: Count
+    judge: Count
+    vested_wei: dict[int, Wei]
+    """By client whose record stood: now its own."""
+    forfeited_wei: dict[int, Wei]
+    """By client whose record had fallen: the sponsor's again."""
 
 
 class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -157,7 +173,7 @@ class RunFinished(_Line, frozen=True, kw_only=True, tag="run-finished"):
     slow_clients: tuple[Count, ...]
 
 
-Event = RunStarted | RoundDone | Allocated | Accuracy | Refusals | RunFinished
+Event = RunStarted | RoundDone | PaySettled | Allocated | Accuracy | Refusals | RunFinished
 
 _DECODER: msgspec.json.Decoder[Event | _Origin] = msgspec.json.Decoder(Event | _Origin)
 

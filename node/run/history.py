@@ -14,6 +14,7 @@ from node.run.events import (
     Allocated,
     AuditVerdict,
     Event,
+    PaySettled,
     RecordPaid,
     Refusals,
     RoundDone,
@@ -34,6 +35,8 @@ class ClientSummary:
     mean_delay: float | None
     tau_avg: float | None
     reward_wei: int
+    vested_wei: int
+    forfeited_wei: int
     data_size: int | None
     slow: bool
 
@@ -112,6 +115,7 @@ class History:
         """What they earned in sum."""
         self.resumed_at: list[float] = []
         self._rounds: dict[int, RoundDone] = {}
+        self._settled: dict[int, PaySettled] = {}
         self._accuracy: dict[int, Accuracy] = {}
         self._allocated: dict[int, Allocated] = {}
         self._refused_before: Counter[str] = Counter()
@@ -136,6 +140,8 @@ class History:
                     self._rounds[event.round] = event
                     self.updates += len(event.records)
                     self.credited_wei += sum(int(record.reward_wei) for record in event.records)
+            case PaySettled():
+                self._settled.setdefault(event.round, event)
             case Allocated():
                 self._allocated.setdefault(event.version, event)
             case Accuracy():
@@ -149,6 +155,11 @@ class History:
     def rounds(self) -> list[RoundDone]:
         """The decided rounds in order."""
         return list(self._rounds.values())
+
+    @property
+    def settled(self) -> list[PaySettled]:
+        """How the pay of rounds was settled where it vests, in the order of rounds."""
+        return [self._settled[round_] for round_ in sorted(self._settled)]
 
     @property
     def accuracies(self) -> list[Accuracy]:
@@ -233,6 +244,10 @@ class History:
         sizes = {} if self.finished is None else self.finished.data_sizes
         averages = {} if self.finished is None else self.finished.tau_avg
         slow = () if self.finished is None else self.finished.slow_clients
+        vested, forfeited = Counter[int](), Counter[int]()
+        for settled in self._settled.values():
+            vested.update({client: int(amount) for client, amount in settled.vested_wei.items()})
+            forfeited.update({client: int(amount) for client, amount in settled.forfeited_wei.items()})
         summaries = []
         for client in sorted({*by_client, *sizes, *averages, *slow}):
             records = by_client.get(client, [])
@@ -244,6 +259,8 @@ class History:
                     mean_delay=fmean(record.delay for record in records) if records else None,
                     tau_avg=averages.get(client),
                     reward_wei=sum(int(record.reward_wei) for record in records),
+                    vested_wei=vested[client],
+                    forfeited_wei=forfeited[client],
                     data_size=sizes.get(client),
                     slow=client in slow,
                 )

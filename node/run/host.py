@@ -25,6 +25,7 @@ from chain.crypto import keystore
 from contracts.records import Record
 from learner import models, training
 from learner.allocation.plan import Task
+from learner.attacks.poisoning import flipped
 from learner.data.dataset import Dataset, Indices, Split
 from learner.data.stream import arrivals
 from learner.fixedpoint import decode_model as decode_parameters
@@ -147,7 +148,11 @@ async def live(
             ),
             job=spec.job,
             servers=servers,
-            trainer=StreamTrainer(split.train, share, seed_of(run.seed, "client", client.member)),
+            trainer=StreamTrainer(
+                flipped(split.train) if client.flips_labels else split.train,
+                share,
+                seed_of(run.seed, "client", client.member),
+            ),
             interval_s=client.interval,
             directory=directory / str(client.member),
             clock=clock,

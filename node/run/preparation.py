@@ -14,7 +14,7 @@ from merit.chance import seed_of, seeded
 from node.errors import ConfigError
 from node.jobs import JobFile, ModelSpec
 from node.rounds.attestation import encode_model
-from node.run.config import RunFile, allocation_of, references_of
+from node.run.config import RunFile, allocation_of, references_of, vesting_of
 
 
 def load_data(run: RunFile) -> Split:
@@ -94,6 +94,7 @@ def prepare(run: RunFile, split: Split, members: tuple[int, ...]) -> tuple[JobFi
         samples={str(member): size for member, size in zip(members, sizes, strict=True)},
         allocation=allocation_of(run),
         references=references_of(run),
+        vesting=vesting_of(run),
     )
     terms = job_file.learner_terms()
     return job_file, encode_model(model_0(job_file.model, terms, run.seed), terms.model_fraction_bits)

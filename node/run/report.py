@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from node.errors import RunDirectoryError
+from node.run import explanations
 from node.run.amounts import data_size, duration, tokens, tokens_exact
-from node.run.events import AuditVerdict, EventLog, RunStarted
+from node.run.events import AuditVerdict, EventLog, PaySettled, RunStarted
+from node.run.explanations import Explanations
 from node.run.history import PPB, ClientSummary, History
 
 if TYPE_CHECKING:
@@ -44,6 +46,19 @@ class _Drawing:
     title: str
     svg: str
     caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """Why a record, or a client on average, earned what it did; `base` of a client counts its records."""
+
+    client: str
+    base: str
+    beside: str
+    theta: str
+    parts: list[str]
+    reward: str
+    fate: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,7 @@ def write_report(directory: Path, commands: Sequence[Command] | None = None) -> 
         message = f"{directory} holds no run: start one with merit run --dir {directory}"
         raise RunDirectoryError(message)
     audit = _read_audit(directory / AUDIT_FILE) or history.audit
+    explained = explanations.read(directory)
     chosen = default_commands(directory, history.started) if commands is None else commands
     report = directory / "report"
     report.mkdir(exist_ok=True)
@@ -91,10 +107,10 @@ def write_report(directory: Path, commands: Sequence[Command] | None = None) -> 
     images = {"accuracy": plots.accuracy, "rewards": plots.rewards, "staleness": plots.staleness}
     for name, plot in images.items():
         plots.png(plot, history, report / f"{name}.png")
-    numbers = msgspec.to_builtins(_numbers(history, audit), str_keys=True)
+    numbers = msgspec.to_builtins(_numbers(history, audit, explained), str_keys=True)
     (report / "report.json").write_bytes(msgspec.json.encode(numbers, order="sorted") + b"\n")
     page = report / "index.html"
-    page.write_text(_page(history, history.started, audit, chosen), encoding="utf-8")
+    page.write_text(_page(history, history.started, audit, chosen, explained), encoding="utf-8")
     return page
 
 
@@ -125,7 +141,7 @@ def _read_audit(path: Path) -> AuditVerdict | None:
 # -- the numbers --------------------------------------------------------------------------------------------------
 
 
-def _numbers(history: History, audit: AuditVerdict | None) -> dict[str, object]:
+def _numbers(history: History, audit: AuditVerdict | None, explained: Explanations) -> dict[str, object]:
     """Everything that the page shows and more; amounts in wei as decimal strings, thetas in parts per billion."""
     check = history.reward_check()
     return {
@@ -145,8 +161,10 @@ def _numbers(history: History, audit: AuditVerdict | None) -> dict[str, object]:
             "ledger_wei": _decimal(check.ledger_wei),
             "holds": check.holds,
         },
-        "clients": [{**asdict(client), "reward_wei": str(client.reward_wei)} for client in history.clients()],
+        "clients": [_client_numbers(client) for client in history.clients()],
         "rounds": history.rounds,
+        "settled": history.settled,
+        "explained": explained.records,
         "plans": history.plans,
         "newest_plan": history.newest_plan,
         "accuracy": history.accuracies,
@@ -156,6 +174,11 @@ def _numbers(history: History, audit: AuditVerdict | None) -> dict[str, object]:
     }
 
 
+def _client_numbers(client: ClientSummary) -> dict[str, object]:
+    amounts = {name: str(getattr(client, name)) for name in ("reward_wei", "vested_wei", "forfeited_wei")}
+    return {**asdict(client), **amounts}
+
+
 def _decimal(amount: int | None) -> str | None:
     return None if amount is None else str(amount)
 
@@ -163,7 +186,13 @@ def _decimal(amount: int | None) -> str | None:
 # -- the page -----------------------------------------------------------------------------------------------------
 
 
-def _page(history: History, started: RunStarted, audit: AuditVerdict | None, commands: Sequence[Command]) -> str:
+def _page(
+    history: History,
+    started: RunStarted,
+    audit: AuditVerdict | None,
+    commands: Sequence[Command],
+    explained: Explanations,
+) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - not needed to make plots
 
     environment = Environment(
@@ -193,6 +222,9 @@ def _page(history: History, started: RunStarted, audit: AuditVerdict | None, com
         commands=commands,
         slow=[client.client for client in clients if client.slow],
         work=_work(history),
+        parts=explained.parts,
+        worth=_worth(history, explained),
+        reasons=_reasons(history, explained),
     )
 
 
@@ -201,6 +233,62 @@ def _work(history: History) -> dict[int, str]:
     plan = history.newest_plan
     shares = () if plan is None else plan.shares
     return {one.client: f"{one.samples} \N{MULTIPLICATION SIGN} {one.epochs}" for one in shares}
+
+
+def _worth(history: History, explained: Explanations) -> list[_Worth]:
+    """Return each client's means, the best paid first, as `_clients` lists them."""
+    order = {client.client: at for at, client in enumerate(history.clients())}
+    paid = {client.client: client.reward_wei for client in history.clients()}
+    return [
+        _Worth(
+            client=str(client),
+            base=f"{records:,}",
+            beside="",
+            theta=f"{theta:.3f}",
+            parts=[f"{means[name]:.3f}" if name in means else "" for name in explained.parts],
+            reward=tokens(paid.get(client, 0)),
+            fate="",
+        )
+        for client, records, theta, means in sorted(explained.means(), key=lambda row: order.get(row[0], len(order)))
+    ]
+
+
+def _reasons(history: History, explained: Explanations) -> dict[int, list[_Worth]]:
+    """Return why each record of the rounds on the page earned what it did, by round, in the order of selection."""
+    flags = explained.flags()
+    settled = {one.round: one for one in history.settled}
+    found: dict[int, list[_Worth]] = {}
+    for done in history.rounds[:MOST_ROUNDS_SHOWN]:
+        rewards = {(record.client, record.base, record.theta_ppb): record for record in done.records}
+        for one in explained.of_round(done.round):
+            paid = rewards.get((one.client, one.base, one.theta_ppb))
+            found.setdefault(done.round, []).append(
+                _Worth(
+                    client=str(one.client),
+                    base=str(one.base),
+                    beside="" if one.beside is None else str(one.beside),
+                    theta=f"{one.theta_ppb / PPB:.3f}",
+                    parts=[_part(one.parts.get(name), flag=name in flags) for name in explained.parts],
+                    reward="not credited" if paid is None or not done.paid else tokens(int(paid.reward_wei)),
+                    fate=_fate(one.client, settled.get(done.round)),
+                )
+            )
+    return found
+
+
+def _part(value: int | None, *, flag: bool) -> str:
+    if value is None:
+        return ""
+    return ("yes" if value else "no") if flag else f"{value / PPB:.3f}"
+
+
+def _fate(client: int, settled: PaySettled | None) -> str:
+    """Say what became of held pay; nothing where pay does not vest or nothing was credited."""
+    if settled is None:
+        return ""
+    if client in settled.vested_wei:
+        return f"released ({settled.judge})"
+    return f"forfeited ({settled.judge})" if client in settled.forfeited_wei else ""
 
 
 def _tiles(history: History, started: RunStarted) -> list[_Tile]:

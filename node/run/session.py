@@ -19,6 +19,7 @@ import tomli_w
 
 from chain.crypto.schemes import Scheme
 from contracts import addresses, bindings
+from contracts.events import Forfeited, Vested
 from contracts.records import blob_digest
 from learner.allocation.plan import Plan
 from merit.chance import seed_of, seeded
@@ -34,7 +35,18 @@ from node.network import LocalNetwork, MakesEngine
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.clients import ClientSpec, HostSpec
 from node.run.config import RunFile, references_of
-from node.run.events import Accuracy, Allocated, Event, EventLog, RecordPaid, Refusals, RoundDone, RunStarted, Share
+from node.run.events import (
+    Accuracy,
+    Allocated,
+    Event,
+    EventLog,
+    PaySettled,
+    RecordPaid,
+    Refusals,
+    RoundDone,
+    RunStarted,
+    Share,
+)
 from node.run.household import Household, Subprocess
 from node.run.phases import Phase, enter
 
@@ -45,6 +57,8 @@ JOB = 1
 CALL_GAS = 4_000_000
 REFERENCES_FROM = 3
 """The first contracts version whose Ledger takes commitments to references."""
+VESTING_FROM = 4
+"""The first contracts version under which pay can vest."""
 CLOSING_GRACE_S = 60.0
 """Beyond what the job's own deadlines allow."""
 
@@ -86,6 +100,13 @@ def client_intervals(run: RunFile) -> list[float]:
         run.clients.interval * factor * (run.clients.slow_factor if index >= first_slow else 1.0)
         for index, factor in enumerate(factors)
     ]
+
+
+def _contracts_of(run: RunFile) -> int | None:
+    """Return the version of the contracts that a run needs, None for the first."""
+    if run.vesting.rounds:
+        return VESTING_FROM
+    return None if references_of(run) is None else REFERENCES_FROM
 
 
 class Session:
@@ -130,6 +151,7 @@ class Session:
         self.events = EventLog(directory / "events.jsonl")
         self._accuracy = EventLog(directory / "clients" / "accuracy.jsonl")
         self._reported = sum(isinstance(event, RoundDone) for event in self.events.read())
+        self._settled = {event.round for event in self.events.read() if isinstance(event, PaySettled)}
         self._refusals: dict[int, dict[str, int]] = {}
         self.best_accuracy = 0.0
         self.last_accuracy: float | None = None
@@ -142,7 +164,7 @@ class Session:
             empty_interval=run.network.empty_interval,
             members=self._memberships(),
             tokens={self.roles.sponsor: self._budget()},
-            contracts=None if references_of(run) is None else REFERENCES_FROM,
+            contracts=_contracts_of(run),
             clock=clock,
             key_seed=simulated.seed if simulated else None,
             threads=simulated is None,
@@ -231,6 +253,9 @@ class Session:
             sponsor.send("approve", to=addresses.TOKEN, data=approve, gas=CALL_GAS)
             create = bindings.Ledger.encode_create_job(terms, budget)
             sponsor.send("create", to=addresses.LEDGER, data=create, gas=CALL_GAS)
+            if job_file.vests:
+                vest = bindings.Ledger.encode_vest_pay(JOB, addresses.VESTING, job_file.vests)
+                sponsor.send("vest", to=addresses.LEDGER, data=vest, gas=CALL_GAS)
         await self._step_until(self._opened)
 
     def _opened(self) -> bool:
@@ -274,6 +299,8 @@ class Session:
             rule=run.rules.scoring,
             aggregation=run.rules.aggregation,
             phi=run.round.phi,
+            vesting=run.vesting.rounds,
+            label_flippers=self.roles.clients[: run.clients.label_flippers],
             allocation=run.allocation.rule,
             resumed=self._resumed,
         )
@@ -298,6 +325,7 @@ class Session:
                     key=str(self.network.member_key_path(member)),
                     interval=intervals[index],
                     first_server=index % len(urls),
+                    flips_labels=index < self.run_file.clients.label_flippers,
                 )
                 for index, member in enumerate(self.roles.clients)
             ],
@@ -355,15 +383,24 @@ class Session:
                 msg = f"job {JOB} did not close in {allowed:.0f} s: run again to go on"
                 raise RunDirectoryError(msg)
             desk = self._desk()
-            return desk is not None and desk.log.status is JobStatus.CLOSED and not desk.unsettled
+            done = desk is not None and desk.log.status is JobStatus.CLOSED
+            return done and desk is not None and not desk.unsettled and not desk.vesting.held
 
         await self._step_until(closed)
         enter(Phase.RELEASING)
-        due = [member for member in self.roles.clients if ledger.releasable(member)]
-        for member in due:
-            release = ledger.encode_release(member)
-            sponsor.send(f"release {member}", to=addresses.LEDGER, data=release, gas=CALL_GAS)
-        await self._step_until(lambda: not any(sponsor.busy(f"release {member}") for member in due))
+        payers: list[bindings.Ledger | bindings.Vesting] = [ledger]
+        if self.run_file.vesting.rounds:  # what was forfeited is the sponsor's
+            payers.append(bindings.Vesting(self.network.web3(node), addresses.VESTING))
+        due = [
+            (payer, member)
+            for payer in payers
+            for member in (*self.roles.clients, self.roles.sponsor)
+            if payer.releasable(member)
+        ]
+        for payer, member in due:
+            release = payer.encode_release(member)
+            sponsor.send(f"release {payer.name} {member}", to=payer.address, data=release, gas=CALL_GAS)
+        await self._step_until(lambda: not any(sponsor.busy(f"release {payer.name} {member}") for payer, member in due))
 
     # -- what is told -----------------------------------------------------------------------------------------------
 
@@ -393,11 +430,24 @@ class Session:
             self._reported += 1
             self._tell_plan(log, outcome.round)  # first: a run that goes on tells again what follows the last round
             self._tell(self._round_done(desk, outcome))
+        for number, settled in desk.vesting.settled.items():
+            if number in log.settled and number not in desk.vesting.held and number not in self._settled:
+                self._settled.add(number)
+                self._tell(self._pay_settled(number, settled))
         for edge in self.servers.servers:
             if edge.refusals != self._refusals.get(edge.member, {}):
                 self._refusals[edge.member] = dict(edge.refusals)
                 counts = dict(edge.refusals)
                 self._tell(Refusals(seconds=self.seconds(), edge_server=edge.member, counts=counts))
+
+    def _pay_settled(self, number: int, settled: list[Vested | Forfeited]) -> PaySettled:
+        return PaySettled(
+            seconds=self.seconds(),
+            round=number,
+            judge=settled[0].judge,
+            vested_wei={one.client: str(one.amount) for one in settled if isinstance(one, Vested)},
+            forfeited_wei={one.client: str(one.amount) for one in settled if isinstance(one, Forfeited)},
+        )
 
     def _tell_plan(self, log: JobLog, version: int) -> None:
         """Tell the plan that a round made, if it made one."""

@@ -14,7 +14,7 @@ from eth_hash.auto import keccak
 
 import contracts
 from contracts.addresses import ZERO
-from contracts.artifacts import NAMES
+from contracts.artifacts import FOUNDING
 from contracts.bindings import Council, Ledger, Registry, Role, Token
 from contracts.calls import Call
 from contracts.digests import Attestation, Part, Settlement, chunk_digest, name32, thetas_digest
@@ -51,7 +51,7 @@ def reverts(reason: str) -> Callable[[Case], Case]:
 
 
 def reasons_in_sources() -> Counter[str]:
-    text = "".join((SOURCES / f"{name}.vy").read_text() for name in NAMES)
+    text = "".join((SOURCES / f"{name}.vy").read_text() for name in FOUNDING)
     return Counter(re.findall(r'"((?:Registry|Token|Ledger|Council): [^"]+)"', text))
 
 
@@ -62,7 +62,7 @@ def test_table_names_every_reason_at_least_as_often_as_the_sources() -> None:
 
 
 def test_no_assert_is_without_a_reason() -> None:
-    for name in NAMES:
+    for name in FOUNDING:
         text = (SOURCES / f"{name}.vy").read_text()
         bare = [line for line in text.splitlines() if re.match(r"\s+assert ", line) and '"' not in line]
         assert bare in ([], ["    assert holds, reason"]), name

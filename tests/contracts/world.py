@@ -18,7 +18,7 @@ from eth_hash.auto import keccak
 from contracts.abi import revert_reason
 from contracts.addresses import ZERO
 from contracts.artifacts import NAMES, initcode
-from contracts.bindings import Council, Ledger, Registry, Role, Token
+from contracts.bindings import Council, Ledger, Registry, Role, Token, Vesting
 from contracts.calls import Call
 from contracts.digests import Attestation, Part, Settlement, name32, settlement
 from contracts.events import Event, decode_event
@@ -119,6 +119,7 @@ class World:
     token_at: bytes = ZERO
     ledger_at: bytes = ZERO
     council_at: bytes = ZERO
+    vesting_at: bytes = ZERO
     governor: bytes = field(default_factory=lambda: account("governor"))
     height: int = 1
     time: int = 1_700_000_000
@@ -131,6 +132,7 @@ class World:
         self.token = Token(w3, self.token_at)
         self.ledger = Ledger(w3, self.ledger_at)
         self.council = Council(w3, self.council_at)
+        self.vesting = Vesting(w3, self.vesting_at)
 
     # the chain
 
@@ -166,7 +168,7 @@ class World:
             raise Reverted(revert_reason(computation.output))
         events = []
         for index, (_, address, topics, content) in enumerate(computation.get_raw_log_entries()):
-            assert address in {self.registry_at, self.token_at, self.ledger_at, self.council_at}
+            assert address in {self.registry_at, self.token_at, self.ledger_at, self.council_at, self.vesting_at}
             words = [topic.to_bytes(32, "big") for topic in topics]
             event = decode_event(words, content, block=self.height, log_index=index, transaction=bytes(32))
             assert event is not None
@@ -200,7 +202,7 @@ class World:
         return int(self.env.evm.get_storage(_canonical(self._address(contract)), slot(contract, variable, *path)))
 
     def _address(self, contract: str) -> bytes:
-        addresses = (self.registry_at, self.token_at, self.ledger_at, self.council_at)
+        addresses = (self.registry_at, self.token_at, self.ledger_at, self.council_at, self.vesting_at)
         return dict(zip(NAMES, addresses, strict=True))[contract]
 
     def _next_block(self) -> None:

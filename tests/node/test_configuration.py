@@ -3,14 +3,15 @@
 import contextlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from node.configuration import MAX_DOTS_PER_LINE, MAX_TOML_BYTES, read_toml
 from node.errors import ConfigError
-from node.jobs import AllocationSpec, JobFile, ModelSpec, decode_job_file
-from node.run.config import allocation_of, override, preset
+from node.jobs import AllocationSpec, JobFile, ModelSpec, VestingSpec, decode_job_file
+from node.run.config import allocation_of, override, preset, vesting_of
 
 JOB = JobFile(title="t", model=ModelSpec(name="softmax", features=2, classes=2, dimension=6))
 
@@ -115,6 +116,29 @@ def test_a_run_allocates_nothing_unless_told_and_then_within_the_clients_interva
 def test_an_allocation_that_cannot_be_is_refused_with_the_reason(changes: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         override(preset("digits"), {"allocation.rule": "exact"} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"vesting.rounds": -1}, "vesting.rounds"),
+        ({"vesting.rounds": 1025}, "vesting.rounds"),
+        ({"clients.label_flippers": 21}, "label_flippers is 21, but there are only 20 clients"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_with_the_reason(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        override(preset("digits"), changes)
+
+
+def test_pay_vests_where_it_is_asked_for_and_other_job_files_say_nothing_of_it() -> None:
+    assert vesting_of(preset("digits")) is None
+    assert b"vesting" not in JOB.encode()
+    spec = vesting_of(override(preset("digits"), {"vesting.rounds": 7}))
+    assert spec == VestingSpec(rounds=7)
+    file = msgspec.structs.replace(JOB, vesting=spec)
+    assert decode_job_file(file.encode()) == file
+    assert (file.vests, JOB.vests) == (7, 0)
 
 
 def test_a_job_file_with_an_allocation_decodes_to_what_was_encoded() -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -20,6 +21,7 @@ from node.run.events import (
     AuditVerdict,
     Event,
     EventLog,
+    PaySettled,
     RecordPaid,
     Refusals,
     RoundDone,
@@ -27,6 +29,7 @@ from node.run.events import (
     RunStarted,
     Share,
 )
+from node.run.explanations import Explanations, RecordWorth
 from node.run.history import History
 from node.run.report import MOST_ROUNDS_SHOWN, Command, default_commands, write_report
 
@@ -86,6 +89,34 @@ def round_done(
         skipped={"copy": 1} if number == 2 else {},
         voids=0,
     )
+
+
+def settled(number: int) -> PaySettled:
+    """Return how a round's pay was settled two rounds later: client 6 had fallen."""
+    rewards = {record.client: record.reward_wei for record in round_done(number).records}
+    return PaySettled(
+        seconds=2.0 * number + 5,
+        round=number,
+        judge=number + 2,
+        vested_wei={client: amount for client, amount in rewards.items() if client != 6},
+        forfeited_wei={6: rewards[6]},
+    )
+
+
+def worth(record: RecordPaid, **parts: int) -> RecordWorth:
+    return RecordWorth(
+        job=1,
+        round=1,
+        client=record.client,
+        base=record.base,
+        beside=record.base,
+        theta_ppb=record.theta_ppb,
+        parts=parts,
+    )
+
+
+def explain(directory: Path, records: list[RecordWorth]) -> None:
+    (directory / "explained.json").write_bytes(msgspec.json.encode(Explanations(records=tuple(records))))
 
 
 def accuracy(version: int, share: float = 0.5, loss: float | None = 0.7) -> Accuracy:
@@ -469,6 +500,45 @@ class TestReport:
     )
     def test_thin_runs_have_a_report(self, tmp_path: Path, events: list[Event]) -> None:
         assert report_of(tmp_path, events).rstrip().endswith("</html>")
+
+    def test_page_says_who_earned_what_and_why(self, tmp_path: Path) -> None:
+        events: list[Event] = [started(), done := round_done(1), settled(1), finished([done])]
+        records = [worth(record, authenticity=-250_000_000, accepted=10**9) for record in done.records]
+        explain(tmp_path, records)
+        page = _Page(report_of(tmp_path, events))
+        assert "Who earned what, and why" in page.text
+        row = page.text.split("Round 1: 3 records")[1].split("Left out")[0].split()
+        assert row[row.index("theta") + 1 :][:2] == ["authenticity", "accepted"]
+        for record in done.records:
+            at = row.index(str(record.client))
+            theta = f"{record.theta_ppb / 10**9:.3f}"
+            assert theta in row[at : at + 9]
+            assert row[at : at + 9][row[at : at + 9].index(theta) + 1 :][:2] == ["-0.250", "yes"]
+        told = numbers(tmp_path)
+        assert [one["parts"] for one in told["explained"]] == [{"authenticity": -250_000_000, "accepted": 10**9}] * 3
+        assert told["settled"][0]["forfeited_wei"] == {"6": done.records[1].reward_wei}
+
+    def test_page_of_a_run_that_is_not_audited_yet_explains_nothing(self, ordinary: Written) -> None:
+        assert "Who earned what" not in ordinary.page
+
+    def test_damaged_explanations_are_refused_in_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "explained.json").write_text("{", encoding="utf-8")
+        with pytest.raises(RunDirectoryError, match=r"explained\.json explains no run"):
+            report_of(tmp_path, ORDINARY)
+
+    def test_page_of_a_run_whose_pay_vests_says_what_became_of_it(self, tmp_path: Path) -> None:
+        begun = msgspec.structs.replace(started(), vesting=2, label_flippers=(6,))
+        events: list[Event] = [begun, done := round_done(1), round_done(2), settled(1)]
+        explain(tmp_path, [worth(record) for record in done.records])
+        text = _Page(report_of(tmp_path, events)).text
+        assert "A round's pay is held and settled 2 rounds later" in text
+        assert "1 of the clients attacks by flipping labels." in text
+        assert text.count("released (3)") == 2
+        assert text.count("forfeited (3)") == 1
+        by_client = {client.client: client for client in History(events).clients()}
+        first = {record.client: int(record.reward_wei) for record in done.records}
+        assert (by_client[6].vested_wei, by_client[6].forfeited_wei) == (0, first[6])
+        assert (by_client[5].vested_wei, by_client[5].forfeited_wei) == (first[5], 0)
 
     def test_long_run_shows_the_first_rounds_and_says_so(self, tmp_path: Path) -> None:
         rounds = [round_done(number, clients=(5, 6 + number % 40, 50)) for number in range(1, 2001)]

@@ -4,6 +4,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from boa.environment import Env
+from boa.util.abi import Address as ContractAddress
 
 from chain.application import Application, Info
 from chain.crypto.addresses import Address
@@ -17,8 +19,8 @@ from chain.execution.versions import CONTRACT_VERSIONS, EXECUTION_VERSIONS
 from chain.genesis import Versions
 from chain.storage import Store
 from contracts.abi import functions
-from contracts.addresses import COUNCIL, LEDGER, REGISTRY, SIGNATURES, TOKEN
-from contracts.artifacts import VERSIONS, load
+from contracts.addresses import COUNCIL, LEDGER, REGISTRY, SIGNATURES, TOKEN, VESTING
+from contracts.artifacts import VERSIONS, initcode, load
 from contracts.bindings import Council, Ledger, Registry, Token
 from contracts.calls import Call
 from contracts.digests import name32
@@ -27,6 +29,7 @@ from contracts.upgrades import UpgradeKind
 from tests.chain.application.test_governance import decide, governed, named, report, validator
 from tests.chain.ledger import BASE_REWARD, CLIENTS, EDGES, SPONSOR, STRANGER, Replica, client, edge
 from tests.chain.stock import stock_execution, stored
+from tests.contracts.world import World
 
 MESSAGE = b"I agree"
 
@@ -167,6 +170,35 @@ def test_a_ledger_can_start_with_later_versions() -> None:
     assert replica.reader.versions(0) == replica.app.info().versions == (2, 2, 3)
     assert ask(replica, SIGNATURES, signed(replica)) == YES
     assert isinstance(ask(replica, TOKEN, balances(STRANGER.address)), bytes)
+
+
+def test_a_contract_that_a_version_founds_stands_there_as_its_constructor_would_have_left_it(replica: Replica) -> None:
+    number = replica.reader.latest() + 3 + 8
+    decide(replica, schedule(UpgradeKind.CONTRACTS, 4, number))
+    tick_to(replica, number - 1)
+    assert replica.reader.code(Address(VESTING)) == b""
+    tick_to(replica, number)
+    founded = replica.reader.code(Address(VESTING))
+    created = evm_of(initcode("Vesting", REGISTRY, TOKEN, LEDGER, version=4))
+    assert founded == created
+    answer = ask(replica, VESTING, functions("Vesting")["ledger"].encode())
+    assert isinstance(answer, bytes)
+    assert answer[-20:] == LEDGER
+    assert replica.twin().app.info() == replica.app.info()
+
+
+def evm_of(code: bytes) -> bytes:
+    """Return the code that initcode leaves in an EVM of its own."""
+    world = World(Env())
+    at = ContractAddress("0x" + world.deploy_code(code).hex())
+    return bytes(world.env.get_code(at))
+
+
+def test_a_contract_is_founded_on_empty_ground_only(replica: Replica) -> None:
+    state = replica.reader.state(pending=True)
+    state.set_code(Address(VESTING), b"\0")
+    with pytest.raises(ContractUpgradeError, match="contracts version 4 does not find the Vesting that it replaces"):
+        upgrades.install_contracts(state, 1, 4)
 
 
 def test_code_that_is_not_what_a_version_replaces_stops_the_ledger(replica: Replica) -> None:

@@ -5,11 +5,13 @@ Softmax on digits, four edge servers, five clients, three rounds or a few more. 
     quorum    all of them attest, and post, other thetas than round 2 gives, and another model than round 3 gives
     minority  one alone attests other thetas: edge server 1 in odd rounds, 4 in even ones
     plan      work is allocated by the rule exact; all of them attest another plan than round 2 gives, 4 alone than 3
+    fallen    pay vests; all of them attest that every client had fallen after round 2, and settle by that
 
 Or, with one of these names, nobody lies:
 
     exact, equal   work is allocated by that rule
     anchored       updates are held beside references of the edge servers
+    vesting        the same by the rule calibrated, and pay is settled two rounds later
 
 With this one, two edge servers do not keep to what they owe of references:
 
@@ -27,7 +29,7 @@ import msgspec
 import torch
 
 from contracts.bindings import Ledger
-from contracts.digests import Part, name32, settlement
+from contracts.digests import Part, fallen_digest, fallen_words, name32, settlement
 from contracts.records import blob_digest
 from learner.allocation.plan import Plan
 from merit.clock import SystemClock
@@ -38,11 +40,13 @@ from node.edge.server import EdgeServer, JobDesk
 from node.jobs import RoundSpec, Rules, TrainingSpec
 from node.rounds.attestation import ScoredRound
 from node.rounds.log import Selection
-from node.run.config import Allocation, Clients, Data, Network, RunFile
+from node.run.config import Allocation, Clients, Data, Network, RunFile, Vesting
 from node.run.session import Session
 
 ROUNDS = 3
 FIRST, LAST = 1, 4
+LIED = 2
+FALLEN = fallen_words(range(5, 10))
 
 RUN = RunFile(
     title="small",
@@ -78,6 +82,10 @@ def other_plan(scored: ScoredRound) -> ScoredRound:
     return replace(scored, plan_blob=blob, parts=replaced(scored.parts, "allocation", blob_digest(blob)))
 
 
+def other_fallen(scored: ScoredRound) -> ScoredRound:
+    return replace(scored, parts=replaced(scored.parts, "vesting", fallen_digest(FALLEN)))
+
+
 def replaced(parts: tuple[Part, ...], name: str, digest: bytes) -> tuple[Part, ...]:
     return tuple(Part(part.name, digest) if part.name == name32(name) else part for part in parts)
 
@@ -98,6 +106,11 @@ def told_about_the_plan(round_: int, member: int) -> Lie | None:
     return other_plan if round_ == 2 or (round_, member) == (3, LAST) else None
 
 
+def told_of_the_fallen(round_: int, member: int) -> Lie | None:
+    del member
+    return other_fallen if round_ == LIED else None
+
+
 def nothing_told(round_: int, member: int) -> Lie | None:
     del round_, member
 
@@ -106,10 +119,12 @@ LIES = {
     "quorum": told_by_all,
     "minority": told_by_one,
     "plan": told_about_the_plan,
+    "fallen": told_of_the_fallen,
     "exact": nothing_told,
     "equal": nothing_told,
     "anchored": nothing_told,
     "references": nothing_told,
+    "vesting": nothing_told,
 }
 ALLOCATION: dict[str, Literal["exact", "equal"]] = {"plan": "exact", "exact": "exact", "equal": "equal"}
 
@@ -166,6 +181,15 @@ def lie_about_references() -> None:
     LocalEdgeServers._roots = untrue  # type: ignore[method-assign] # noqa: SLF001
 
 
+def lie_about_the_fallen() -> None:
+    honest = EdgeServer._fallen  # noqa: SLF001 - the method that a liar would change
+
+    def lying(self: EdgeServer, desk: JobDesk, number: int) -> tuple[int, ...] | None:
+        return FALLEN if number == LIED else honest(self, desk, number)
+
+    EdgeServer._fallen = lying  # type: ignore[method-assign] # noqa: SLF001
+
+
 async def main(directory: Path, kind: str) -> None:
     run = RUN
     if kind in ALLOCATION:
@@ -175,6 +199,14 @@ async def main(directory: Path, kind: str) -> None:
             RUN,
             rules=Rules(scoring="anchored", aggregation="delta"),
             round=msgspec.structs.replace(RUN.round, record_deadline=8),
+        )
+    if kind in {"vesting", "fallen"}:
+        run = msgspec.structs.replace(
+            RUN,
+            rounds=5,
+            rules=Rules(scoring="calibrated", aggregation="delta"),
+            round=msgspec.structs.replace(RUN.round, record_deadline=8),
+            vesting=Vesting(rounds=1 if kind == "fallen" else 2),
         )
     session = Session(directory, run, SystemClock(), lambda _: None, source="test")
     await session.run()
@@ -187,4 +219,6 @@ if __name__ == "__main__":
         lie(told)
     if told == "references":
         lie_about_references()
+    if told == "fallen":
+        lie_about_the_fallen()
     asyncio.run(main(Path(sys.argv[1]), told))

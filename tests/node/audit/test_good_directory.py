@@ -162,7 +162,7 @@ def test_rewards_lists_what_the_audit_computes(
 def test_rewards_filters_by_client_and_round(untouched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rewards", str(untouched), "--round", "2", "--csv"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header == "job,round,client,theta_ppb,reward_wei,block"
+    assert header == "job,round,client,theta_ppb,reward_wei,block,fate"
     assert len(rows) == 3
     assert all(row.split(",")[1] == "2" for row in rows)
     clients = [row.split(",")[2] for row in rows]  # one may be in a round twice

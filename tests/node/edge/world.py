@@ -31,7 +31,7 @@ from node.blobs import BlobStore
 from node.edge.peers import DirectoryPeer
 from node.edge.references import Roots
 from node.edge.server import Answer, EdgeServer, JobDesk
-from node.jobs import AllocationSpec, JobFile, ModelSpec, Numerics, ReferencesSpec, RoundSpec, Rules
+from node.jobs import AllocationSpec, JobFile, ModelSpec, Numerics, ReferencesSpec, RoundSpec, Rules, VestingSpec
 from node.rounds.attestation import encode_model
 from node.rounds.log import JobLog, RecordEntry, RoundOutcome
 from node.sender import AccountSigner, Sender
@@ -202,6 +202,7 @@ def job_file(  # noqa: PLR0917 - a table of terms
     rules_version: int = 1,
     allocation: AllocationSpec | None = None,
     references: ReferencesSpec | None = None,
+    vesting: VestingSpec | None = None,
 ) -> JobFile:
     return JobFile(
         title="a test",
@@ -220,6 +221,7 @@ def job_file(  # noqa: PLR0917 - a table of terms
         samples=dict(samples or {}),
         allocation=allocation,
         references=references,
+        vesting=vesting,
     )
 
 
