@@ -74,18 +74,6 @@ FEDERATIONS = (
         ),
         updates=1_000,
     ),
-    Federation(
-        Scenario(
-            data="mnist",
-            model="mlp",
-            clients=100,
-            partition=LabelShards(shards=2),
-            server=Asynchronous(phi=10, concurrency=20),
-            training=Training(epochs=1, batch_size=50, learning_rate=0.1),
-        ),
-        updates=1_200,
-        seeds=1,
-    ),
 )
 
 OURS: Mapping[str, Rules] = MappingProxyType(
