@@ -9,8 +9,9 @@ from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme, back
 from chain.execution import evm, records
 from chain.execution.evm import MeritComputation, MeritState
 from contracts.addresses import VERIFIER
+from learner.simulation.scenario import IID, Asynchronous, Scenario, Training
 from node.cli.bench import benchmarks
-from tests.benchmarks import allocation, consensus, execution, signatures, snapshots
+from tests.benchmarks import allocation, consensus, execution, peers, signatures, snapshots
 
 SIGNATURES = ("ML-DSA-44", "ML-DSA-65", "RSA-2048 PSS", "RSA-3072 PSS", "Ed25519", "ECDSA secp256k1", "Falcon-512")
 
@@ -21,9 +22,16 @@ def signature_rows() -> list[dict[str, object]]:
 
 
 def test_bench_finds_the_benchmarks_and_not_what_they_share() -> None:
-    assert {"allocation", "consensus", "execution", "gram", "signatures", "simulation", "snapshots"} <= set(
-        benchmarks()
-    )
+    assert {
+        "allocation",
+        "consensus",
+        "execution",
+        "gram",
+        "peers",
+        "signatures",
+        "simulation",
+        "snapshots",
+    } <= set(benchmarks())
     assert not any(name.startswith("_") for name in benchmarks())
 
 
@@ -132,3 +140,52 @@ def test_consensus_is_measured_for_each_number_of_validators_and_breaks_no_rule(
     rows = consensus.run({4: 2, 5: 1})
     assert [(row["validators"], row["runs"], row["broken"]) for row in rows] == [(4, 2, 0), (5, 1, 0)]
     assert all(isinstance(row["events_per_seed"], float) and row["events_per_seed"] > 100 for row in rows)
+
+
+@pytest.fixture
+def everybody_in_one_step() -> peers.Federation:
+    """Six clients, all in every round, a single step of each on all of its samples: nothing is left to chance."""
+    scenario = Scenario(
+        model="softmax",
+        clients=6,
+        partition=IID(),
+        server=Asynchronous(phi=6, concurrency=6),
+        training=Training(batch_size=10_000, learning_rate=0.5),
+        evaluate_every=1,
+    )
+    return peers.Federation(scenario, updates=30, seeds=2)
+
+
+def test_without_flgo_a_row_names_what_brings_it_and_ours_are_measured(
+    monkeypatch: pytest.MonkeyPatch, everybody_in_one_step: peers.Federation
+) -> None:
+    monkeypatch.setattr(peers, "peers_python", lambda: None)
+    missing, *ours = peers.run([everybody_in_one_step])
+    assert missing["algorithm"] == "skipped: scripts/install-peers brings it"
+    assert [row["algorithm"] for row in ours] == list(peers.OURS)
+    for row in ours:
+        assert list(row) == list(missing)
+        assert (row["system"], row["runs"], row["updates"], row["times_flgo"]) == ("Merit", 2, 30, None)
+        assert float(str(row["per_second"])) > 0
+
+
+def test_run_that_never_reaches_an_accuracy_counts_as_the_longest() -> None:
+    early, late, never = (
+        peers.Found(1, 1.0, curve) for curve in ([(2.0, 0.9)], [(2.0, 0.1), (7.0, 0.9)], [(2.0, 0.8)])
+    )
+    assert peers.median_time([never, late, early], 0.9) == 7.0
+    assert peers.median_time([never, never, early], 0.9) is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(peers.peers_python() is None, reason="there is no FLGo: scripts/install-peers brings it")
+def test_flgo_given_our_samples_model_and_durations_learns_what_we_learn(
+    everybody_in_one_step: peers.Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "FLGO", ("fedavg",))
+    monkeypatch.setattr(peers, "OURS", {"fedavg": peers.OURS["fedavg"]})
+    rows = {row["system"]: row for row in peers.run([everybody_in_one_step])}
+    theirs, ours = rows["FLGo"], rows["Merit"]
+    assert theirs["updates"] == ours["updates"] == 30
+    assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=0.01)
+    assert float(str(ours["accuracy"])) > 0.5
