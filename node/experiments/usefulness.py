@@ -33,7 +33,7 @@ from merit.clock import Clock
 from node.errors import ConfigError
 from node.experiments.manifest import Assertion, Heading, Result, mnist_directory
 from node.experiments.usefulness_axes import Axes, variants, word_of
-from node.experiments.usefulness_plots import plot_bars, plot_curves, plot_lines
+from node.experiments.usefulness_plots import plot_curves, plot_lines, plot_matrix
 from node.experiments.usefulness_tables import (
     COLUMNS,
     Place,
@@ -315,10 +315,13 @@ def _pictures(
     files = {}
     for what in ("attackers_share", "accuracy", "auc_client"):
         found = [row for row in rows if row.values.get(what) is not None]
+        mark = None
+        if what == "attackers_share":
+            found = [row for row in found if row.place.attack != ABSENT]
+            mark = manifest.federation[0].attackers
         if found:
             files[what] = str(out / f"{what.replace('_', '-')}.png")
-            mark = manifest.federation[0].attackers if what == "attackers_share" else None
-            plot_bars(Path(files[what]), title=manifest.title, rows=found, what=what, label=COLUMNS[what], mark=mark)
+            plot_matrix(Path(files[what]), title=manifest.title, rows=found, what=what, label=COLUMNS[what], mark=mark)
     curves: dict[Place, list[list[tuple[float, float]]]] = {}
     for place, cell in placed:
         file = out / CELLS / f"{cell.name}.jsonl"

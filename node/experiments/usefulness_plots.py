@@ -12,12 +12,14 @@ Curve = Sequence[tuple[float, float]]
 """(virtual seconds, accuracy), in order of time."""
 
 _PANELS_ACROSS = 4
+_COLOURS = 10  # of matplotlib's cycle
+_STYLES = ("-", "--", ":", "-.")
 
 
-def plot_bars(path: Path, *, title: str, rows: Sequence[Row], what: str, label: str, mark: float | None) -> None:
-    """Write a PNG: a group of bars for each attack, a bar for each rule, a panel for each federation and partition.
+def plot_matrix(path: Path, *, title: str, rows: Sequence[Row], what: str, label: str, mark: float | None) -> None:
+    """Write a PNG: a column for each attack, a row for each rule, a panel for each federation and partition.
 
-    Whiskers are one standard deviation over the seeds; a dotted line stands at `mark`.
+    A cell says the mean over the seeds, the darker the higher; `mark` is the value to hold it against.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
@@ -26,35 +28,32 @@ def plot_bars(path: Path, *, title: str, rows: Sequence[Row], what: str, label: 
         panels.setdefault((row.place.federation, row.place.partition), []).append(row)
     attacks = list(dict.fromkeys(row.place.attack for row in rows))
     rules = list(dict.fromkeys(row.place.rule for row in rows))
-    figure = Figure(figsize=(max(6.0, 0.25 * len(attacks) * len(rules) + 2), 3.2 * len(panels)), layout="constrained")
-    figure.suptitle(title)
+    size = (0.62 * len(attacks) + 3.2, (0.3 * len(rules) + 1.2) * len(panels) + 1.0)
+    figure = Figure(figsize=(max(6.0, size[0]), size[1]), layout="constrained")
+    figure.suptitle(f"{title}\n{label}" + ("" if mark is None else f" ({mark:g} is their share of the clients)"))
     grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
-    width = 0.8 / len(rules)
+    highest = max((found.mean for row in rows if (found := row.values[what]) is not None), default=1.0) or 1.0
     for axes, ((federation, partition), own) in zip(grid[:, 0], panels.items(), strict=True):
-        for at, rule in enumerate(rules):
-            found = {row.place.attack: row.values[what] for row in own if row.place.rule == rule}
-            bars = [(x, one) for x, attack in enumerate(attacks) if (one := found.get(attack)) is not None]
-            axes.bar(
-                [x + (at + 0.5) * width - 0.4 for x, _ in bars],
-                [one.mean for _, one in bars],
-                width,
-                yerr=[one.deviation for _, one in bars],
-                label=rule,
-                error_kw={"linewidth": 0.8},
-            )
-        if mark is not None:
-            axes.axhline(mark, color="black", linestyle=":", linewidth=0.8)
-        axes.set(title=f"{federation}, {partition}", ylabel=label)
+        cells = np.full((len(rules), len(attacks)), np.nan)
+        for row in own:
+            found = row.values[what]
+            if found is not None:
+                cells[rules.index(row.place.rule), attacks.index(row.place.attack)] = found.mean
+        axes.imshow(cells, cmap="Blues", vmin=0.0, vmax=highest, aspect="auto")
+        for (y, x), value in np.ndenumerate(cells):
+            if not np.isnan(value):
+                colour = "white" if value > 0.6 * highest else "black"
+                axes.text(x, y, f"{value:.3f}", ha="center", va="center", fontsize="x-small", color=colour)
+        axes.set_title(f"{federation}, {partition}", fontsize="medium")
+        axes.set_yticks(np.arange(len(rules)), rules, fontsize="small")
         axes.set_xticks(np.arange(len(attacks)), attacks, rotation=40, ha="right", fontsize="small")
-        axes.grid(axis="y", alpha=0.3)
-    grid[0][0].legend(fontsize="small")
     figure.savefig(path, dpi=90)
 
 
 def plot_curves(path: Path, *, title: str, curves: Mapping[Place, Sequence[Curve]]) -> None:
     """Write a PNG: accuracy over virtual seconds, a panel for each federation, partition and attack.
 
-    A rule has one colour and a thin line for each seed.
+    A rule has one line, the mean over its seeds at the times of the first; there are as many styles as rules.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
@@ -67,16 +66,26 @@ def plot_curves(path: Path, *, title: str, curves: Mapping[Place, Sequence[Curve
     for axes, panel in zip(grid, panels, strict=False):
         for at, rule in enumerate(rules):
             place = Place(panel[0], panel[1], rule, panel[2])
-            for number, curve in enumerate(curves.get(place, ())):
-                axes.plot(*zip(*curve, strict=True), color=f"C{at}", linewidth=0.9, label=None if number else rule)
+            if own := curves.get(place, ()):
+                style = _STYLES[at // _COLOURS % len(_STYLES)]
+                axes.plot(*mean_curve(own), style, color=f"C{at % _COLOURS}", linewidth=0.9, label=rule)
         axes.set_title(f"{panel[0]}, {panel[1]}\n{panel[2]}", fontsize="small")
         axes.grid(alpha=0.3)
     for axes in grid[len(panels) :]:
         axes.axis("off")
-    grid[0].legend(fontsize="small", loc="lower right")
+    handles, names = grid[0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize="small", loc="outside right upper")
     figure.supxlabel("virtual seconds", fontsize="small")
     figure.supylabel("accuracy on the test images", fontsize="small")
     figure.savefig(path, dpi=80)
+
+
+def mean_curve(curves: Sequence[Curve]) -> tuple[list[float], list[float]]:
+    """Return the first curve's times, as far as all curves go, and the curves' mean there, straight between points."""
+    until = min(curve[-1][0] for curve in curves)
+    times = [at for at, _ in curves[0] if at <= until]
+    drawn = [np.interp(times, [at for at, _ in curve], [value for _, value in curve]) for curve in curves]
+    return times, np.mean(drawn, axis=0).tolist()
 
 
 Line = Sequence[tuple[str, Spread]]
