@@ -54,6 +54,7 @@ def steps(case: cases.Document) -> scip.Staircases:
     return found
 
 
+@pytest.mark.slow
 def test_fifty_larger_instances_have_the_optima_that_scip_proves() -> None:
     chance = seeded(1, "allocation", "scip")
     met: Counter[str] = Counter()

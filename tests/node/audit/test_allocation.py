@@ -27,7 +27,7 @@ def counts(report: AuditReport) -> dict[str, int]:
     return next(tally for tally in report.tallies if tally.name == "rounds").counts
 
 
-@pytest.mark.parametrize("rule", ["exact", "equal"])
+@pytest.mark.parametrize("rule", ["exact", pytest.param("equal", marks=pytest.mark.slow)])
 def test_a_run_by_each_rule_audits_clean_and_each_plan_is_computed_again(runs: Runs, rule: str) -> None:
     report = audit_directory(runs(rule))
     assert report.ok, report.lines
@@ -36,7 +36,7 @@ def test_a_run_by_each_rule_audits_clean_and_each_plan_is_computed_again(runs: R
     assert counts(report)["part digests"] == 6 * counts(report)["rounds"]
 
 
-@pytest.mark.parametrize("rule", ["exact", "equal"])
+@pytest.mark.parametrize("rule", ["exact", pytest.param("equal", marks=pytest.mark.slow)])
 def test_each_round_tells_its_plan_and_the_report_shows_the_staleness(runs: Runs, rule: str, tmp_path: Path) -> None:
     directory = runs(rule)
     events = EventLog(directory / "events.jsonl").read()

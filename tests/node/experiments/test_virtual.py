@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.node.testnet.running import Done, merit
 
 LEARNS = """\
@@ -79,6 +81,7 @@ def run(tmp_path: Path, name: str, seed: int = 5) -> Done:
     return merit("experiment", "run", str(file), "--out", str(tmp_path / name), "--json")
 
 
+@pytest.mark.slow
 def test_equal_seeds_kill_learn_and_pay_alike_and_another_seed_does_not(tmp_path: Path) -> None:
     first, second, other = run(tmp_path, "first"), run(tmp_path, "second"), run(tmp_path, "other", seed=6)
     assert first.code == 0, first
