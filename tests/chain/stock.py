@@ -30,7 +30,7 @@ from tests.chain.ledger import Replica
 class StockComputation(evm.MeritComputation):
     """py-evm's interpreter and opcodes, with our precompiles and our rule about deployers."""
 
-    opcodes = PragueComputation.opcodes
+    opcodes = evm.MeritComputation.opcodes  # py-evm's before titanoboa put tracers there that trip on short stacks
     apply_computation = classmethod(PragueComputation.apply_computation.__func__)  # type: ignore[attr-defined,assignment]
     apply_message = classmethod(PragueComputation.apply_message.__func__)  # type: ignore[attr-defined,assignment]
 
