@@ -36,7 +36,7 @@ def test_a_run_in_which_a_quarter_flips_labels_audits_clean_and_says_why_they_ea
     credited = sum(one.reward_wei for one in rewards)
     released = sum(one.reward_wei for one in rewards if one.fate is Fate.RELEASED)
     theirs = sum(one.reward_wei for one in rewards if one.client in FLIPPERS and one.fate is Fate.RELEASED)
-    assert 8 * theirs < released <= credited, "less than half of what as many others get"
+    assert 4 * theirs < released <= credited, "less than their share of the clients"
     assert not [one for one in rewards if one.fate is Fate.HELD and one.reward_wei], "all is settled at the end"
 
     report = json.loads((tmp_path / "report" / "report.json").read_bytes())
@@ -46,7 +46,7 @@ def test_a_run_in_which_a_quarter_flips_labels_audits_clean_and_says_why_they_ea
     assert sum(int(row["vested_wei"]) for row in told.values()) == released
     explained = report["explained"]
     assert len(explained) == len(rewards), "every record that was paid is explained"
-    assert [list(row["parts"])[:5] for row in explained] == [PARTS] * len(explained)
+    assert all(set(PARTS) <= set(row["parts"]) for row in explained)
     assert [row["theta_ppb"] for row in explained] == [one.theta_ppb for one in rewards]
     honesty = {
         flips: [row["parts"]["mean_honesty"] for row in explained if (row["client"] in FLIPPERS) is flips]
