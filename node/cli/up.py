@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -18,6 +18,7 @@ from node.errors import ConfigError
 if TYPE_CHECKING:
     from chain.rpc.http import RpcServer
     from node.edge.local import LocalEdgeServers
+    from node.edge.references import Teach
     from node.network import LocalNetwork
 
 app = typer.Typer()
@@ -78,6 +79,7 @@ def up(
     What concerns the genesis document (validators, chain id, classical, empty blocks, fund, clients) counts when the
     directory is made; afterwards leave it out or repeat it. Edge servers run again wherever they are members.
     """
+    from contracts import artifacts  # noqa: PLC0415 - keeps --help quick
     from contracts.bindings import Role  # noqa: PLC0415 - keeps --help quick
     from node.founding import Membership  # noqa: PLC0415 - keeps --help quick
     from node.network import LocalNetwork  # noqa: PLC0415 - keeps --help quick
@@ -99,6 +101,7 @@ def up(
         members=members,
         tokens=tokens,
         accounts=_ACCOUNTS if classical else None,
+        contracts=None if (directory / "genesis.json").exists() else max(artifacts.VERSIONS),
     )
     asyncio.run(_serve(network, port, edge_port, json=json))
 
@@ -130,7 +133,7 @@ async def _serve(network: "LocalNetwork", port: int, edge_port: int, *, json: bo
         if members := _members(network, "EDGE_SERVER"):
             from node.edge.local import LocalEdgeServers  # noqa: PLC0415 - loads web3, 2.2 s
 
-            edges = LocalEdgeServers(network, members, SystemClock())
+            edges = LocalEdgeServers(network, members, SystemClock(), teach=_teachers(network.directory, members))
             urls = dict(zip(members, await edges.listen(stack, first_port=edge_port), strict=True))
             tasks.append(_work(edges))
         _announce(network, server, urls, json=json)
@@ -147,6 +150,17 @@ async def _until_one_ends(*work: Coroutine[object, object, object]) -> None:
         task.cancel()
     for task in done:
         await task
+
+
+def _teachers(directory: Path, members: Iterable[int]) -> dict[int, "Teach"]:
+    """Return what the private samples teach of those edge servers that have some: DIR/edge/ID/root-samples.npz."""
+    found = {member: directory / "edge" / str(member) / "root-samples.npz" for member in members}
+    found = {member: path for member, path in found.items() if path.exists()}
+    if not found:
+        return {}
+    from node.edge.roots import RootSamples  # noqa: PLC0415 - loads torch
+
+    return {member: RootSamples.load(path, member) for member, path in found.items()}
 
 
 async def _work(edges: "LocalEdgeServers") -> None:

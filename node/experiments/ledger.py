@@ -46,12 +46,13 @@ ENGINES: Final = {"cometbft": "node.experiments.processes", "embedded": "node.ex
 
 
 class NetworkPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The nodes; see `node.testnet.layout.TestnetFile`."""
+    """The nodes; see `node.testnet.layout.TestnetFile`. `contracts`: 0 for the newest version; for `cometbft` alone."""
 
     engine: Literal["cometbft", "embedded"] = "cometbft"
     validators: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     powers: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = ()
     relays: bool = True
+    contracts: Annotated[int, msgspec.Meta(ge=0)] = 0
     timing: TimingFile = TimingFile()
     links: Links = Links()
     snapshots: SnapshotsFile = SnapshotsFile(every=200)

@@ -16,7 +16,8 @@ from chain.engines.cometbft.rpc import CometRpc
 from chain.engines.errors import UnknownHeightError
 from chain.errors import ChainError
 from chain.light import Height, header_hash
-from contracts import addresses
+from contracts import addresses, artifacts
+from learner.data import arrays
 from merit.clock import Clock
 from merit.errors import MeritError
 from node.errors import RunDirectoryError
@@ -27,7 +28,7 @@ from node.load.job import propose
 from node.load.running import RunningLoad, prepared
 from node.machine.home import NodeHome
 from node.run.clients import ClientSpec, HostSpec
-from node.run.config import RunFile
+from node.run.config import RunFile, references_of
 from node.run.events import Accuracy, EventLog
 from node.run.session import client_intervals
 from node.sponsor import Sponsor, describe, recorded
@@ -78,10 +79,13 @@ class _Experiment:
             client_scheme=load.scheme if load else Scheme.ML_DSA_44,
             port=free_port_base(network.validators + sum(step.do == "join" for step in self._manifest.step)),
             relays=network.relays,
+            contracts=network.contracts or max(artifacts.VERSIONS),
             timing=network.timing,
             snapshots=network.snapshots,
         )
         make(self._layout.directory, file, int(self._clock.now()))
+        if self._learning is not None and references_of(self._learning) is not None:
+            self._deal_root_samples(self._learning)
         self._supervisor = Supervisor(self._layout, binary.find().absolute(), self._clock, self._happened)
         self._tell(f"{network.validators} validators start")
         async with self._supervisor.running():
@@ -114,6 +118,13 @@ class _Experiment:
         )
 
     # -- learning ---------------------------------------------------------------------------------------------------
+
+    def _deal_root_samples(self, run: RunFile) -> None:
+        """Give each edge server its private samples; who joins later has none, and commits to no references."""
+        from node.run.preparation import root_samples  # noqa: PLC0415 - loads torch, which other rules do without here
+
+        for home, samples in zip(self._layout.homes(), root_samples(run), strict=True):
+            arrays.save(home.root_samples, samples)
 
     async def _begin_learning(self, stack: contextlib.AsyncExitStack, run: RunFile) -> None:
         """Start the clients' processes, propose the job, and wait until the edge servers have opened it."""

@@ -21,6 +21,7 @@ from chain.errors import (
     StoreFormatError,
     VersionError,
 )
+from learner.errors import InvalidDataFile, MissingExtra
 from node.errors import ConfigError, HomeError
 
 CANNOT_GO_ON: Final = 3
@@ -37,6 +38,8 @@ FINAL: Final = (
     StoreChainError,
     StoreCorruptError,
     StoreFormatError,
+    InvalidDataFile,  # root-samples.npz
+    MissingExtra,  # there are root samples, but torch is not installed
     VersionError,  # the members agreed on rules that this program does not have
 )
 """Errors that come again however often the process starts. Not among them: a port or a disk that may come free."""

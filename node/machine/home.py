@@ -7,6 +7,9 @@
     HOME/ledger/            the ledger's store
     HOME/blobs/             updates and models
     HOME/payloads           payload digests of pruned updates
+    HOME/root-samples.npz   private samples of the edge server (`learner.data.arrays`), for scoring rules that need
+                            references; without the file it commits to none
+    HOME/sealed/            references that are not opened yet
     HOME/snapshots/         of the ledger, one directory for each height at which one was taken
     HOME/logs/              node.jsonl, comet.log
     HOME/abci.sock          where CometBFT finds the node while both run
@@ -164,6 +167,8 @@ class NodeHome:
         self.ledger = path / "ledger"
         self.blobs = path / "blobs"
         self.payloads = path / "payloads"
+        self.root_samples = path / "root-samples.npz"
+        self.sealed = path / "sealed"
         self.snapshots = path / "snapshots"
         self.logs = path / "logs"
         self.socket = path / SOCKET

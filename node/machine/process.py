@@ -38,6 +38,7 @@ from node.blobs import BlobStore
 from node.edge.intake import MAX_RECORD_BYTES, Intake
 from node.edge.lane import lane
 from node.edge.peers import BackgroundPeers, HttpPeer
+from node.edge.references import Roots
 from node.edge.retention import PayloadBook, Retention
 from node.edge.server import EdgeServer
 from node.machine import logs, snapshots
@@ -227,6 +228,7 @@ class EdgeThread:
             wake=self._due.set,
             batch=edge.batch,
             retention=Retention(rounds, PayloadBook(home.payloads)) if (rounds := file.blobs.retain_rounds) else None,
+            roots=_roots(home, edge.member),
         )
         self.watch = EdgeWatch(self._server, clock)
         self._thread = threading.Thread(target=self._run, name="edge server", daemon=True)
@@ -294,6 +296,21 @@ class EdgeThread:
         finally:
             await http.stop()
             self._fetching.shutdown(wait=False, cancel_futures=True)
+
+
+def _roots(home: NodeHome, member: int) -> Roots | None:
+    """Return the edge server's private samples, by what they teach; None if the home has none.
+
+    Raises:
+        learner.errors.InvalidDataFile: the file is damaged.
+        learner.errors.MissingExtra: there are samples, but no torch to learn from them.
+
+    """
+    if not home.root_samples.exists():
+        return None
+    from node.edge.roots import RootSamples  # noqa: PLC0415 - loads torch, which nodes without samples do without
+
+    return Roots(RootSamples.load(home.root_samples, member), BlobStore(home.sealed))
 
 
 def _on_signals(stop: Callable[[], None]) -> None:

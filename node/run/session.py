@@ -204,8 +204,8 @@ class Session:
         """Give each edge server private samples if the scoring rule needs references."""
         if references_of(self.run_file) is None:
             return {}
+        from node.edge.roots import RootSamples  # noqa: PLC0415 - see above
         from node.run.preparation import root_samples  # noqa: PLC0415 - loads torch, which other rules do without here
-        from node.run.roots import RootSamples  # noqa: PLC0415 - see above
 
         seed = self.run_file.seed
         return {

@@ -26,6 +26,7 @@ from chain.crypto.schemes import Scheme, SigningKey
 from chain.engines.cometbft.home import NodeKey, write_home, write_validator_key
 from chain.genesis import Genesis, load_genesis
 from chain.light import validator_address
+from contracts import artifacts
 from contracts.bindings import Role
 from contracts.records import MAX_ENTRIES
 from merit.chance import entropy
@@ -47,7 +48,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `powers`: the validators' voting powers, 1 each by default. `relays`: the nodes reach each other through relays in
     the supervisor, so that `perturb` can disconnect one; without them connections are direct, and a little faster.
     `batch`: records that an edge server puts into one transaction at most.
-    `council`: edge servers govern by vote; else the key `governor` does.
+    `council`: edge servers govern by vote; else the key `governor` does. `contracts`: their version from block 1 on.
     """
 
     __test__ = False  # no test class
@@ -61,6 +62,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     relays: bool = True
     batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
     council: bool = True
+    contracts: Annotated[int, msgspec.Meta(ge=1)] = max(artifacts.VERSIONS)
     chain_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     timing: TimingFile = TimingFile()
     snapshots: SnapshotsFile = SnapshotsFile(every=200)
@@ -172,6 +174,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
         members=tuple(Membership(role, scheme if role == Role.CLIENT else Scheme.ML_DSA_44) for role in roles),
         tokens={file.sponsor: file.tokens * 10**18},
         council=file.council,
+        contracts=file.contracts,
     )
     keys = founding.keys()
     genesis = founding.document(keys, (), time)

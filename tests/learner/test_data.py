@@ -1,14 +1,16 @@
 """Digits, data sets and arrivals."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.data import Dataset
+from learner.data import Dataset, arrays
 from learner.data.digits import load
 from learner.data.stream import arrivals
-from learner.errors import UnusableData
+from learner.errors import InvalidDataFile, UnusableData
 
 
 def test_digits_are_split_without_loss_or_overlap() -> None:
@@ -78,3 +80,39 @@ def test_every_pass_brings_each_sample_once_in_another_order() -> None:
     passes = arrivals(SAMPLES, first=0, count=20, seed=2).reshape(4, 5)
     assert (np.sort(passes, axis=1) == SAMPLES).all()
     assert len({tuple(order) for order in passes.tolist()}) > 1
+
+
+def test_a_data_set_comes_back_from_its_file(tmp_path: Path) -> None:
+    samples = load(7).test.subset(np.arange(5))
+    arrays.save(tmp_path / "samples.npz", samples)
+    again = arrays.load(tmp_path / "samples.npz")
+    assert np.array_equal(again.images, samples.images)
+    assert np.array_equal(again.labels, samples.labels)
+    assert again.classes == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"labels": None}, "array labels is missing"),
+        ({"classes": np.arange(2)}, r"classes is int64\[2\], not one integer"),
+        ({"classes": np.int64(1)}, "labels run from 0 to 1, not 0 to 0"),
+        ({"images": np.zeros((2, 3))}, r"images are float64\[2, 3\], not float32\[n, pixels\]"),
+        ({"images": np.array([{}, {}])}, r"no \.npz of plain arrays"),
+    ],
+)
+def test_a_file_that_holds_no_data_set_is_refused(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+    whole = {"images": images(2, 3), "labels": np.arange(2), "classes": np.int64(10)} | changes
+    path = tmp_path / "samples.npz"
+    np.savez(path, **{name: value for name, value in whole.items() if value is not None})  # type: ignore[arg-type] # objects too
+    with pytest.raises(InvalidDataFile, match=f"{path}.*{reason}"):
+        arrays.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
+def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "samples.npz"
+    path.write_bytes(content)
+    with pytest.raises(InvalidDataFile, match=r"no \.npz of plain arrays"):
+        arrays.load(path)

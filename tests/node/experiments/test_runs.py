@@ -105,4 +105,6 @@ def test_what_does_not_hold_is_said_and_gives_exit_code_1(tmp_path: Path) -> Non
 def test_our_experiment_holds(tmp_path: Path, name: str) -> None:
     done, result = run(ROOT / "scripts" / "experiments" / f"{name}.toml", tmp_path / "out")
     assert (done.code, result["holds"]) == (0, True), result["assertions"]
-    assert json.loads((tmp_path / "out" / "audit.json").read_bytes())["ok"]
+    audit = json.loads((tmp_path / "out" / "audit.json").read_bytes())
+    assert audit["ok"]
+    assert audit["verified"]["rounds"]["references shown"] > 0, "the presets' rule reads what edge servers publish"

@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 
 from learner.contribution import ROOT, rule
-from learner.errors import InvalidTerms
+from learner.data import Dataset
+from learner.errors import InvalidTerms, TrainingFailed
 from merit.chance import seed_of
+from node.edge.roots import RootSamples
 from node.errors import ConfigError
 from node.jobs import JobFile, ReferencesSpec, decode_job_file
 from node.rounds.attestation import decode_model
 from node.run.config import PRESETS, RunFile, override, references_of
 from node.run.preparation import load_data, prepare, root_samples
-from node.run.roots import RootSamples
 from tests.node.edge.world import job_file
 
-ANCHORED = override(PRESETS["digits"], {"rules.scoring": "anchored"})
+PLAIN = override(PRESETS["digits"], {"rules.scoring": "cosine"})
+ANCHORED = override(PLAIN, {"rules.scoring": "anchored"})
 MEMBERS = tuple(range(5, 25))
 
 
@@ -23,7 +25,7 @@ def rows(images: np.ndarray) -> set[bytes]:
 
 
 def test_root_samples_are_held_out_of_what_clients_train_on() -> None:
-    whole, rest, roots = load_data(PRESETS["digits"]), load_data(ANCHORED), root_samples(ANCHORED)
+    whole, rest, roots = load_data(PLAIN), load_data(ANCHORED), root_samples(ANCHORED)
     assert [len(samples) for samples in roots] == [100] * 4
     assert len(rest.train) + 400 == len(whole.train)
     parts = [rows(samples.images) for samples in roots] + [rows(rest.train.images)]
@@ -32,8 +34,8 @@ def test_root_samples_are_held_out_of_what_clients_train_on() -> None:
 
 
 def test_a_rule_that_reads_no_references_takes_nothing_from_the_clients() -> None:
-    assert references_of(PRESETS["digits"]) is None
-    assert root_samples(PRESETS["digits"]) == []
+    assert references_of(PLAIN) is None
+    assert root_samples(PLAIN) == []
 
 
 @pytest.mark.parametrize("number", [359, 360, 1000])
@@ -44,6 +46,16 @@ def test_root_samples_leave_something_for_the_clients(number: int) -> None:
         return
     with pytest.raises(ConfigError, match=rf"takes {4 * number} of 1438 training samples: choose fewer"):
         load_data(run)
+
+
+def test_root_samples_of_other_data_teach_nothing() -> None:
+    file, model = prepare(ANCHORED, load_data(ANCHORED), MEMBERS)
+    own = root_samples(ANCHORED)[0]
+    strange = Dataset(own.images[:, 1:], own.labels, own.classes)
+    with pytest.raises(
+        TrainingFailed, match=r"root samples have \(features, classes\) \(63, 10\), the job's model \(64, 10\)"
+    ):
+        RootSamples(strange, 1)(file, rule("anchored", 1).needs, 0, decode_model(model)[1])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +78,7 @@ def test_the_job_file_says_how_many_root_samples_and_others_have_no_such_table()
     file, _ = prepare(ANCHORED, load_data(ANCHORED), MEMBERS)
     assert file.references == ReferencesSpec(root_samples=100)
     assert decode_job_file(file.encode()) == file
-    plain, _ = prepare(PRESETS["digits"], load_data(PRESETS["digits"]), MEMBERS)
+    plain, _ = prepare(PLAIN, load_data(PLAIN), MEMBERS)
     assert b"references" not in plain.encode()
 
 
