@@ -17,6 +17,9 @@ CONSENSUS_PARAMS: Final = ConsensusParams(block_max_bytes=BLOCK_BYTES)
 EVIDENCE_AGE: Final = EvidenceAge(heights=100_000, nanoseconds=48 * 3600 * 10**9)
 """How long a fault of a validator can be reported: CometBFT's defaults."""
 
+UPDATE_DELAY: Final = 2
+"""What executing height h says of validators counts from height h + 2 on (CometBFT, state/execution.go)."""
+
 _BLOCK_OVERHEAD_BYTES: Final = 11 + 626
 """CometBFT's bounds for the fields around a block's content and for its header (types/block.go)."""
 _COMMIT_OVERHEAD_BYTES: Final = 94

@@ -29,7 +29,7 @@ from web3 import Web3
 from chain.crypto.addresses import address_of
 from chain.crypto.schemes import Scheme
 from contracts import addresses
-from contracts.bindings import Council, Ledger, Registry, Role, Token
+from contracts.bindings import Council, JobStatus, Ledger, Registry, Role, Token
 from contracts.calls import Call
 from contracts.digests import name32
 from contracts.events import Proposed, decode_events
@@ -267,6 +267,14 @@ class Standing:
     approvals: int
     electorate: int
     calls: int
+
+
+def edge_set_of(w3: Web3, members: Sequence[int]) -> list[Asked]:
+    """Return what makes these edge servers the next edge set, and that of every job that is not closed."""
+    number = Registry(w3, addresses.REGISTRY).edge_set_count() + 1
+    ledger = Ledger(w3, addresses.LEDGER)
+    jobs = [job for job in range(1, ledger.job_count() + 1) if ledger.job(job).status is not JobStatus.CLOSED]
+    return [DefineEdgeSet(members=tuple(members)), *(UseEdgeSet(job=job, number=number) for job in jobs)]
 
 
 class Office:

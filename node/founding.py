@@ -25,6 +25,11 @@ class ClassicalAccount(msgspec.Struct, frozen=True):
     private_key: str
 
 
+def seeded_key(seed: int, name: str, scheme: Scheme) -> SigningKey:
+    """Return the key of this name that a seed gives: for simulations, everybody can make it again."""
+    return SigningKey.from_seed(scheme, sha256(f"{seed}/key/{name}".encode()).digest())
+
+
 @dataclass(frozen=True, slots=True)
 class Membership:
     """A member that block 0 admits: its role (1 edge server, 2 client, 3 sponsor, 4 auditor) and its key's scheme."""
@@ -62,8 +67,7 @@ class Founding:
         schemes |= {f"member-{number}": member.scheme for number, member in enumerate(self.members or (), 1)}
         if seed is None:
             return {name: SigningKey.generate(scheme) for name, scheme in schemes.items()}
-        seeds = {name: sha256(f"{seed}/key/{name}".encode()).digest() for name in schemes}
-        return {name: SigningKey.from_seed(scheme, seeds[name]) for name, scheme in schemes.items()}
+        return {name: seeded_key(seed, name, scheme) for name, scheme in schemes.items()}
 
     def _powers(self) -> tuple[int, ...]:
         return self.powers or (1,) * (DEFAULT_VALIDATORS if self.validators is None else self.validators)

@@ -1,7 +1,8 @@
 """A whole network in one process, kept in one directory: validators on the embedded engine, each with its own store.
 
     DIR/genesis.json                 what all agree on; a directory without it holds no network
-    DIR/keys/NAME.pem                encrypted keys: governor, validator-1.., member-1.. (members that were asked for)
+    DIR/keys/NAME.pem                encrypted keys: governor, validator-1.., member-1.. (members that were asked for);
+                                     validator-1.2, .. were made to take the place of validator-1 by vote
     DIR/keys/password                opens them; mode 0600, made from the system's entropy
     DIR/keys/accounts.json           classical accounts of a development network, in the clear; mode 0600
     DIR/validators/N/engine, ledger  the stores of validator N, from 1
@@ -35,7 +36,7 @@ from contracts.addresses import COUNCIL
 from merit.chance import entropy
 from merit.clock import Clock, SystemClock
 from node.errors import RunDirectoryError
-from node.founding import ClassicalAccount, Founding, Membership, hexadecimal
+from node.founding import ClassicalAccount, Founding, Membership, hexadecimal, seeded_key
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -198,6 +199,28 @@ class LocalNetwork:
             message = f"{path}: {error}; restore it from a copy"
             raise RunDirectoryError(message) from None
 
+    def make_key(self, name: str, scheme: Scheme) -> SigningKey:
+        """Make a key and keep it under this name; raises KeyFileExistsError.
+
+        With a `key_seed` it is that seed's.
+        """
+        seed = self._key_seed
+        key = SigningKey.generate(scheme) if seed is None else seeded_key(seed, name, scheme)
+        keystore.save(self.key_path(name), key, self._read_password())
+        return key
+
+    def replace_key(self, name: str, by: str) -> None:
+        """Let one key have the name of another, which is gone."""
+        self.key_path(by).rename(self.key_path(name))
+        _sync(self.keys_path)
+
+    def _validator_keys(self, number: int) -> list[SigningKey]:
+        """Return the keys of validator `number`, from 1: that of its first height, and those made for it since."""
+        names = [f"validator-{number}"]
+        while self.key_path(following := f"validator-{number}.{len(names) + 1}").exists():
+            names.append(following)
+        return [self.key(name) for name in names]
+
     def _read_password(self) -> bytes:
         if not self._password:
             self._password = self.password_path.read_bytes()
@@ -278,30 +301,65 @@ class LocalNetwork:
                 store.close()
         self._unlock()
 
+    async def add_validator_key(self, index: int) -> SigningKey:
+        """Make one more key for validator `index`, from 0: it votes with that once the ledger says so.
+
+        The key is on the disk before anybody hears of it.
+        """
+        number = len(self._validator_keys(index + 1)) + 1
+        key = self.make_key(f"validator-{index + 1}.{number}", Scheme.ML_DSA_65)
+        await self.engine.add_key(index, key)
+        return key
+
+    async def add_validator(self) -> int:
+        """Make one more validator, which follows the others from block 0 on; return its index, from 0.
+
+        It votes once the ledger has made its key, `keys/validator-N.pem`, that of a validator.
+        """
+        from chain.rpc.dispatcher import Dispatcher  # noqa: PLC0415 - loads py-evm, 1.4 s
+
+        running, index = self._started, self.validators
+        self.make_key(f"validator-{index + 1}", Scheme.ML_DSA_65)
+        application, validator = self._open(index + 1, running.genesis, running.stores)
+        await running.engine.add_validator(validator)
+        running.applications.append(application)
+        running.dispatchers.append(Dispatcher(application, running.engine.member(index), self._clock))
+        return index
+
+    def _open(
+        self, number: int, genesis: Genesis, stores: "list[Store | EngineStore]"
+    ) -> "tuple[Application, Validator]":
+        """Open what validator `number`, from 1, has on the disk; its stores join `stores`."""
+        from chain.application import Application  # noqa: PLC0415 - loads py-evm, 1.4 s
+        from chain.engines.embedded import EngineStore, Validator  # noqa: PLC0415 - as above
+        from chain.storage import Store  # noqa: PLC0415 - as above
+
+        home = self.directory / "validators" / str(number)
+        ledger_store = Store.open(home / "ledger", sync=self._sync)
+        stores.append(ledger_store)
+        engine_store = EngineStore(home / "engine", genesis.digest())
+        stores.append(engine_store)
+        application = Application(ledger_store)
+        key, *later = self._validator_keys(number)
+        return application, Validator(key, application, engine_store, tuple(later))
+
     def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)  # closing releases the lock
             self._lock = None
 
     async def _run(self, genesis: Genesis) -> "_Running":
-        from chain.application import Application  # noqa: PLC0415 - loads py-evm, 1.4 s
-        from chain.engines.embedded import EmbeddedEngine, EngineStore, Validator  # noqa: PLC0415 - as above
+        from chain.engines.embedded import EmbeddedEngine  # noqa: PLC0415 - loads py-evm, 1.4 s
         from chain.rpc.dispatcher import Dispatcher  # noqa: PLC0415 - as above
-        from chain.storage import Store  # noqa: PLC0415 - as above
 
         stores: list[Store | EngineStore] = []
-        threads = ThreadPoolExecutor(len(genesis.validators), thread_name_prefix="validator") if self._threads else None
+        many = len(genesis.validators)
+        while self.key_path(f"validator-{many + 1}").exists():
+            many += 1
+        threads = ThreadPoolExecutor(many, thread_name_prefix="validator") if self._threads else None
         try:
-            applications, validators = [], []
-            for number in range(1, len(genesis.validators) + 1):
-                home = self.directory / "validators" / str(number)
-                ledger_store = Store.open(home / "ledger", sync=self._sync)
-                stores.append(ledger_store)
-                engine_store = EngineStore(home / "engine", genesis.digest())
-                stores.append(engine_store)
-                application = Application(ledger_store)
-                applications.append(application)
-                validators.append(Validator(self.key(f"validator-{number}"), application, engine_store))
+            opened = [self._open(number, genesis, stores) for number in range(1, many + 1)]
+            applications, validators = [one for one, _ in opened], [one for _, one in opened]
             empty_interval = self._empty_interval
             if empty_interval is None:
                 empty_interval = (self._block_interval or _EMPTY_INTERVAL_S) if genesis.block_every_height else 0.0
@@ -316,15 +374,15 @@ class LocalNetwork:
             for store in stores:
                 store.close()
             raise
-        dispatchers = tuple(
+        dispatchers = [
             Dispatcher(application, engine.member(index), self._clock) for index, application in enumerate(applications)
-        )
+        ]
         return _Running(
             genesis=genesis,
             genesis_hash=applications[0].genesis_hash,
             engine=engine,
-            applications=tuple(applications),
-            stores=tuple(stores),
+            applications=applications,
+            stores=stores,
             threads=threads,
             dispatchers=dispatchers,
             connections={},
@@ -333,15 +391,15 @@ class LocalNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
-    """A network that runs."""
+    """A network that runs; its lists grow with its validators."""
 
     genesis: Genesis
     genesis_hash: bytes
     engine: "Roster"
-    applications: "tuple[Application, ...]"
-    stores: "tuple[Store | EngineStore, ...]"
+    applications: "list[Application]"
+    stores: "list[Store | EngineStore]"
     threads: ThreadPoolExecutor | None
-    dispatchers: "tuple[Dispatcher, ...]"
+    dispatchers: "list[Dispatcher]"
     connections: "dict[int, Web3]"
 
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class EngineName(StrEnum):
-    """An engine, as a node names it to whoever verifies its chain: engines treat validator updates differently."""
+    """An engine, as a node names it. What executing height h says of validators holds from h + 2 on with each."""
 
     EMBEDDED = "embedded"
-    """Validators are genesis's for ever; updates are not applied (chain/engines/README.md)."""
+    """All validators in one process."""
     COMETBFT = "cometbft"
-    """What executing height h says of validators holds from height h + 2 on."""
+    """A process beside each node."""
 
 
 class ReplicatedApplication(Protocol):

@@ -4,7 +4,7 @@ ChainError
 +-- EnginesError
     +-- NotRunningError           the engine or this validator is stopped
     +-- UnknownHeightError        no such height is decided here
-    +-- UnknownValidatorError     a key that the genesis document does not name
+    +-- UnknownValidatorError     a key that two validators are to have
     +-- NoQuorumError             not more than two thirds of the power is running
     +-- DivergenceError           two validators computed different results: the engine stops
     +-- ProposalRefusedError      no proposal finds enough acceptance: the engine stops
@@ -62,7 +62,7 @@ class UnknownHeightError(EnginesError):
 
 
 class UnknownValidatorError(EnginesError):
-    """A validator's key is not in the genesis document, or came twice."""
+    """A validator's key is in use already."""
 
     def __init__(self, address: bytes, why: str) -> None:
         """Build the line; `address` has 20 bytes."""

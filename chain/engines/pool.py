@@ -21,7 +21,7 @@ class Pool:
     def __init__(self, transactions: int = POOL_TRANSACTIONS, size: int = POOL_BYTES) -> None:
         """Bound the pool by number and by bytes."""
         self._transactions_max, self._bytes_max = transactions, size
-        self._waiting: dict[bytes, tuple[bytes, CheckResult]] = {}  # transaction -> validator's address, verdict
+        self._waiting: dict[bytes, tuple[bytes, CheckResult]] = {}  # transaction -> validator's name, verdict
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class Pool:
         return list(self._waiting)
 
     def entries(self) -> list[tuple[bytes, bytes]]:
-        """Return all that wait, the oldest first, each with the address of the validator that admitted it."""
+        """Return all that wait, the oldest first, each with the name of the validator that admitted it."""
         return [(raw, entry) for raw, (entry, _) in self._waiting.items()]
 
     def recheck(self, judge: Callable[[bytes, bytes], CheckResult]) -> None:

@@ -67,11 +67,10 @@ class _Status(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a node says that it stands and begins, by which engine, and the URLs of edge servers that it knows."""
+    """Where a node says that it stands and begins, and the URLs of edge servers that it knows."""
 
     height: int
     first: int
-    engine: EngineName
     edges: tuple[str, ...]
 
 
@@ -98,7 +97,7 @@ def status(raw: bytes) -> Status:
     """Read what a node says of itself."""
     found = _decoded("merit_status", raw, _Status)
     height, first = (_quantity("merit_status", text) for text in (found.height, found.firstHeight))
-    return Status(height, first, found.engine, tuple(edge.url for edge in found.edgeServers))
+    return Status(height, first, tuple(edge.url for edge in found.edgeServers))
 
 
 def heights(raw: bytes, most: int, first: int) -> list[HeightRecords]:

@@ -110,11 +110,9 @@ class _Audit:
 
     def _engines(self, certificates: Certificates) -> None:
         owners = {validator.name: bytes(validator.public_key) for validator in certificates.genesis.validators}
-        keys = [validator.public_key for validator in certificates.validators]
         before = certificates.signatures
         for number, home in self._layout.validators.items():
-            key = owners.get(f"validator-{number}")
-            own = None if key is None else keys.index(key)
+            own = owners.get(f"validator-{number}")
             self._chains[number] = audit_engine(number, home / "engine", own, certificates, self._findings)
         self._all.chains = list(self._chains.values())
         named = {chain.genesis for chain in self._all.chains} - {b""}

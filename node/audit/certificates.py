@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from chain import light
 from chain.application import Misbehavior, Timestamp
-from chain.engines.base import EngineName
 from chain.genesis import Genesis
 from chain.light import errors as light_errors
 from chain.validators import CONSENSUS_PARAMS, EVIDENCE_AGE, genesis_time, genesis_validators
@@ -37,19 +36,14 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of the heights before one: executed up to there by `cursor`, `headers[h - 1]` names height h.
-
-    `engine` says by which rule validators follow from what was executed.
-    """
+    """What is known of the heights before one: executed up to there by `cursor`, `headers[h - 1]` names height h."""
 
     cursor: Cursor
     headers: list[bytes]
-    engine: EngineName
 
     def validators(self, height: int) -> light.ValidatorSet:
         """Return who decides a height, at most the one that is two after the last that was executed."""
-        replay = self.cursor.replay
-        return genesis_validators(replay.genesis) if self.engine is EngineName.EMBEDDED else replay.validators(height)
+        return self.cursor.replay.validators(height)
 
     def time(self, height: int) -> light.Timestamp:
         """Return the time of a height."""
@@ -78,12 +72,12 @@ class Certificates:
         self.replays = replays
         self.signatures = 0
         self._memory = memory
-        self._starts = {name: hashlib.sha256(name.encode() + genesis.encode()).digest() for name in EngineName}
+        self._start = genesis.digest()
         self._known: dict[bytes, Verified] = {}
 
     def verify(self, before: Verified | None, records: HeightRecords, past: Past) -> Verified:
         """Return the height that follows `before`; `past` goes up to there. Raises FaultError."""
-        digest = hashlib.sha256(before.name if before else self._starts[past.engine])
+        digest = hashlib.sha256(before.name if before else self._start)
         for raw in (records.header, records.commit, records.transactions, records.evidence):
             digest.update(len(raw).to_bytes(8, "big") + raw)
         name = digest.digest()
@@ -190,7 +184,7 @@ def _check_validators(header: light.Header, current: light.ValidatorSet, past: P
         following = past.validators(past.cursor.height + 2)
     except light_errors.InvalidValidatorSetError as error:
         raise FaultError(
-            Part.VALIDATORS, "no further height, for CometBFT stops at such an update", str(error)
+            Part.VALIDATORS, "no further height, for an engine stops at such an update", str(error)
         ) from error
     for of, validators, found in (
         (header.height, current, header.validators_hash),

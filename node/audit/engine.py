@@ -11,13 +11,12 @@ from chain.consensus.errors import JournalError, SignerRecordError
 from chain.consensus.journal import recover
 from chain.consensus.signing import LastSignature, decode_last_signature
 from chain.crypto.schemes import Scheme, verify
-from chain.engines.base import EngineName
 from chain.engines.embedded import messages, statements
-from chain.engines.embedded.store import FORMAT, FORMER_FORMAT, former_vote
+from chain.engines.embedded.store import FORMAT, FORMER_FORMAT, Outcome, former_vote
 from chain.light import Height
 from chain.light import errors as light_errors
 from node.audit import checks, dump
-from node.audit.certificates import Certificates, Verified
+from node.audit.certificates import Certificates
 from node.audit.errors import FaultError, UnreadableStoreError
 from node.audit.findings import Findings
 from node.audit.replay import Step
@@ -33,9 +32,9 @@ _KINDS: Final = {b"h": Part.HEADER, b"t": Part.TRANSACTIONS, b"c": Part.COMMIT, 
 
 
 def audit_engine(
-    number: int, directory: Path, own: int | None, certificates: Certificates, findings: Findings
+    number: int, directory: Path, own: bytes | None, certificates: Certificates, findings: Findings
 ) -> EngineChain:
-    """Audit validator `number`'s engine store; `own` is the index of that validator in the set, None if unknown."""
+    """Audit validator `number`'s engine store; `own` is that validator's first public key, None if unknown."""
     name = f"validator {number} engine"
     result = EngineChain(name, f"history of validator {number}")
     try:
@@ -50,8 +49,6 @@ def audit_engine(
 
 class _Store:
     """The entries of an embedded engine's store as a source of a chain."""
-
-    engine = EngineName.EMBEDDED
 
     def __init__(self, name: str, table: Mapping[bytes, bytes], decided: int) -> None:
         self.name, self._table, self.decided = name, table, decided
@@ -69,14 +66,14 @@ class _Store:
 
     @staticmethod
     def outcome(step: Step) -> bytes:
-        return step.results_hash + step.app_hash
+        return Outcome(step.app_hash, step.results_hash, step.updates).encode()
 
 
 class _EngineAudit:
     """The audit of one store's entries."""
 
     def __init__(
-        self, name: str, table: Mapping[bytes, bytes], own: int | None, certificates: Certificates, findings: Findings
+        self, name: str, table: Mapping[bytes, bytes], own: bytes | None, certificates: Certificates, findings: Findings
     ) -> None:
         self._name, self._table, self._own = name, table, own
         self._certificates, self._findings = certificates, findings
@@ -95,9 +92,9 @@ class _EngineAudit:
         source = _Store(self._name, self._table, decided)
         walk = Walk(result, source, self._certificates, self._findings, "engine stores")
         walk.to(decided)
-        vote_height = self._last_vote(result, walk.verified)
+        vote_height = self._last_vote(walk)
         try:
-            self._journal(result.decided, vote_height)
+            self._journal(walk, vote_height)
         except FaultError as fault:
             self._diverges(fault, None)
         self._unexplained(result.decided, vote_height)
@@ -115,39 +112,41 @@ class _EngineAudit:
             raise FaultError(Part.META, "m/height of 8 bytes", f"{raw.hex() or 'nothing'}")
         return int.from_bytes(raw, "big")
 
-    def _last_vote(self, result: EngineChain, last: Verified | None) -> int:
+    def _last_vote(self, walk: Walk) -> int:
         """Verify what the validator signed last; return its height, 0 without one."""
         raw = self._table.get(b"v")
         if raw is None:
             return 0
         try:
-            return self._vote(raw, result, last)
+            return self._vote(raw, walk)
         except FaultError as fault:
             self._diverges(fault, None)
             return 0
 
-    def _vote(self, raw: bytes, result: EngineChain, last: Verified | None) -> int:
+    def _vote(self, raw: bytes, walk: Walk) -> int:
+        decided, last = walk.chain.decided, walk.verified
         signed = self._signature(raw)
         steps = (_PRECOMMIT,) if self._former else _STEPS
-        if signed.height > result.decided + 1 or signed.step not in steps:
-            expected = f"a signature at most for height {result.decided + 1}"
+        if signed.height > decided + 1 or signed.step not in steps:
+            expected = f"a signature at most for height {decided + 1}"
             raise FaultError(Part.VOTE, expected, f"step {signed.step} of height {signed.height}")
+        owners = self._owners(walk, signed.height)
         _, signature = statements.decode_proof(signed.signature)
         if not any(
             verify(Scheme.ML_DSA_65, owner.public_key, signature, signed.sign_bytes, light.VOTE_CONTEXT)
-            for owner in self._owners()
+            for owner in owners
         ):
             raise FaultError(Part.VOTE, "a signature of this validator", "one that does not hold")
-        if self._own is not None and last is not None and signed.height == last.trusted.header.height:
-            commit = last.trusted.commit
-            slot = commit.signatures[self._own]
+        if len(owners) == 1 and last is not None and signed.height == last.trusted.header.height:
+            commit, place = last.trusted.commit, last.trusted.validators.validators.index(owners[0])
+            slot = commit.signatures[place]
             decides = (commit.round, _PRECOMMIT) == (signed.round, signed.step)
             if slot.flag == light.BlockIdFlag.COMMIT and decides:
-                expected_bytes = light.commit_sign_bytes(commit, self._own, self._certificates.genesis.name)
+                expected_bytes = light.commit_sign_bytes(commit, place, self._certificates.genesis.name)
                 if signed.sign_bytes != expected_bytes:
                     raise FaultError(Part.VOTE, "the vote that the commit holds", "another one for the same round")
         self._findings.tallies["engine stores"].add("last votes")
-        if signed.height == result.decided + 1:
+        if signed.height == decided + 1:
             if self._former:
                 self._proposal(signed.height, signed.sign_bytes)
             self._findings.remark(f"{self._name}: height {signed.height} is voted for and not decided here")
@@ -164,19 +163,22 @@ class _EngineAudit:
         except SignerRecordError as error:
             raise FaultError(Part.VOTE, "a record that hashes to its own digest", error.why) from error
 
-    def _owners(self) -> tuple[light.Validator, ...]:
-        validators = self._certificates.validators.validators
-        return validators if self._own is None else (validators[self._own],)
+    def _owners(self, walk: Walk, height: int) -> tuple[light.Validator, ...]:
+        """Return who may have signed for a height here: this validator, or, if its key is another then, any of them."""
+        validators = walk.validators(height).validators
+        own = tuple(one for one in validators if one.public_key == self._own)
+        return own or validators
 
-    def _journal(self, decided: int, vote_height: int) -> None:
+    def _journal(self, walk: Walk, vote_height: int) -> None:
         """Read the journal of the height after the decided one, and the blocks that were proposed there."""
+        decided = walk.chain.decided
         journal = b"".join(self._table[key] for key in sorted(self._of_kind(b"j")))
         if not journal and vote_height != decided + 1:
             return
         raw = self._table.get(b"v", b"")
         mark = self._signature(raw).mark if vote_height == decided + 1 and not self._former else None
         height, faults = core.Height(decided + 1), list[JournalError]()
-        for owner in self._owners():
+        for owner in self._owners(walk, height):
             try:
                 recover(journal, height, core.Address(owner.address), at_least=mark)
                 break

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from chain.engines.base import EngineName
 from chain.genesis import Genesis, decode_genesis
 from chain.light import ValidatorSet
 from chain.validators import CONSENSUS_PARAMS
@@ -52,7 +51,6 @@ class Node:
         self._page: tuple[int, Future[Reply]] | None = None
         self.decided = 0
         self.first = 1
-        self.engine = EngineName.COMETBFT
         self.edges: tuple[str, ...] = ()
 
     def ask_status(self) -> Future[Reply]:
@@ -60,9 +58,9 @@ class Node:
         return self._send("merit_status")
 
     def read_status(self, asked: Future[Reply]) -> None:
-        """Take note of the height at which it stands, and of the engine and the edge servers that it names."""
+        """Take note of the height at which it stands, and of the edge servers that it names."""
         status = answers.status(self._result("merit_status", asked))
-        self.decided, self.first, self.engine, edges = status.height, status.first, status.engine, status.edges
+        self.decided, self.first, edges = status.height, status.first, status.edges
         if len(edges) > _EDGES_MOST:
             raise FaultError(Part.ANSWER, f"merit_status: at most {_EDGES_MOST} edge servers", f"{len(edges)}")
         try:

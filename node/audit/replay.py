@@ -19,10 +19,7 @@ from chain.execution.reader import Reader
 from chain.genesis import Genesis
 from chain.light import ValidatorSet
 from chain.storage import FORMAT, Space, Store
-from chain.validators import genesis_validators
-
-UPDATE_DELAY: Final = 2
-"""Heights after which CometBFT counts with a height's validator updates (state/execution.go, `updateState`)."""
+from chain.validators import UPDATE_DELAY, genesis_validators
 
 BEFORE_GENESIS: Final = -1
 """The height of a store that was made and never started."""
@@ -158,9 +155,9 @@ class Replay:
         return step
 
     def validators(self, height: int) -> ValidatorSet:
-        """Return who decides a height under CometBFT: genesis's, and what heights up to two before it have changed.
+        """Return who decides a height: genesis's, and what heights up to two before it have changed.
 
-        Raises InvalidValidatorSetError where CometBFT would have stopped.
+        Raises InvalidValidatorSetError where an engine would have stopped.
         """
         if not self._sets:
             self._sets += [genesis_validators(self.genesis)] * (UPDATE_DELAY + 1)  # [h]: of height h, there is no 0

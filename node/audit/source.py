@@ -6,7 +6,6 @@ Neither is believed. What a source says is bytes; `node.audit.certificates` judg
 from dataclasses import dataclass
 from typing import Protocol
 
-from chain.engines.base import EngineName
 from node.audit.replay import Step
 
 
@@ -38,11 +37,6 @@ class Source(Protocol):
     @property
     def decided(self) -> int:
         """The height at which it says that it stands."""
-        ...
-
-    @property
-    def engine(self) -> EngineName:
-        """Which engine it says has decided the heights: the validators follow from the ledger by that one's rule."""
         ...
 
     def records(self, height: int) -> HeightRecords:

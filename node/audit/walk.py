@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from chain.engines.base import EngineName
+from chain.light import ValidatorSet
 from node.audit.certificates import Certificates, Past, Verified
 from node.audit.errors import FaultError, UnansweredError
 from node.audit.findings import Findings
@@ -44,18 +44,24 @@ class Walk:
         self._source, self._certificates, self._findings = source, certificates, findings
         self._cursor = certificates.replays.begin(certificates.genesis)
         self._tally = findings.tallies[part]
-        self._stopped = self._unapplied = False
+        self._stopped = False
         self.chain = chain
         self.verified: Verified | None = None
         """The last height that is right."""
         chain.cursor = self._cursor
-        self._past = Past(self._cursor, chain.headers, source.engine)
+        self._past = Past(self._cursor, chain.headers)
         chain.decided = source.decided
 
     @property
     def ended(self) -> bool:
         """Whether nothing is left to verify."""
         return self._stopped or self.chain.height >= self.chain.decided
+
+    def validators(self, height: int) -> ValidatorSet:
+        """Return who decides a height, or, above the one after the last that is right, who decides that one."""
+        if height <= self.chain.height:
+            return self._past.validators(height)
+        return self._certificates.following(self.verified)
 
     def to(self, height: int) -> None:
         """Go on up to `height`, or to where it ends."""
@@ -88,12 +94,6 @@ class Walk:
             self._tally.add("reports of misbehavior", len(verified.inputs.misbehavior))
         if step.updates:
             self._tally.add("validator updates", len(step.updates))
-            if self._source.engine is EngineName.EMBEDDED and not self._unapplied:
-                self._unapplied = True
-                self._findings.remark(
-                    f"{chain.name}: validator updates of the ledger, the first at height {height}, are not applied: the"
-                    " embedded engine keeps genesis's validators"
-                )
         expected = self._source.outcome(step)
         if records.outcome != expected:
             self._diverges(FaultError(Part.OUTCOME, expected.hex(), records.outcome.hex()), height)

@@ -55,6 +55,29 @@ class LocalEdgeServers:
             raise RunDirectoryError(message)
         return min(self._running)
 
+    @property
+    def members(self) -> list[int]:
+        """The servers' member ids, in the order of their validators, also of those that do not run."""
+        return list(self._stores)
+
+    @property
+    def awake(self) -> dict[int, EdgeServer]:
+        """Those that run and do not stand still, by their places from 0."""
+        return {node: self._running[node] for node in sorted(self._running.keys() - self._paused)}
+
+    def admit(self, member: int) -> None:
+        """Start one more server, beside the newest validator; the others fetch blobs from it, too."""
+        node, store = len(self._stores), BlobStore(self._network.directory / "edge" / str(member) / "blobs")
+        self._stores[member] = store
+        for place, server in self._running.items():
+            server.peers.append(self._peer(node, place))
+        self.start(node)
+
+    def _peer(self, there: int, here: int) -> DirectoryPeer:
+        """Return the server at one place as the one at another asks it."""
+        member, store = list(self._stores.items())[there]
+        return DirectoryPeer(member, store, partial(self._network.engine.reaches, there, here))
+
     def at(self, node: int) -> EdgeServer | None:
         """Return the server of a place, from 0; None while it does not run."""
         return self._running.get(node)
@@ -72,11 +95,7 @@ class LocalEdgeServers:
             registry=bindings.Registry(w3, addresses.REGISTRY),
             sender=member_sender(self._network, member, self._clock, node),
             blobs=self._stores[member],
-            peers=[
-                DirectoryPeer(other, theirs, partial(self._network.engine.reaches, place, node))
-                for place, (other, theirs) in enumerate(self._stores.items())
-                if place != node
-            ],
+            peers=[self._peer(place, node) for place in range(len(self._stores)) if place != node],
             genesis_hash=self._network.genesis_hash,
             clock=self._clock,
             roots=self._roots(member),
@@ -127,8 +146,8 @@ class LocalEdgeServers:
 
     def step(self) -> None:
         """Let each server do what is due, but for those that stand still."""
-        for node in sorted(self._running.keys() - self._paused):
-            self._running[node].step()
+        for server in self.awake.values():
+            server.step()
 
 
 def member_sender(network: LocalNetwork, member: int, clock: Clock, node: int = 0) -> Sender:

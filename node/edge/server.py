@@ -171,7 +171,7 @@ class EdgeServer:
     Args:
         member: its Registry id.
         w3: connection to the ledger, `ledger` and `registry` its contracts.
-        sender: its account.
+        sender: its account, also for what its operator does in the Council.
         blobs: its blob store.
         peers: the other edge servers.
         genesis_hash: of the chain that records are signed for.
@@ -210,7 +210,7 @@ class EdgeServer:
         self.refusals: dict[str, int] = {}
         self._ledger = ledger
         self._registry = registry
-        self._sender = sender
+        self.sender = sender
         self._clock = clock
         self._genesis_hash = genesis_hash
         self._follower = Follower(source or Web3Source(w3, (ledger.address, registry.address, addresses.VESTING)))
@@ -508,7 +508,7 @@ class EdgeServer:
     def _consider(self, desk: JobDesk) -> None:
         """Acknowledge a proposed job once its file and model 0 are here and the terms are those of the file."""
         terms, purpose = desk.log.terms, f"accept {desk.log.job}"
-        if desk.accepted or desk.refusal or self.member not in desk.log.edge_set or self._sender.busy(purpose):
+        if desk.accepted or desk.refusal or self.member not in desk.log.edge_set or self.sender.busy(purpose):
             return
         file_blob, model_blob = self._load(terms.job_file), self._load(terms.model)
         if file_blob is None or model_blob is None:
@@ -579,12 +579,12 @@ class EdgeServer:
         now = self._clock.monotonic()
         for carrier, flight in tuple(desk.flights.items()):
             if flight.records:
-                if now - flight.left_at < DOUBT_AFTER_S or self._sender.busy(flight.purpose):
+                if now - flight.left_at < DOUBT_AFTER_S or self.sender.busy(flight.purpose):
                     continue
                 if desk.blocks or self._w3.eth.block_number > self._follower.height:
                     continue  # what became of them stands in a block that is not read yet
             else:
-                self._sender.landed(flight.purpose)
+                self.sender.landed(flight.purpose)
             del desk.flights[carrier]
             for name, signed in flight.records.items():
                 desk.attempts[name] = desk.attempts.get(name, 0) + 1
@@ -678,7 +678,7 @@ class EdgeServer:
         `earlier` takes of the list of invalid ones.
         """
         log, purpose = desk.log, f"acknowledge {desk.log.job}"
-        if desk.blocks or self.member not in log.edge_set or self._sender.busy(purpose):
+        if desk.blocks or self.member not in log.edge_set or self.sender.busy(purpose):
             return  # (its own last word may stand in a block that is not applied yet)
         first, reported = log.acknowledged_up_to(self.member), sorted(log.reported_missing(self.member))
         silence = (first, len(reported), len(desk.verdicts), log.decided)
@@ -779,7 +779,7 @@ class EdgeServer:
         if self._roots.cannot(version, model) or not desk.references.may_commit(version):
             return False
         done = any((one.edge, one.model) == (self.member, model) for one in made)
-        return not done and not self._sender.busy(f"references {log.job}/{version}")
+        return not done and not self.sender.busy(f"references {log.job}/{version}")
 
     def _work_references(self, desk: JobDesk) -> None:
         """Commit to references of the current version, show what is opened, and state what this server holds."""
@@ -790,7 +790,7 @@ class EdgeServer:
             self._commit(desk, log.version, model)
         for version, commitments in desk.references.unsettled().items():
             purpose = f"hold references {log.job}/{version}"
-            if self._sender.busy(purpose):
+            if self.sender.busy(purpose):
                 continue
             held = [
                 one.edge
@@ -826,7 +826,7 @@ class EdgeServer:
             desk.blocks
             or self.member not in log.edge_set
             or desk.attested >= log.next_round
-            or self._sender.busy(purpose)
+            or self.sender.busy(purpose)
         ):
             return
         try:
@@ -1011,7 +1011,7 @@ class EdgeServer:
         return (servers.index(self.member) - number) % len(servers)
 
     def _send(self, purpose: str, data: bytes, gas: int, *, to: bytes = b"") -> bytes | None:
-        return self._sender.send(purpose, to=to or self._ledger.address, data=data, gas=gas)
+        return self.sender.send(purpose, to=to or self._ledger.address, data=data, gas=gas)
 
 
 def _vests_otherwise(log: JobLog, file: JobFile) -> bool:

@@ -165,6 +165,7 @@ class Session:
             members=self._memberships(),
             tokens={self.roles.sponsor: self._budget()},
             contracts=_contracts_of(run),
+            council=True if simulated else None,  # what is decided by vote in experiments is so here, as on processes
             clock=clock,
             key_seed=simulated.seed if simulated else None,
             threads=simulated is None,

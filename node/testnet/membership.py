@@ -11,7 +11,7 @@ from chain.crypto.schemes import Scheme, SigningKey
 from chain.engines.cometbft.rpc import CometRpc
 from chain.light import header_hash
 from contracts import addresses
-from contracts.bindings import JobStatus, Ledger, Registry
+from contracts.bindings import Registry
 from merit.clock import Clock
 from node.account import connect
 from node.council import (
@@ -19,13 +19,12 @@ from node.council import (
     AddValidator,
     Admit,
     Asked,
-    DefineEdgeSet,
     EndKey,
     Office,
     ProposalFile,
     RemoveValidator,
     RotateValidator,
-    UseEdgeSet,
+    edge_set_of,
     standings,
 )
 from node.errors import LedgerUnreachableError, RunDirectoryError
@@ -155,12 +154,7 @@ def _awake(homes: Sequence[NodeHome]) -> list[NodeHome]:
 
 def _edge_set(homes: Sequence[NodeHome], members: Sequence[NodeHome]) -> list[Asked]:
     """Return what makes the edge servers of `members` the next edge set, and that of every job that is not closed."""
-    w3 = connect(_awake(homes)[0].read().rpc_url)
-    number = Registry(w3, addresses.REGISTRY).edge_set_count() + 1
-    ledger = Ledger(w3, addresses.LEDGER)
-    jobs = [job for job in range(1, ledger.job_count() + 1) if ledger.job(job).status is not JobStatus.CLOSED]
-    servers = tuple(_edge(home) for home in members)
-    return [DefineEdgeSet(members=servers), *(UseEdgeSet(job=job, number=number) for job in jobs)]
+    return edge_set_of(connect(_awake(homes)[0].read().rpc_url), [_edge(home) for home in members])
 
 
 def _office(home: NodeHome) -> Office:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
 from chain import light
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from chain.consensus.types import Address
+    from chain.crypto.schemes import SigningKey
     from chain.engines.embedded.replica import Replica, Validator
     from chain.engines.embedded.store import Outcome
     from chain.genesis import Genesis
@@ -68,11 +70,8 @@ class EmbeddedEngine(Roster):
         super().__init__(validators, genesis, clock, block_interval=block_interval, empty_interval=empty_interval)
         if manual:
             self._old_s = math.inf
-        verdicts = Verdicts()
-        self.nodes = tuple(
-            Node(replica, Signer(validator.key, genesis.name, clock), self, verdicts, clock)
-            for replica, validator in zip(self._replicas, validators, strict=True)
-        )
+        self._verdicts = Verdicts()
+        self.nodes = tuple(starmap(self._node, zip(self._replicas, validators, strict=True)))
         self._network = Network(self.nodes, clock, executor)
         self._drafts: dict[bytes, light.Block] = {}
         """By proposer: what it will propose next, where that has been asked already."""
@@ -82,6 +81,10 @@ class EmbeddedEngine(Roster):
         self._last_height_at = self._clock.monotonic()
         self._work_since: float | None = None
         self._time_asked = False  # the next height is wanted for its time alone
+
+    def _node(self, replica: Replica, validator: Validator) -> Node:
+        signers = [Signer(key, self.chain_id, self._clock) for key in (validator.key, *validator.later)]
+        return Node(replica, signers, self, self._verdicts, self._clock)
 
     def _ask_for_height(self) -> None:
         if self._work_since is None:
@@ -145,6 +148,24 @@ class EmbeddedEngine(Roster):
                 await self._admit([self.nodes[number]])
         self._wake.set()
         self._tell()
+
+    async def add_validator(self, validator: Validator) -> int:
+        """Take one more validator into this process, bring it to the height of the others; raises as `Roster`'s."""
+        self._require_started()
+        async with self._turn:
+            node = self._node(self._enrol(validator), validator)
+            self.nodes = (*self.nodes, node)
+            self._network = Network(self.nodes, self._clock, self._executor)  # nothing is under way between heights
+            await self._admit([node])
+        self._wake.set()
+        self._tell()
+        return len(self.nodes) - 1
+
+    async def add_key(self, number: int, key: SigningKey) -> None:
+        """Give one validator one more key."""
+        self._require_new(key)
+        async with self._turn:
+            self.nodes[number].take_key(Signer(key, self.chain_id, self._clock))
 
     async def _admit(self, nodes: Sequence[Node]) -> None:
         """Let validators recover, bring all that run to one height, see that they agree there, and let these join."""
@@ -258,25 +279,25 @@ class EmbeddedEngine(Roster):
 
     def choose(self, replica: Replica) -> light.Block:
         """Return the block that this replica proposes: what waits, but first an empty one if it would be dated old."""
-        if replica.address not in self._drafts:
+        if replica.name not in self._drafts:
             self._draft(replica)
-        return self._drafts.pop(replica.address)
+        return self._drafts.pop(replica.name)
 
     def _draft(self, replica: Replica) -> bool:
         """Prepare what this replica proposes next; tell whether anything of what waits can go into a block now."""
-        self._drafts[replica.address], has_work = self._drafted(replica, self._pool.transactions())
+        self._drafts[replica.name], has_work = self._drafted(replica, self._pool.transactions())
         return has_work
 
     def _has_work(self, nodes: Sequence[Node]) -> bool:
         """Ask who proposes first: the first of those that run whose turn comes."""
-        by_address = {node.address: node for node in nodes}
+        by_address = {node.voter: node for node in nodes}
         proposer = next(turn for turn in nodes[0].turns() if turn in by_address)
         return self._draft(by_address[proposer].replica)
 
     def _after(self, block: light.Block) -> None:
         for raw in block.txs:
             self._pool.remove(raw)
-        running = {replica.address: replica for replica in self._running()}
+        running = {replica.name: replica for replica in self._running()}
         anyone = next(iter(running.values()))
         self._pool.recheck(lambda raw, entry: running.get(entry, anyone).application.check_tx(raw, recheck=True))
         self._last_height_at = self._clock.monotonic()
@@ -289,6 +310,7 @@ class EmbeddedEngine(Roster):
         for what, results in (
             ("app hash", {address: outcome.app_hash for address, outcome in outcomes.items()}),
             ("transaction results", {address: outcome.results_hash for address, outcome in outcomes.items()}),
+            ("validators", {address: outcome.encode() for address, outcome in outcomes.items()}),
         ):
             if len(set(results.values())) > 1:
                 raise errors.DivergenceError(height, what, results)

@@ -1,7 +1,7 @@
 """Who voted for two things at once: what a validator can prove, and whom the chain has convicted.
 
-A block holds CometBFT's `DuplicateVoteEvidence`. The chain convicts a validator once: its validators are genesis's for
-ever, so a second proof would tell nobody anything, and a block holds no more proofs than there are validators.
+A block holds CometBFT's `DuplicateVoteEvidence`. The chain convicts a validator once, as long as it stays one without a
+break: a second proof would tell nobody anything, and so a block holds no more proofs than there are validators.
 Two proposals in one round are no evidence in CometBFT's formats, and none here.
 """
 
@@ -18,6 +18,7 @@ from chain.validators import EVIDENCE_AGE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from chain.engines.embedded.sets import ValidatorSets
     from chain.engines.embedded.store import EngineStore
     from chain.light import Height
 
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
 class EvidencePool:
     """One validator's proofs; those that no block holds yet are in memory only."""
 
-    def __init__(self, validators: light.ValidatorSet, store: EngineStore, chain_id: str) -> None:
+    def __init__(self, sets: ValidatorSets, store: EngineStore, chain_id: str) -> None:
         """Judge the validators of the chain that is in `store`."""
-        self._validators, self._store, self._chain_id = validators, store, chain_id
+        self._sets, self._store, self._chain_id = sets, store, chain_id
         self._waiting: dict[bytes, tuple[light.Vote, light.Vote]] = {}
-        self._convicted: set[bytes] = set()
+        self._convicted: dict[bytes, Height] = {}  # the height of the last proof
 
     def recover(self) -> None:
         """Read whom the chain has convicted; raises CorruptRecordError."""
         self._waiting.clear()
-        self._convicted = set(_accused(raw for _, raws in self._store.all_evidence() for raw in raws))
+        self._convicted = {one: height for height, raws in self._store.all_evidence() for one in _accused(raws)}
 
     def accuse(self, first: light.Vote, second: light.Vote) -> None:
         """Keep two votes of one validator in one place, unless there is a proof against it already."""
-        if first.validator_address not in self._convicted:
+        if not self._is_convicted(first):
             self._waiting.setdefault(first.validator_address, (first, second))
 
     def due(self) -> tuple[bytes, ...]:
@@ -60,28 +61,34 @@ class EvidencePool:
                 light.verify_evidence(proof, last, self, self._chain_id, EVIDENCE_AGE)
             except LightError:
                 return False
-            if proof.vote_a.validator_address in accused | self._convicted:
+            if proof.vote_a.validator_address in accused or self._is_convicted(proof.vote_a):
                 return False
             accused.add(proof.vote_a.validator_address)
         return True
 
-    def decided(self, evidence: Sequence[bytes]) -> None:
-        """Remember whom a decided block convicts."""
+    def decided(self, height: Height, evidence: Sequence[bytes]) -> None:
+        """Remember whom the block of a decided height convicts."""
         for address in _accused(evidence):
-            self._convicted.add(address)
+            self._convicted[address] = height
             self._waiting.pop(address, None)
+
+    def _is_convicted(self, vote: light.Vote) -> bool:
+        """Tell whether a proof against this validator is in a block since it came, or came back, before this vote."""
+        proven = self._convicted.get(vote.validator_address)
+        return proven is not None and self._sets.stays(vote.validator_address, min(proven, vote.height), vote.height)
 
     def _proof(self, first: light.Vote, second: light.Vote) -> bytes:
         vote_a, vote_b = sorted((first, second), key=_rank)
-        power = next(one.power for one in self._validators if one.address == first.validator_address)
-        proof = light.DuplicateVote(vote_a, vote_b, self._validators.total_power, power, self.time(first.height))
+        validators = self.validators(first.height)
+        power = next(one.power for one in validators if one.address == first.validator_address)
+        proof = light.DuplicateVote(vote_a, vote_b, validators.total_power, power, self.time(first.height))
         return light.encode_evidence(proof)
 
     # What `verify_evidence` asks of the chain
 
-    def validators(self, height: Height) -> light.ValidatorSet:  # noqa: ARG002 - they never change
+    def validators(self, height: Height) -> light.ValidatorSet:
         """Return the validators of a height."""
-        return self._validators
+        return self._sets.at(height)
 
     def time(self, height: Height) -> light.Timestamp:
         """Return the time of a decided height; raises UnknownHeightError, CorruptRecordError."""

@@ -21,7 +21,7 @@ from chain.light.types import HASH_BYTES
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from random import Random  # noqa: TID251 - the type only
 
     from chain.crypto.schemes import SigningKey
@@ -55,12 +55,19 @@ class Lie:
 class Liar:
     """Changes what a validator says."""
 
-    def __init__(self, node: Node, key: SigningKey, chance: Random, counts: Counter[str]) -> None:
-        """Speak for `node` with its key; what is done is counted in `counts`."""
+    def __init__(self, node: Node, keys: Iterable[SigningKey], chance: Random, counts: Counter[str]) -> None:
+        """Speak for `node` with its keys; what is done is counted in `counts`."""
         self.lie: Lie | None = None
         """None: it says what the validator says."""
-        self._node, self._key, self._chance, self._counts = node, key, chance, counts
+        self._node, self._chance, self._counts = node, chance, counts
+        self._keys: dict[bytes, SigningKey] = {}
+        for key in keys:
+            self.take_key(key)
         self._chain_id = node.replica.chain_id
+
+    def take_key(self, key: SigningKey) -> None:
+        """Know one more key."""
+        self._keys[light.validator_address(key.public_key)] = key
 
     def says(self, raw: bytes, receivers: Sequence[int]) -> list[tuple[int, bytes]]:
         """Return what goes to whom instead of `raw` to all of `receivers`."""
@@ -90,22 +97,24 @@ class Liar:
         """Return another statement in the place of an own one; None where there is nothing else to say."""
         match messages.decode(raw):
             case messages.Voted(vote=said):
-                return self._other_vote(statements.decode_vote(said, self._node.replica.validators.addresses))
+                return self._other_vote(said)
             case messages.Proposed(proposal=said, block=block) if self._is_own(said) and light.decode_block(block).txs:
                 return self._proposes(said, self._node.replica.propose(()))
             case _:
                 return None
 
-    def _other_vote(self, vote: core.Vote) -> bytes | None:
-        driver = self._node.driver
-        if vote.validator != self._node.address or driver is None:
+    def _other_vote(self, said: bytes) -> bytes | None:
+        addresses, driver = self._node.replica.validators.addresses, self._node.driver
+        vote = statements.decode_vote(said, addresses)
+        if vote.validator != self._node.voter or driver is None:
             return None
         proposed = next((proposal.value_id for proposal in driver.proposals(vote.round)), None)
         value_id = None if vote.value_id is not None else proposed
         if value_id == vote.value_id:
             return None
         signed = self._signed(replace(vote, value_id=value_id), statements.decode_proof(vote.proof)[0])
-        return messages.encode(messages.Voted(self._chain_id, statements.encode_vote(signed, self._node.replica.index)))
+        encoded = statements.encode_vote(signed, addresses.index(vote.validator))
+        return messages.encode(messages.Voted(self._chain_id, encoded))
 
     def _spoilt(self, raw: bytes) -> bytes:
         message = messages.decode(raw)
@@ -120,15 +129,16 @@ class Liar:
     def _is_own(self, said: bytes) -> bool:
         """Tell whether a proposal is of a round in which this validator proposes."""
         driver, round_ = self._node.driver, statements.decode_proposal(said).round
-        return driver is not None and driver.proposer(core.Round(round_)) == self._node.address
+        return driver is not None and driver.proposer(core.Round(round_)) == self._node.voter
 
     def _proposes(self, said: bytes, block: light.Block) -> bytes:
         encoded = light.encode_block(block)
-        proposal = statements.by(statements.decode_proposal(said), self._node.address)
+        proposal = statements.by(statements.decode_proposal(said), self._node.voter)
         named = replace(proposal, value_id=messages.open_block(encoded)[1])
         signed = self._signed(named, statements.decode_proof(proposal.proof)[0])
         return messages.encode(messages.Proposed(self._chain_id, statements.encode_proposal(signed), encoded))
 
     def _signed(self, statement: _Statement, time: light.Timestamp) -> _Statement:
         said = statements.sign_bytes(statement, time, self._chain_id)
-        return replace(statement, proof=statements.encode_proof(time, self._key.sign(said, light.VOTE_CONTEXT)))
+        signature = self._keys[statement.validator].sign(said, light.VOTE_CONTEXT)
+        return replace(statement, proof=statements.encode_proof(time, signature))

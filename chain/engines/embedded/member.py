@@ -37,8 +37,13 @@ class Member:
 
     @property
     def address(self) -> bytes:
-        """The validator's address (20 bytes), which commits name."""
+        """The address (20 bytes) by which it votes at the next height, and which commits then name."""
         return self._replica.address
+
+    @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """Those of all keys that the validator has here, the newest last."""
+        return self._replica.addresses
 
     @property
     def application(self) -> ReplicatedApplication:
@@ -77,8 +82,8 @@ class Member:
         return StoredHistory(self)
 
     def validators(self, height: Height) -> light.ValidatorSet:
-        """Return the validators of a height."""
-        return self._engine.validators(height)
+        """Return the validators of a height; raises UnknownHeightError."""
+        return self._replica.sets.at(height)
 
     def header(self, height: Height) -> light.Header:
         """Return a header from this validator's store; raises UnknownHeightError."""

@@ -40,12 +40,11 @@ from chain.consensus.journal import Journal, recover
 from chain.consensus.limits import ROUNDS_AHEAD
 from chain.consensus.round import TimeoutElapsed, ValueChosen
 from chain.consensus.timeouts import Timeouts
-from chain.consensus.validators import ValidatorSet
 from chain.engines.embedded import messages, statements
 from chain.light.errors import LightError, MalformedRecordError, WrongDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from chain.consensus.journal import Recovered
     from chain.consensus.signing import LastSignature
@@ -122,32 +121,34 @@ class Node:
     def __init__(
         self,
         replica: Replica,
-        signer: Signer,
+        signers: Sequence[Signer],
         host: Host,
         verdicts: Verdicts,
         clock: Clock,
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        """Prepare; `recover` comes before anything else."""
-        self.replica, self.address = replica, signer.address
+        """Prepare; `recover` comes before anything else. `signers` are those of the replica's keys."""
+        self.replica, self.address = replica, core.Address(replica.name)
         self.refusals: dict[core.Address, Counter[Refused]] = {}
         """What was refused of each sender, by reason."""
         self.accusations: deque[core.Equivocation] = deque(maxlen=ACCUSATIONS_KEPT)
         self.timers: list[Timer] = []
-        self._signer, self._host, self._verdicts, self._clock, self._timeouts = signer, host, verdicts, clock, timeouts
+        self._signers = {signer.address: signer for signer in signers}
+        self._host, self._verdicts, self._clock, self._timeouts = host, verdicts, clock, timeouts
         self._chain_id = replica.chain_id
-        self._addresses = replica.validators.addresses
-        self._keys = {core.Address(one.address): one.public_key for one in replica.validators}
-        self._first = ValidatorSet.of({core.Address(one.address): one.power for one in replica.validators})
-        self._turns = self._first
         self._may_sign = False
         self._silent_until: int | None = 0  # it signs heights after this one; None: never again
         self._early: dict[core.Address, list[bytes]] = {}
         self._clear()
 
     def _clear(self) -> None:
-        """Forget the height."""
+        """Forget the height, and see who the validators of the next one are."""
+        validators = self.replica.validators
+        self._addresses, self._later_addresses = validators.addresses, self.replica.next_validators.addresses
+        self._keys = {core.Address(one.address): one.public_key for one in validators}
+        self.voter = core.Address(self.replica.address)
+        """The address by which it votes at this height, if it is a validator there."""
         self.driver: Driver | None = None
         self._journal = Journal()
         self._unwritten: list[bytes] = []
@@ -166,6 +167,10 @@ class Node:
     def height(self) -> core.Height:
         """The height that it works at: the one after the last that is durable here."""
         return core.Height(self.replica.height + 1)
+
+    @property
+    def _bytes_max(self) -> int:
+        return messages.bytes_max(max(len(self._addresses), len(self._later_addresses)))
 
     @property
     def running(self) -> bool:
@@ -189,7 +194,7 @@ class Node:
 
     def turns(self) -> Iterator[core.Address]:
         """Yield who proposes at this height, round by round, without end."""
-        turn = self._turns
+        turn = self.replica.sets.schedule.current
         while True:
             yield turn.proposer
             turn = turn.after(1)
@@ -204,20 +209,19 @@ class Node:
 
         Damage to journal or signer's record is logged and makes the validator silent. Raises as `Replica.recover`.
         """
-        self._clear()
         self._early.clear()
-        self._may_sign, self._silent_until, self._signer.last = False, 0, None
+        self._may_sign, self._silent_until, self._last = False, 0, None
         self.replica.recover()
-        self._turns = self._first.after(self.replica.height % self._first.total_power)  # turns repeat after that many
+        self._clear()
         store, last = self.replica.store, None
         try:
-            last = self._signer.last = store.last_signature()
+            last = self._last = store.last_signature()
         except SignerRecordError as error:
             self._silent_until = None
             _LOGGER.critical("validator %s: %s", self.address.hex(), error)
         at_least = last.mark if last is not None and last.height == self.height else None
         try:
-            found = recover(store.journal(), self.height, self.address, at_least=at_least)
+            found = recover(store.journal(), self.height, self.voter, at_least=at_least)
             self._read_blocks(found)
         except JournalError as error:
             _LOGGER.critical("validator %s, height %d: %s", self.address.hex(), self.height, error)
@@ -272,6 +276,16 @@ class Node:
         self._may_sign = True
         self.step()
 
+    def take_key(self, signer: Signer) -> None:
+        """Know one more key from now on: at heights at which it is that of a validator, and no newer one is.
+
+        A height that has begun goes on with the key that it has.
+        """
+        self._signers[signer.address] = signer
+        self.replica.addresses = (*self.replica.addresses, signer.address)
+        if self.driver is None:
+            self.voter = core.Address(self.replica.address)
+
     # A height
 
     def begin(self) -> None:
@@ -279,7 +293,7 @@ class Node:
         if self.driver is not None:
             return
         self.driver = self._new_driver()
-        self._unwritten.append(self._journal.begin(self.height, self.address))
+        self._unwritten.append(self._journal.begin(self.height, self.voter))
         self._queue(Start())
         early, self._early = self._early, {}
         for sender, raws in early.items():
@@ -287,7 +301,8 @@ class Node:
                 self.receive(sender, raw)
 
     def _new_driver(self) -> Driver:
-        return Driver(_NOBODY if self.silent else self.address, self.height, self._turns, self._timeouts)
+        turns = self.replica.sets.schedule.current
+        return Driver(_NOBODY if self.silent else self.voter, self.height, turns, self._timeouts)
 
     @property
     def agreed(self) -> Agreed | None:
@@ -307,7 +322,6 @@ class Node:
     def commit(self, agreed: Agreed, outcome: Outcome) -> None:
         """Make the saved height durable in the application, and be ready for the next."""
         self.replica.decide(agreed.block, agreed.commit, outcome)
-        self._turns = self._turns.after(1)
         self._clear()
 
     def finish(self) -> None:
@@ -334,7 +348,9 @@ class Node:
         last: LastSignature | None = None
         while self.must_sign and isinstance(work := self._work.popleft(), Sign):
             message, mark = work.message, self._journal.mark
-            signed, last = self._signer.sign(message, mark, not_before_ns=self._not_before(message))
+            signer = self._signers[message.validator]
+            signed, last = signer.sign(message, mark, self._last, not_before_ns=self._not_before(message))
+            self._last = last
             self._take_in(self._own(signed))
             self._unsent.append(signed)
         if last is not None:
@@ -400,7 +416,7 @@ class Node:
         return refused
 
     def _receive(self, sender: core.Address, raw: bytes) -> Refused | None:
-        if len(raw) > messages.bytes_max(len(self._addresses)):
+        if len(raw) > self._bytes_max:
             return Fault.OVERSIZED
         message = messages.decode(raw)
         if message is None:
@@ -414,8 +430,10 @@ class Node:
 
     def _open(self, sender: core.Address, raw: bytes, message: Message) -> Refused | None:
         match message:
+            case messages.Voted(vote=said) | messages.Polka(votes=(said, *_)) if (far := self._far(said)) is not None:
+                return far
             case messages.Voted():
-                vote = statements.decode_vote(message.vote, self._addresses)
+                vote = self._vote(message.vote)
                 return self._place(sender, raw, vote.height) if self._is_later(vote) else self._take_vote(sender, vote)
             case messages.Proposed():
                 proposal = statements.decode_proposal(message.proposal)
@@ -423,9 +441,9 @@ class Node:
                     return self._place(sender, raw, proposal.height)
                 return self._take_proposal(sender, proposal, message.block)
             case messages.Polka():
-                if len(message.votes) > len(self._addresses):
+                if len(message.votes) > max(len(self._addresses), len(self._later_addresses)):
                     return Fault.OVERSIZED
-                votes = tuple(statements.decode_vote(vote, self._addresses) for vote in message.votes)
+                votes = tuple(map(self._vote, message.votes))
                 if votes and self._is_later(votes[0]):
                     return self._place(sender, raw, votes[0].height)
                 return self._take_polka(sender, votes)
@@ -436,6 +454,18 @@ class Node:
                 return self._take_decision(message)
             case _:
                 assert_never(message)
+
+    def _far(self, raw: bytes) -> Reason | None:
+        """Refuse a vote of a height whose validators are not known or not of interest; raises MalformedRecordError."""
+        height = statements.vote_height(raw)
+        if height < self.height:
+            return Reason.OLD_HEIGHT
+        return Reason.FUTURE_HEIGHT if height > self.height + 1 else None
+
+    def _vote(self, raw: bytes) -> core.Vote:
+        """Decode a vote by the validators of its height, this one or the next; raises MalformedRecordError."""
+        later = statements.vote_height(raw) > self.height
+        return statements.decode_vote(raw, self._later_addresses if later else self._addresses)
 
     def _is_later(self, message: core.Vote | light.Proposal) -> bool:
         """Tell whether a message is of a height that has not begun here."""
@@ -449,7 +479,7 @@ class Node:
             return Reason.FUTURE_HEIGHT
         early = self._early.setdefault(sender, [])
         size = len(raw) + sum(map(len, early))
-        if len(early) >= EARLY_KEPT or size > messages.bytes_max(len(self._addresses)):
+        if len(early) >= EARLY_KEPT or size > self._bytes_max:
             return Fault.SURPLUS
         early.append(raw)
         return None

@@ -18,10 +18,11 @@ from chain.application import Timestamp as BlockTime
 from chain.engines import errors
 from chain.engines.base import last_results_hash
 from chain.engines.embedded.evidence import EvidencePool, misbehavior
+from chain.engines.embedded.sets import ValidatorSets
 from chain.engines.embedded.store import Outcome
 from chain.light import Height
-from chain.light.errors import CertificateError
-from chain.validators import CONSENSUS_PARAMS, genesis_time, genesis_validators, transaction_bytes_max
+from chain.light.errors import CertificateError, UnexpectedValidatorsError
+from chain.validators import CONSENSUS_PARAMS, genesis_time, transaction_bytes_max
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,27 +35,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """What a validator of this process brings; whoever opened the application and the store closes them."""
+    """What a validator of this process brings; whoever opened the application and the store closes them.
+
+    `later`: keys that took the place of `key` by vote, or may yet, the newest last.
+    """
 
     key: SigningKey
     application: ReplicatedApplication
     store: EngineStore
+    later: tuple[SigningKey, ...] = ()
 
 
 class Replica:
     """A validator at work."""
 
     def __init__(self, validator: Validator, genesis: Genesis) -> None:
-        """Prepare; `recover` comes before anything else. Raises UnknownValidatorError."""
+        """Prepare; `recover` comes before anything else."""
         self.application, self.store = validator.application, validator.store
-        self.validators = genesis_validators(genesis)
-        self.address = light.validator_address(validator.key.public_key)
-        if self.address not in self.validators.addresses:
-            raise errors.UnknownValidatorError(self.address, "is not named in the genesis document")
-        self.index = self.validators.addresses.index(self.address)
-        self.power = self.validators.validators[self.index].power
+        self.name = light.validator_address(validator.key.public_key)
+        """What the others of this process know it by: the address of its first key."""
+        self.addresses = (self.name, *(light.validator_address(key.public_key) for key in validator.later))
+        """Those of all its keys, the newest last."""
         self.running = False
-        self.evidence = EvidencePool(self.validators, self.store, genesis.name)
+        self.sets = ValidatorSets(genesis)
+        self.evidence = EvidencePool(self.sets, self.store, genesis.name)
         self.outcome = Outcome(app_hash=b"", results_hash=light.results_hash(()))
         self._trusted: light.Trusted | None = None
         self._genesis = genesis
@@ -69,13 +73,35 @@ class Replica:
         """The last height that is decided, executed and durable here."""
         return self._trusted.header.height if self._trusted else Height(0)
 
+    @property
+    def validators(self) -> light.ValidatorSet:
+        """Who decides the height after that."""
+        return self.sets.at(self.height + 1)
+
+    @property
+    def next_validators(self) -> light.ValidatorSet:
+        """Who decides the height after the next."""
+        return self.sets.at(self.height + 2)
+
+    @property
+    def address(self) -> bytes:
+        """The address by which it votes at the next height: of its newest key that validates there, else the newest."""
+        validating = (one for one in reversed(self.addresses) if one in self.validators.addresses)
+        return next(validating, self.addresses[-1])
+
+    @property
+    def power(self) -> int:
+        """Its voting power at the next height; 0 if it is no validator there."""
+        return next((one.power for one in self.validators if one.address == self.address), 0)
+
     def recover(self) -> None:
         """Bring the application to the engine store's height, and remember where both stand.
 
         Raises ApplicationAheadError, ReplayError, CorruptRecordError, or the LightError of the newest height or of one
         that is replayed.
         """
-        stored = self.store.height
+        stored, self._trusted = self.store.height, None
+        self.sets.recover(stored, self.store.changes())
         info = self.application.info()
         if info.height > stored:
             raise errors.ApplicationAheadError(self.address, Height(info.height), stored)
@@ -83,7 +109,6 @@ class Replica:
         self.outcome = Outcome(app_hash, light.results_hash(()))
         for height in range(info.height + 1, stored + 1):
             self._replay(Height(height))
-        self._trusted = None
         self.evidence.recover()
         if stored:
             recorded = self.store.outcome(stored)
@@ -91,17 +116,22 @@ class Replica:
                 raise errors.ReplayError(self.address, stored, recorded.app_hash, self.outcome.app_hash)
             self.outcome = recorded
             block, commit = self.store.block(stored), self.store.commit(stored)
-            light.verify_commit(block.header, commit, self.validators, self._genesis.name)
+            trusted = light.Trusted(block.header, commit, self.sets.at(stored), self.sets.at(stored + 1))
+            light.verify_commit(block.header, commit, trusted.validators, self._genesis.name)
             light.verify_block(block, commit.block_id)
-            self._trusted = light.Trusted(block.header, commit, self.validators, self.validators)
+            announced, known = block.header.next_validators_hash, light.validators_hash(trusted.next_validators)
+            if announced != known:
+                raise UnexpectedValidatorsError(stored + 1, announced, known)
+            self._trusted = trusted
 
     def _replay(self, height: Height) -> None:
         recorded, block = self.store.outcome(height), self.store.block(height)
         light.verify_block(block, self.store.commit(height).block_id)
-        outcome = self.execute(block)
+        outcome = self._executed(block)
         for was, now in (
             (recorded.app_hash, outcome.app_hash),
             (recorded.results_hash, outcome.results_hash),
+            (recorded.encode(), outcome.encode()),
         ):
             if was != now:
                 raise errors.ReplayError(self.address, height, was, now)
@@ -160,7 +190,7 @@ class Replica:
             last_commit_hash=light.commit_hash(last_commit),
             data_hash=light.data_hash(txs),
             validators_hash=light.validators_hash(self.validators),
-            next_validators_hash=light.validators_hash(self.validators),
+            next_validators_hash=light.validators_hash(self.next_validators),
             consensus_hash=light.consensus_hash(CONSENSUS_PARAMS),
             app_hash=self.outcome.app_hash,
             last_results_hash=self.outcome.results_hash,
@@ -170,10 +200,18 @@ class Replica:
         return light.Block(header, txs, last_commit, evidence)
 
     def execute(self, block: light.Block) -> Outcome:
-        """Execute a block in memory."""
+        """Execute a block in memory.
+
+        Raises InvalidValidatorSetError or ValidatorPowersError for changes that no set of validators can take.
+        """
+        outcome = self._executed(block)
+        self.sets.check(outcome.updates)
+        return outcome
+
+    def _executed(self, block: light.Block) -> Outcome:
         time = BlockTime(block.header.time.seconds, block.header.time.nanos)
         finalized = self.application.finalize_block(block.header.height, time, block.txs, misbehavior(block.evidence))
-        return Outcome(finalized.app_hash, last_results_hash(finalized.results))
+        return Outcome(finalized.app_hash, last_results_hash(finalized.results), finalized.validator_updates)
 
     def follow(self, block: light.Block, commit: light.Commit) -> None:
         """Verify a block's header, its commit and its last commit against all that is known here; raises LightError."""
@@ -185,6 +223,7 @@ class Replica:
                 self._genesis.name,
                 genesis_time=genesis_time(self._genesis),
                 app_hash=self.outcome.app_hash,
+                next_validators=self.next_validators,
             )
         else:
             light.verify_next(
@@ -194,6 +233,7 @@ class Replica:
                 last_commit=block.last_commit,
                 app_hash=self.outcome.app_hash,
                 last_results_hash=self.outcome.results_hash,
+                next_validators=self.next_validators,
             )
 
     def save(self, block: light.Block, commit: light.Commit, outcome: Outcome) -> None:
@@ -203,5 +243,7 @@ class Replica:
     def decide(self, block: light.Block, commit: light.Commit, outcome: Outcome) -> None:
         """Make the executed and saved height durable in the application."""
         self.application.commit()
-        self.evidence.decided(block.evidence)
-        self._trusted, self.outcome = light.Trusted(block.header, commit, self.validators, self.validators), outcome
+        self.evidence.decided(block.header.height, block.evidence)
+        self._trusted = light.Trusted(block.header, commit, self.validators, self.next_validators)
+        self.outcome = outcome
+        self.sets.decided(outcome.updates)

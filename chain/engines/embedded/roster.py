@@ -8,6 +8,7 @@ import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
+from chain import light
 from chain.application import Code
 from chain.engines import errors
 from chain.engines.base import EngineName, StoredHistory
@@ -15,13 +16,12 @@ from chain.engines.embedded.member import Member
 from chain.engines.embedded.replica import Replica
 from chain.engines.heights import Heights
 from chain.engines.pool import Pool
-from chain.validators import genesis_validators
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from chain import light
     from chain.application import CheckResult
+    from chain.crypto.schemes import SigningKey
     from chain.engines.embedded.node import Node
     from chain.engines.embedded.replica import Validator
     from chain.genesis import Genesis
@@ -50,19 +50,18 @@ class Roster(ABC):
         block_interval: float,
         empty_interval: float,
     ) -> None:
-        """Prepare; nothing is touched before `start`. Raises UnknownValidatorError.
+        """Prepare; nothing is touched before `start`. Raises UnknownValidatorError for one that is given twice.
 
-        - `validators`: those that live in this process; others that genesis names never run.
+        - `validators`: those that live in this process; others never run. One whose keys are not among the chain's
+          validators, or not yet, follows and does not vote.
         - `block_interval`: seconds between two heights, at least.
         - `empty_interval`: seconds after which a height is made without transactions; 0 for none in a pause, but one
           at its end, because the votes for it date the transactions after it.
         """
         self.genesis = genesis
-        self.validator_set = genesis_validators(genesis)
-        self._replicas = [Replica(validator, genesis) for validator in validators]
-        for replica in self._replicas:
-            if [other.address for other in self._replicas].count(replica.address) > 1:
-                raise errors.UnknownValidatorError(replica.address, "is given twice")
+        self._replicas: list[Replica] = []
+        for validator in validators:
+            self._enrol(validator)
         self._clock = clock
         self._block_interval, self._empty_interval = block_interval, empty_interval
         self._old_s = (empty_interval or OLD_S) + block_interval
@@ -92,6 +91,11 @@ class Roster(ABC):
         return min((replica.height for replica in self._running()), default=self._newest().height)
 
     @property
+    def validator_set(self) -> light.ValidatorSet:
+        """Who decides the height after the newest one."""
+        return self._newest().validators
+
+    @property
     def failure(self) -> Exception | None:
         """What has stopped the engine, unless that was `stop`."""
         return self._failure
@@ -99,6 +103,20 @@ class Roster(ABC):
     def member(self, number: int) -> Member:
         """Return the view of validator `number` (its place in the list that the engine was given)."""
         return Member(self, self._replicas[number], number)
+
+    def _enrol(self, validator: Validator) -> Replica:
+        """Take one more; raises UnknownValidatorError for one that is here."""
+        replica = Replica(validator, self.genesis)
+        for other in self._replicas:
+            if twice := set(replica.addresses).intersection(other.addresses):
+                raise errors.UnknownValidatorError(twice.pop(), "is given twice")
+        self._replicas.append(replica)
+        return replica
+
+    def _require_new(self, key: SigningKey) -> None:
+        address = light.validator_address(key.public_key)
+        if any(address in replica.addresses for replica in self._replicas):
+            raise errors.UnknownValidatorError(address, "is given twice")
 
     def submit(self, raw: bytes) -> CheckResult:
         """Check a transaction at the first running validator, and pool it if that accepts.
@@ -121,7 +139,7 @@ class Roster(ABC):
             self._pool.require_room(raw)
             verdict = replica.application.check_tx(raw)
             if verdict.accepted:
-                self._pool.add(raw, replica.address, verdict)
+                self._pool.add(raw, replica.name, verdict)
                 self._ask_for_height()
             elif verdict.code is Code.QUOTA and self._is_behind():
                 self._show_time()
@@ -140,9 +158,9 @@ class Roster(ABC):
         """What the stores hold."""
         return StoredHistory(self)
 
-    def validators(self, height: Height) -> light.ValidatorSet:  # noqa: ARG002 - they never change in this version
-        """Return the validators of a height."""
-        return self.validator_set
+    def validators(self, height: Height) -> light.ValidatorSet:
+        """Return the validators of a height; raises UnknownHeightError beyond two after the newest one."""
+        return self._newest().sets.at(height)
 
     def header(self, height: Height) -> light.Header:
         """Return the header of a decided height; raises UnknownHeightError."""
@@ -184,6 +202,21 @@ class Roster(ABC):
     @abstractmethod
     async def start_validator(self, number: int) -> None:
         """Let a stopped validator recover, catch up and take part again; raises as `start`."""
+
+    @abstractmethod
+    async def add_validator(self, validator: Validator) -> int:
+        """Take one more validator into this process and return its number; raises UnknownValidatorError, or as `start`.
+
+        It learns what was decided, votes for nothing meanwhile, and votes at heights at which the ledger has made it a
+        validator.
+        """
+
+    @abstractmethod
+    async def add_key(self, number: int, key: SigningKey) -> None:
+        """Give one validator one more key; raises UnknownValidatorError for one that is in use.
+
+        It votes with that at heights at which the ledger has put it in the place of the former one.
+        """
 
     @abstractmethod
     def _ask_for_height(self) -> None:

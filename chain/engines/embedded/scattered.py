@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from chain import light
     from chain.application import CheckResult
     from chain.consensus.types import Address
+    from chain.crypto.schemes import SigningKey
     from chain.engines.embedded.liars import Lie
     from chain.engines.embedded.replica import Replica, Validator
     from chain.engines.embedded.world import World
@@ -121,33 +122,28 @@ class ScatteredEngine(Roster):
         self._timetable = Timetable(clock)
         self._links = Links(world, self._timetable, seeded(world.seed, "links"), self._deliver, self.counts)
         self._cut: Counter[Link] = Counter()
-        verdicts = Verdicts()
-        self.nodes = tuple(
-            Node(
-                replica,
-                Signer(validator.key, genesis.name, self._clock_of(world, number)),
-                self,
-                verdicts,
-                clock,
-                timeouts=world.timeouts,
-            )
-            for number, (replica, validator) in enumerate(zip(self._replicas, validators, strict=True))
-        )
-        self._courses = [
-            _Course(
-                number=number,
-                node=node,
-                liar=Liar(node, validators[number].key, seeded(world.seed, "liar", number), self.counts),
-                last_at=clock.monotonic(),
-            )
-            for number, node in enumerate(self.nodes)
-        ]
-        self._numbers = {node.address: number for number, node in enumerate(self.nodes)}
+        self._world, self._verdicts = world, Verdicts()
+        self._courses: list[_Course] = []
+        self._numbers: dict[bytes, int] = {}
+        self.nodes = ()
+        for replica, validator in zip(self._replicas, validators, strict=True):
+            self._set_off(replica, validator)
         self._task: asyncio.Task[None] | None = None
 
-    def _clock_of(self, world: World, number: int) -> Clock:
-        ahead_s = world.ahead_s.get(number, 0.0)
-        return SkewedClock(self._clock, ahead_s) if ahead_s else self._clock
+    def _set_off(self, replica: Replica, validator: Validator) -> _Course:
+        number, keys = len(self.nodes), (validator.key, *validator.later)
+        signers = [self._signer(key, number) for key in keys]
+        node = Node(replica, signers, self, self._verdicts, self._clock, timeouts=self._world.timeouts)
+        liar = Liar(node, keys, seeded(self._world.seed, "liar", number), self.counts)
+        course = _Course(number=number, node=node, liar=liar, last_at=self._clock.monotonic())
+        self.nodes = (*self.nodes, node)
+        self._courses.append(course)
+        self._numbers[node.address] = number
+        return course
+
+    def _signer(self, key: SigningKey, number: int) -> Signer:
+        ahead_s = self._world.ahead_s.get(number, 0.0)
+        return Signer(key, self.chain_id, SkewedClock(self._clock, ahead_s) if ahead_s else self._clock)
 
     # Coming and going
 
@@ -196,6 +192,19 @@ class ScatteredEngine(Roster):
             self._begin(self._courses[number])
             self._wake.set()
             self._tell()
+
+    async def add_validator(self, validator: Validator) -> int:
+        """Take one more validator into the simulation, which asks for what it missed; raises as `Roster`'s."""
+        self._require_started()
+        course = self._set_off(self._enrol(validator), validator)
+        await self.start_validator(course.number)
+        return course.number
+
+    async def add_key(self, number: int, key: SigningKey) -> None:
+        """Give one validator one more key."""
+        self._require_new(key)
+        self.nodes[number].take_key(self._signer(key, number))
+        self._courses[number].liar.take_key(key)
 
     def _begin(self, course: _Course) -> None:
         course.forget()
@@ -277,12 +286,11 @@ class ScatteredEngine(Roster):
 
     def choose(self, replica: Replica) -> light.Block:
         """Return the block that this replica proposes."""
-        return self._drafted(replica, self._waiting(self._replicas.index(replica)))[0]
+        return self._drafted(replica, self._waiting(self._numbers[replica.name]))[0]
 
     def _waiting(self, number: int) -> list[bytes]:
         """Return the transactions that a validator knows of."""
-        numbers = {replica.address: place for place, replica in enumerate(self._replicas)}
-        return [raw for raw, entry in self._pool.entries() if self.reaches(numbers[entry], number)]
+        return [raw for raw, entry in self._pool.entries() if self.reaches(self._numbers[entry], number)]
 
     def _ask_for_height(self) -> None:
         now = self._clock.monotonic()
@@ -417,7 +425,7 @@ class ScatteredEngine(Roster):
     def _recheck(self, course: _Course) -> None:
         """Judge again what this validator has taken, and what was taken by one that does not run."""
         replica = course.node.replica
-        others = {other.address for other in self._running()} - {replica.address}
+        others = {other.name for other in self._running()} - {replica.name}
 
         def judge(raw: bytes, entry: bytes) -> CheckResult:
             known = self._pool.known(raw) if entry in others else None

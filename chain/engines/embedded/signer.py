@@ -23,20 +23,20 @@ class Signer:
     """Signs in rising (height, round, step) only. What it returns must be on disk before anybody sees the signature."""
 
     def __init__(self, key: SigningKey, chain_id: str, clock: Clock) -> None:
-        """Sign with `key` for this chain; `last` is to be set from the store."""
+        """Sign with `key` for this chain."""
         self.address = core.Address(light.validator_address(key.public_key))
-        self.last: LastSignature | None = None
         self._key, self._chain_id, self._clock = key, chain_id, clock
 
     def sign(
-        self, statement: core.Vote | core.Proposal, mark: Mark, *, not_before_ns: int
+        self, statement: core.Vote | core.Proposal, mark: Mark, last: LastSignature | None, *, not_before_ns: int
     ) -> tuple[core.Vote | core.Proposal, LastSignature]:
         """Return the signed statement and the record to keep; `mark` is that of the journal which asks for it.
 
+        `last` is the record of what its validator signed last, whichever of its keys it was by.
         The statement that was signed last gets its recorded time and signature again. Raises ContradictionError for any
         other that does not come after it.
         """
-        position, last = position_of(statement), self.last
+        position = position_of(statement)
         if last is not None and last.position == position:
             time, _ = statements.decode_proof(last.signature)
         else:
@@ -45,5 +45,5 @@ class Signer:
         proof = recorded(last, position, said)
         if proof is None or last is None:
             proof = statements.encode_proof(time, self._key.sign(said, light.VOTE_CONTEXT))
-            last = self.last = LastSignature(*position, said, proof, mark)
+            last = LastSignature(*position, said, proof, mark)
         return replace(statement, proof=proof), last

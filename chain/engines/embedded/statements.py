@@ -80,17 +80,28 @@ def whole_vote(vote: core.Vote, index: int) -> light.Vote:
     )
 
 
-@lru_cache(maxsize=_KEPT)
+def vote_height(raw: bytes) -> core.Height:
+    """Return the height of an encoded vote; raises MalformedRecordError."""
+    return _decoded(raw)[0].height
+
+
 def decode_vote(raw: bytes, addresses: tuple[bytes, ...]) -> core.Vote:
     """Decode a vote of one of `addresses`; raises MalformedRecordError. Its signature is not checked here."""
+    vote, place = _decoded(raw)
+    if not 0 <= place < len(addresses) or addresses[place] != vote.validator:
+        raise MalformedRecordError(Record.VOTE, "its validator does not stand where it says")
+    return vote
+
+
+@lru_cache(maxsize=_KEPT)
+def _decoded(raw: bytes) -> tuple[core.Vote, int]:
+    """Return a vote, and where its validator says that it stands."""
     vote = light.decode_vote(raw)
     if vote.kind not in set(core.VoteKind):
         raise MalformedRecordError(Record.VOTE, f"it is of the unknown kind {vote.kind}")
     if vote.extension or vote.extension_signature:
         raise MalformedRecordError(Record.VOTE, "this ledger's votes have no extension")
-    if not 0 <= vote.validator_index < len(addresses) or addresses[vote.validator_index] != vote.validator_address:
-        raise MalformedRecordError(Record.VOTE, "its validator does not stand where it says")
-    return core.Vote(
+    said = core.Vote(
         core.Height(vote.height),
         core.Round(vote.round),
         core.VoteKind(vote.kind),
@@ -98,6 +109,7 @@ def decode_vote(raw: bytes, addresses: tuple[bytes, ...]) -> core.Vote:
         core.Address(vote.validator_address),
         encode_proof(vote.timestamp, vote.signature),
     )
+    return said, vote.validator_index
 
 
 def encode_proposal(proposal: core.Proposal) -> bytes:

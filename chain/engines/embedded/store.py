@@ -6,7 +6,8 @@ One LMDB environment per validator. Keys: one byte for the kind of record, then 
     t  transactions  by height: CometBFT's Data
     e  evidence      by height, where there is any: CometBFT's EvidenceList
     c  commit        by height: CometBFT's Commit that decided it; the one that the next block carries, once there is
-    r  result        by height: results hash (32 bytes), then the app hash after the height
+    r  result        by height: results hash, app hash after the height (32 bytes each), and of each validator that it
+                     changed the power (8 bytes) and the key
     v  signature     the last one, with its SHA-256 (`chain.consensus.signing`)
     j  journal       by number: the records of the height after the decided one (`chain.consensus.journal`)
     b  block         by the name that statements have for it: what was proposed at that height
@@ -28,6 +29,7 @@ import lmdb
 from chain import light
 from chain.consensus.journal import Journal
 from chain.consensus.signing import LastSignature, decode_last_signature, encode_last_signature
+from chain.crypto.schemes import PUBLIC_KEY_BYTES, Scheme
 from chain.engines import errors
 from chain.engines.embedded import statements
 from chain.light import Height
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from chain.application import ValidatorUpdate
     from chain.consensus.types import ValueId
 
 FORMAT: Final = b"merit-engine-2"
@@ -48,14 +51,34 @@ MAP_BYTES: Final = 1 << 36
 
 _FORMER_VOTE: Final = struct.Struct(">QIBI")
 _DIGEST_BYTES: Final = 32
+_UPDATE: Final = struct.Struct(f">Q{PUBLIC_KEY_BYTES[Scheme.ML_DSA_65]}s")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What executing a height gave; the next header commits to both."""
+    """What executing a height gave; the next header commits to all of it.
+
+    `updates`: public key (ML-DSA-65) and power of each validator that the height changed, power 0 for one that leaves.
+    """
 
     app_hash: bytes
     results_hash: bytes
+    updates: tuple[ValidatorUpdate, ...] = ()
+
+    def encode(self) -> bytes:
+        """Return the record of it."""
+        updates = (_UPDATE.pack(power, key) for key, power in self.updates)
+        return b"".join((self.results_hash, self.app_hash, *updates))
+
+    @staticmethod
+    def decode(raw: bytes) -> Outcome:
+        """Read a record; raises ValueError."""
+        fixed, updates = raw[: 2 * HASH_BYTES], raw[2 * HASH_BYTES :]
+        if len(fixed) < 2 * HASH_BYTES or len(updates) % _UPDATE.size:
+            message = f"it has {len(raw)} bytes"
+            raise ValueError(message)
+        changed = tuple((key, power) for power, key in _UPDATE.iter_unpack(updates))
+        return Outcome(app_hash=fixed[HASH_BYTES:], results_hash=fixed[:HASH_BYTES], updates=changed)
 
 
 class EngineStore:
@@ -176,10 +199,24 @@ class EngineStore:
 
     def outcome(self, height: Height) -> Outcome:
         """Return what executing a decided height gave; raises UnknownHeightError, CorruptRecordError."""
-        raw = self._decided(b"r", height)
-        if len(raw) < HASH_BYTES:
-            raise errors.CorruptRecordError(self.path, f"the result of height {height}", "it is too short")
-        return Outcome(app_hash=raw[HASH_BYTES:], results_hash=raw[:HASH_BYTES])
+        return self._outcome(height, self._decided(b"r", height))
+
+    def changes(self) -> list[tuple[Height, tuple[ValidatorUpdate, ...]]]:
+        """Return each decided height that changed validators, with the changes; raises CorruptRecordError."""
+        with self._environment.begin() as transaction, transaction.cursor() as cursor:
+            found: list[tuple[Height, bytes]] = []
+            there = cursor.set_range(b"r")
+            while there and cursor.key()[:1] == b"r":
+                if len(cursor.value()) != 2 * HASH_BYTES:
+                    found.append((Height(int.from_bytes(cursor.key()[1:], "big")), bytes(cursor.value())))
+                there = cursor.next()
+        return [(height, self._outcome(height, raw).updates) for height, raw in found]
+
+    def _outcome(self, height: Height, raw: bytes) -> Outcome:
+        try:
+            return Outcome.decode(raw)
+        except ValueError as error:
+            raise errors.CorruptRecordError(self.path, f"the result of height {height}", str(error)) from error
 
     def block(self, height: Height) -> light.Block:
         """Return a decided block; raises UnknownHeightError, CorruptRecordError."""
@@ -214,7 +251,7 @@ class EngineStore:
             [
                 *_block_records(block),
                 (_key(b"c", height), light.encode_commit(commit)),
-                (_key(b"r", height), outcome.results_hash + outcome.app_hash),
+                (_key(b"r", height), outcome.encode()),
                 (b"m/height", _height_bytes(height)),
             ],
             drop=(b"j", b"b"),

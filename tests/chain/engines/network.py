@@ -82,6 +82,8 @@ class VirtualClock:
 class Counter:
     """A ledger of one number: a transaction `+N` adds N, `-` is refused in the pool, `!` fails in the block.
 
+    `+N validators I=P ...` also gives the keys `KEYS[I]` the powers P.
+
     It keeps its number, height and hash in one file, which `commit` replaces; `finalize_block` only remembers.
     """
 
@@ -143,14 +145,16 @@ class Counter:
         self.calls.append(f"finalize {height} at {time.seconds}")
         known, total = self._read()
         assert height == known + 1
-        results = []
+        results, updates = [], []
         for raw in transactions:
+            for change in raw.split(b" validators ")[1:]:
+                updates += [(KEYS[int(i)].public_key, int(p)) for i, p in (one.split(b"=") for one in change.split())]
             number = int(raw[1:].split(b" ")[0]) if raw != b"!" else None
             total += number or 0
             code = Code.REVERTED if number is None else Code.OK
             results.append(TxResult(code, "", hashlib.sha256(raw).digest(), gas_used=len(raw)))
         self._pending = height, total + (self.bias if transactions else 0)
-        return Finalized(height, self.hash_of(self._pending[1]), tuple(results), None)
+        return Finalized(height, self.hash_of(self._pending[1]), tuple(results), None, tuple(updates))
 
     def commit(self) -> None:
         assert self._pending is not None
@@ -228,9 +232,11 @@ class Network:
     def verify(self, store: EngineStore) -> int:
         """Follow one store from the genesis document on, as an auditor does; return the height reached."""
         trusted: light.Trusted | None = None
-        validators = genesis_validators(self.genesis)
+        validators = following = genesis_validators(self.genesis)
         for height in map(light.Height, range(1, store.height + 1)):
             header, commit = store.header(height), store.commit(height)
+            if height > 1:  # what the height before changed counts from the next one on
+                following = following.updated(store.outcome(light.Height(height - 1)).updates)
             light.verify_block(store.block(height), commit.block_id)
             if trusted is None:
                 trusted = light.verify_first(
@@ -240,11 +246,17 @@ class Network:
                     self.genesis.name,
                     genesis_time=genesis_time(self.genesis),
                     app_hash=Counter.hash_of(0),
+                    next_validators=following,
                 )
             else:
                 before = store.outcome(light.Height(height - 1))
                 trusted = light.verify_next(
-                    trusted, header, commit, app_hash=before.app_hash, last_results_hash=before.results_hash
+                    trusted,
+                    header,
+                    commit,
+                    app_hash=before.app_hash,
+                    last_results_hash=before.results_hash,
+                    next_validators=following,
                 )
         return trusted.header.height if trusted else 0
 

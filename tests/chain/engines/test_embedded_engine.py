@@ -507,13 +507,13 @@ class TestMembers:
         with network(tmp_path, manual=True) as net:
             run(main(net))
 
-    def test_only_validators_of_the_genesis_document_take_part_each_once(self, tmp_path: Path) -> None:
+    def test_no_key_is_used_by_two(self, tmp_path: Path) -> None:
         with network(tmp_path, manual=True) as net:
             known = Validator(KEYS[0], net.applications[0], net.stores[0])
-            stranger = Validator(KEYS[7], net.applications[0], net.stores[0])
-            for validators in ([stranger], [known, known]):
+            later = Validator(KEYS[7], net.applications[0], net.stores[0], later=(KEYS[0],))
+            for other in (known, later):
                 with pytest.raises(errors.UnknownValidatorError):
-                    EmbeddedEngine(validators, make_genesis(), net.clock)
+                    EmbeddedEngine([known, other], make_genesis(), net.clock)
 
 
 class TestDivergence:

@@ -12,6 +12,7 @@ from chain.consensus import types as core
 from chain.engines import errors
 from chain.engines.embedded import statements
 from chain.engines.embedded.evidence import EvidencePool
+from chain.engines.embedded.sets import ValidatorSets
 from chain.light import Height
 from tests.chain.engines.network import KEYS, Network, network, run
 
@@ -37,7 +38,7 @@ class Heights:
         return statements.whole_vote(signed, self.addresses.index(address))
 
     def proof(self, *values: core.ValueId | None, signer: int = 1) -> bytes:
-        pool = EvidencePool(self.net.engine.validator_set, self.net.stores[0], CHAIN)
+        pool = EvidencePool(ValidatorSets(self.net.genesis), self.net.stores[0], CHAIN)
         first, second = (self.vote(value, signer=signer) for value in values)
         pool.accuse(first, second)
         [proof] = pool.due()

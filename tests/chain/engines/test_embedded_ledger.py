@@ -63,6 +63,7 @@ def verify(validator: Validator) -> int:
     application = Application(Store.memory())
     app_hash = application.init_chain(document())
     trusted: light.Trusted | None = None
+    following = genesis_validators(document())
     for height in map(Height, range(1, validator.store.height + 1)):
         block, commit = validator.store.block(height), validator.store.commit(height)
         light.verify_block(block, commit.block_id)
@@ -76,9 +77,10 @@ def verify(validator: Validator) -> int:
                 app_hash=app_hash,
             )
         else:
-            trusted = light.verify_next(trusted, block.header, commit, app_hash=app_hash)
+            trusted = light.verify_next(trusted, block.header, commit, app_hash=app_hash, next_validators=following)
         time = block.header.time
-        app_hash = application.finalize_block(height, Timestamp(time.seconds, time.nanos), block.txs).app_hash
+        finalized = application.finalize_block(height, Timestamp(time.seconds, time.nanos), block.txs)
+        app_hash, following = finalized.app_hash, following.updated(finalized.validator_updates)
         application.commit()
     assert app_hash == validator.store.outcome(validator.store.height).app_hash
     return validator.store.height
@@ -186,15 +188,16 @@ async def _recover(validators: list[Validator]) -> None:
     await engine.stop()
 
 
-def test_validators_that_members_changed_are_in_state_and_the_engine_keeps_those_of_genesis(tmp_path: Path) -> None:
-    new = ledger.key("a new validator").public_key
+def test_validators_that_members_changed_decide_from_two_heights_later_on(tmp_path: Path) -> None:
+    new = ledger.key("a new validator")
 
     async def main(validators: list[Validator]) -> Application:
         engine = EmbeddedEngine(validators, document(), VirtualClock(), manual=True)
         await engine.start()
         application = validators[0].application
         assert isinstance(application, Application)
-        data = Council.encode_rotate_validator(light.validator_address(KEYS[1].public_key), new)
+        await engine.add_key(1, new)
+        data = Council.encode_rotate_validator(light.validator_address(KEYS[1].public_key), new.public_key)
         fields = Fields(chain_id=document().chain_id, nonce=0, gas=50_000_000, to=COUNCIL, data=data)
         assert engine.submit(sign_transaction(ledger.GOVERNOR, fields, application.genesis_hash)).accepted
         for _ in range(4):
@@ -205,5 +208,8 @@ def test_validators_that_members_changed_are_in_state_and_the_engine_keeps_those
     with opened(tmp_path) as validators:
         application = run(main(validators))
         keys = {seat.public_key for seat in application.reader().validators()}
-        assert keys == {KEYS[number].public_key for number in (0, 2, 3)} | {new}
-        assert [verify(validator) for validator in validators] == [4] * VALIDATORS  # by the validators of genesis
+        assert keys == {KEYS[number].public_key for number in (0, 2, 3)} | {new.public_key}
+        assert [verify(validator) for validator in validators] == [4] * VALIDATORS
+        votes = [validators[0].store.commit(Height(height)).signatures for height in range(1, 5)]
+        known = [light.validator_address(new.public_key) in {vote.validator_address for vote in one} for one in votes]
+        assert known == [False, False, True, True]

@@ -240,8 +240,7 @@ def vote(
 
 
 def signed_by(store: EngineStore, signer: Signer, said: core.Vote) -> core.Vote:
-    signer.last = store.last_signature()
-    signed, last = signer.sign(said, Journal().mark, not_before_ns=0)
+    signed, last = signer.sign(said, Journal().mark, store.last_signature(), not_before_ns=0)
     store.record(0, [], last, {})
     assert isinstance(signed, core.Vote)
     return signed
@@ -428,7 +427,8 @@ class TestStore:
 
     def test_every_flipped_byte_of_the_last_signature_is_seen(self, tmp_path: Path) -> None:
         store = EngineStore(tmp_path, b"\x01" * 32)
-        _, last = Signer(KEYS[0], "merit-test", VirtualClock()).sign(vote(1, 0), Mark(0, bytes(16)), not_before_ns=0)
+        signer = Signer(KEYS[0], "merit-test", VirtualClock())
+        _, last = signer.sign(vote(1, 0), Mark(0, bytes(16)), None, not_before_ns=0)
         store.record(0, [], last, {})
         store.close()
         raw = encode_last_signature(last)

@@ -12,8 +12,6 @@ from pathlib import Path
 import msgspec
 import torch
 
-from chain.crypto.hashing import keccak256
-from chain.crypto.schemes import Scheme, SigningKey
 from chain.light import validator_address
 from contracts.addresses import COUNCIL, LEDGER
 from contracts.bindings import Council, Ledger
@@ -27,7 +25,6 @@ from tests.node.audit.make_run import RUN
 
 ROUNDS = 8
 VERSION_2 = (25, 30)  # blocks after the proposal, execution first, contracts and rules then
-NEW_KEY = SigningKey.from_seed(Scheme.ML_DSA_65, keccak256(b"a new validator key"))
 GAS = 60_000_000
 
 
@@ -44,10 +41,11 @@ class GovernedSession(sessions.Session):
     async def _govern(self) -> None:
         servers, eth = self.servers.servers, self.network.web3(0).eth
         old = validator_address(self.network.genesis.validators[1].public_key)
+        new = await self.network.add_validator_key(1)
         execution, self.last_switch = (eth.block_number + blocks for blocks in VERSION_2)
         calls = [
             Call(LEDGER, Ledger.encode_use_rules(1, 1, name32("uniform"), name32("delta"), name32("polynomial"))),
-            Call(COUNCIL, Council.encode_rotate_validator(old, NEW_KEY.public_key)),
+            Call(COUNCIL, Council.encode_rotate_validator(old, new.public_key)),
             Call(COUNCIL, Council.encode_schedule_upgrade(UpgradeKind.EXECUTION, 2, execution)),
             Call(COUNCIL, Council.encode_schedule_upgrade(UpgradeKind.CONTRACTS, 2, self.last_switch)),
             Call(COUNCIL, Council.encode_schedule_upgrade(UpgradeKind.RULES, 2, self.last_switch)),
@@ -60,7 +58,7 @@ class GovernedSession(sessions.Session):
 
     async def _made(self, server: EdgeServer, data: bytes) -> None:
         """Send a transaction to the Council in an edge server's name and wait for its block."""
-        sender, purpose = server._sender, "govern"  # noqa: SLF001 - its nonces are counted there
+        sender, purpose = server.sender, "govern"
         sender.send(purpose, to=COUNCIL, data=data, gas=GAS)
         await self._step_until(lambda: not sender.busy(purpose))
 

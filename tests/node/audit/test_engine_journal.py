@@ -31,7 +31,7 @@ def unfinished(untouched: Path, run: Path) -> Path:
     journal = Journal()
     records = [journal.begin(height, address), journal.record(Start())]
     said = core.Vote(height, core.Round(0), core.VoteKind.PREVOTE, None, address)
-    signed, last = Signer(key, genesis.name, VirtualClock()).sign(said, journal.mark, not_before_ns=0)
+    signed, last = Signer(key, genesis.name, VirtualClock()).sign(said, journal.mark, None, not_before_ns=0)
     assert isinstance(signed, core.Vote)
     records.append(journal.record(VoteReceived(signed)))
     store = EngineStore(tamper.engine(run), genesis.digest())
