@@ -177,6 +177,7 @@ class StepTracer(Tracer):
         self._options = options
         self._words = 0
         self._open: list[Step | None] = []  # the step under way in each open message
+        self._places: list[int] = []  # where py-evm stood in its code after the last instruction
         self._storage: dict[Address, dict[int, int]] = {}
 
     def enter(self, message: MessageAPI) -> None:
@@ -187,11 +188,13 @@ class StepTracer(Tracer):
             if step.opcode in _CREATIONS:
                 step.cost -= message.gas
         self._open.append(None)
+        self._places.append(0)
 
     def leave(self, computation: ComputationAPI | None, error: VMError | None) -> None:
         """Go back to the message around."""
         del computation, error
         self._open.pop()
+        self._places.pop()
 
     def before(self, computation: ComputationAPI, opcode: int) -> None:
         """Keep the instruction with what it finds."""
@@ -201,8 +204,9 @@ class StepTracer(Tracer):
         if len(self.steps) >= TRACE_STEPS:
             raise TraceLimitError(TRACE_STEPS, "instructions")
         words = _stack(computation)
+        place = computation.code.program_counter
         step = Step(
-            pc=computation.code.program_counter - 1,
+            pc=place if place == self._places[-1] else place - 1,  # py-evm does not move for the STOP behind the code
             opcode=opcode,
             gas=computation.get_gas_meter().gas_remaining,
             depth=computation.msg.depth + 1,
@@ -235,6 +239,7 @@ class StepTracer(Tracer):
 
     def after(self, computation: ComputationAPI, opcode: int, error: Exception | None) -> None:
         """Price the instruction that ran."""
+        self._places[-1] = computation.code.program_counter
         step = self._open[-1]
         if step is None:
             return

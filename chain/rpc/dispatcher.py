@@ -116,7 +116,8 @@ class Dispatcher:
         self._running: set[asyncio.Future[None]] = set()  # or nobody would hold what runs
         self._ledger = LedgerMethods(application, engine)
         eth, reader = self.ethereum(application, engine, clock), application.reader()
-        self._subscriptions = Subscriptions(reader, eth, engine)
+        self.subscriptions = Subscriptions(reader, eth, engine)
+        """Who is told of what."""
         self._methods = _table(eth, DebugMethods(eth, reader, clock), self._ledger)
 
     ethereum = EthereumMethods
@@ -136,7 +137,7 @@ class Dispatcher:
 
     def disconnect(self, subscriber: Subscriber) -> None:
         """Forget a connection that has ended; harmless twice."""
-        self._subscriptions.forget(subscriber)
+        self.subscriptions.forget(subscriber)
 
     def handle(self, method: str, params: Sequence[object] | None = None) -> object:
         """Answer one request with Python values that JSON can hold; raises `RpcError` and nothing else.
@@ -222,8 +223,8 @@ class Dispatcher:
             message = f"{method} takes a kind and options, or a subscription's id"
             raise InvalidParamsError(message)
         if method == "eth_unsubscribe":
-            return self._subscriptions.unsubscribe(subscriber, first)
-        return self._subscriptions.subscribe(subscriber, first, second)
+            return self.subscriptions.unsubscribe(subscriber, first)
+        return self.subscriptions.subscribe(subscriber, first, second)
 
     async def _answer(self, method: str, params: Sequence[object] | None) -> object:
         found = self._methods.get(method)

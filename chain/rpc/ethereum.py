@@ -243,7 +243,9 @@ class EthereumMethods:
             ],
             "gasUsed": number(result.gas_used),
         }
-        return answer if result.succeeded else answer | {"error": _failure(result).message}
+        if result.succeeded:
+            return answer
+        return answer | {"error": "execution reverted" if result.output else _failure(result).message}
 
     def prepared(self, request: CallRequest, at: int) -> Call:
         """Bound the gas: nobody pays for what is only tried out, and the node does nothing else meanwhile."""

@@ -149,9 +149,9 @@ def storage_key(value: object, name: str) -> int:
 
 
 def storage_keys(value: object, name: str) -> tuple[tuple[str, int], ...]:
-    """Read the list of storage keys of eth_getProof; each with its text, which the answer repeats."""
-    items = _list(value, name, PROOF_KEYS)
-    return tuple((str(item), storage_key(item, name)) for item in items)
+    """Read the list of storage keys of eth_getProof; each with the text in the answer: as geth, whole or short."""
+    slots = ((str(item), storage_key(item, name)) for item in _list(value, name, PROOF_KEYS))
+    return tuple((text.lower() if len(text) == 2 + 2 * HASH_BYTES else hex(slot), slot) for text, slot in slots)
 
 
 def mapping(value: object, name: str) -> Mapping[object, object]:
@@ -243,7 +243,7 @@ def log_query(value: object, name: str) -> LogQuery:
     if unknown:
         _refuse(name, f"unknown field {shown(min(unknown, key=str))}")
     if "blockHash" in fields and ("fromBlock" in fields or "toBlock" in fields):
-        _refuse(name, "blockHash excludes fromBlock and toBlock")
+        _refuse(name, "cannot specify both blockHash and fromBlock/toBlock, choose one or the other")
     return LogQuery(
         block_hash=hash32(fields["blockHash"], f"{name}.blockHash") if "blockHash" in fields else None,
         first=numbered_block(fields.get("fromBlock", Tag.LATEST.value), f"{name}.fromBlock"),

@@ -42,7 +42,7 @@ def block(content: "Block", transactions: "Sequence[object]") -> Json:
 
 def header(fields: "Header", block_hash: bytes) -> Json:
     """Write the part of a block that its header holds."""
-    return {
+    shape: Json = {
         "number": number(fields.number),
         "hash": data(block_hash),
         "parentHash": data(fields.parent_hash),
@@ -59,7 +59,8 @@ def header(fields: "Header", block_hash: bytes) -> Json:
         "extraData": data(fields.extra_data),
         "mixHash": data(fields.mix_hash),
         "nonce": data(fields.nonce),
-    } | {name: _written(value) for name, value in _since_london(fields) if value is not None}
+    }
+    return shape | {name: _written(value) for name, value in _since_london(fields) if value is not None}
 
 
 def _since_london(fields: "Header") -> "Sequence[tuple[str, int | bytes | None]]":

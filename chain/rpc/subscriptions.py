@@ -69,9 +69,10 @@ class Subscriptions:
         self._told = 0
         eth.sent.listen(self._tell_sent)
 
-    def __len__(self) -> int:
-        """Return how many connections subscribe to something."""
-        return len(self._subscribers)
+    @property
+    def subscribers(self) -> frozenset[Subscriber]:
+        """The connections that subscribe to something."""
+        return frozenset(self._subscribers)
 
     def subscribe(self, subscriber: Subscriber, kind: object, query: object) -> str:
         """Add a subscription and return its name; `InvalidParamsError` and `LimitError` say why not."""

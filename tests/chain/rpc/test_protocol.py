@@ -136,7 +136,7 @@ def test_an_unknown_method_is_named(dispatcher: Dispatcher) -> None:
         ("eth_getBlockByNumber", ["0x0", "yes"], "full transactions: 'yes' is neither true nor false"),
         ("eth_getBlockByHash", ["0x0"], "hash: '0x0' is not data"),
         ("eth_sendRawTransaction", ["0x 00"], "transaction: '0x 00' is not data"),
-        ("eth_getStorageAt", [TOKEN, "0xasdf"], "invalid hex in storage key: \"0xasdf\""),
+        ("eth_getStorageAt", [TOKEN, "0xasdf"], 'invalid hex in storage key: "0xasdf"'),
         ("eth_getStorageAt", [TOKEN, "0x" + "0" * 65], "storage key too long"),
         ("eth_call", ["x"], "transaction: 'x' is not an object"),
         ("eth_call", [{"to": TOKEN, "colour": "red"}], "transaction: unknown field 'colour'"),
@@ -185,11 +185,10 @@ def test_blocks_are_named_in_every_way_of_eip_1898(dispatcher: Dispatcher) -> No
     assert dispatcher.handle("eth_getBlockTransactionCountByHash", [HASH]) is None
 
 
-def test_a_proof_repeats_the_storage_keys_as_they_were_written(dispatcher: Dispatcher) -> None:
-    keys = ["0x0", "0x00", "0x" + "0" * 64]
-    proof = dispatcher.handle("eth_getProof", [TOKEN, keys])
+def test_a_proof_names_whole_storage_keys_as_data_and_others_as_quantities(dispatcher: Dispatcher) -> None:
+    proof = dispatcher.handle("eth_getProof", [TOKEN, ["0x0", "0x00", "0x" + "0" * 64]])
     assert isinstance(proof, dict)
-    assert [entry["key"] for entry in proof["storageProof"]] == keys
+    assert [entry["key"] for entry in proof["storageProof"]] == ["0x0", "0x0", "0x" + "0" * 64]
 
 
 def test_the_number_of_filters_is_bounded(dispatcher: Dispatcher) -> None:
