@@ -67,7 +67,7 @@ from chain.storage import Space, Store
 
 _CALL_STIPEND: Final = 2_300
 _NO_OVERRIDES: Final[AccountOverrides] = {}
-_ACCESS_ROUNDS: Final = 10  # each adds what naming the last ones changed; two are enough for any contract seen
+_ACCESS_ROUNDS: Final = 4  # each adds what naming the last ones changed; two are enough for any contract seen
 _WORD: Final = 32
 
 

@@ -21,6 +21,7 @@ from chain.execution.blocks import Log
 from chain.execution.reverts import revert_text
 
 TRACE_STEPS: Final = 200_000  # instructions in one answer: some 40 MB of JSON
+TRACE_COUNT: Final = 3_000_000  # instructions that are only looked at: some 10 s
 TRACE_WORDS: Final = 8_000_000  # words of stack, memory and storage in one answer
 
 _WORD: Final = 32
@@ -48,7 +49,11 @@ NAMES: Final = {
 
 
 class Tracer:
-    """Is told what happens; this one listens to nothing."""
+    """Is told what happens; this one only counts: `TraceLimitError` beyond `TRACE_COUNT` instructions."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._count = 0
 
     def enter(self, message: MessageAPI) -> None:
         """Hear that a message begins."""
@@ -58,6 +63,10 @@ class Tracer:
 
     def before(self, computation: ComputationAPI, opcode: int) -> None:
         """Hear that an instruction is to run."""
+        del computation, opcode
+        self._count += 1
+        if self._count > TRACE_COUNT:
+            raise TraceLimitError(TRACE_COUNT, "instructions")
 
     def after(self, computation: ComputationAPI, opcode: int, error: Exception | None) -> None:
         """Hear that an instruction has run; `error` is what it raised, `Halt` for a regular end."""
@@ -90,15 +99,16 @@ class CallTracer(Tracer):
 
     def __init__(self) -> None:
         """Start with nothing."""
+        super().__init__()
         self.root: Frame | None = None
         self._open: list[Frame] = []
         self._opcode = 0
-        self._count = self._logs = 0
+        self._frames = self._logs = 0
 
     def enter(self, message: MessageAPI) -> None:
         """Open a frame below the one that is open."""
-        self._count += 1
-        if self._count > TRACE_STEPS:
+        self._frames += 1
+        if self._frames > TRACE_STEPS:
             raise TraceLimitError(TRACE_STEPS, "calls")
         frame = _frame(message, _CALLS.get(self._opcode) if self._open else None)
         if self._open:
@@ -124,6 +134,7 @@ class CallTracer(Tracer):
 
     def before(self, computation: ComputationAPI, opcode: int) -> None:
         """Note what may open the next frame; a SELFDESTRUCT is a frame by itself."""
+        super().before(computation, opcode)
         self._opcode = opcode
         if opcode == _SELFDESTRUCT and _depth_of_stack(computation):
             here = Address(computation.msg.storage_address)
@@ -173,6 +184,7 @@ class StepTracer(Tracer):
 
     def __init__(self, options: StepOptions) -> None:
         """Start with nothing."""
+        super().__init__()
         self.steps: list[Step] = []
         self._options = options
         self._words = 0
@@ -198,6 +210,7 @@ class StepTracer(Tracer):
 
     def before(self, computation: ComputationAPI, opcode: int) -> None:
         """Keep the instruction with what it finds."""
+        super().before(computation, opcode)
         if self._options.limit and len(self.steps) >= self._options.limit:
             self._open[-1] = None
             return
@@ -258,10 +271,12 @@ class AccessTracer(Tracer):
 
     def __init__(self) -> None:
         """Start with nothing."""
+        super().__init__()
         self.touched: dict[Address, set[int]] = {}
 
     def before(self, computation: ComputationAPI, opcode: int) -> None:
         """Note what the instruction reaches for."""
+        super().before(computation, opcode)
         words = _stack(computation)
         if opcode in {_SLOAD, _SSTORE} and words:
             self.touched.setdefault(Address(computation.msg.storage_address), set()).add(_number(words[-1]))

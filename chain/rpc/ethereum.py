@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from chain.crypto.addresses import ZERO
 from chain.crypto.hashing import keccak256
 from chain.engines.errors import NotRunningError
-from chain.errors import LogLimitError
+from chain.errors import LogLimitError, TraceLimitError
 from chain.execution.blocks import BlockNumber, Header
 from chain.execution.overrides import AccountOverrides, BlockOverride
 from chain.execution.reader import Call
@@ -235,7 +235,10 @@ class EthereumMethods:
     def create_access_list(self, request: CallRequest, selector: BlockSelector) -> Json:
         """Return the access list (EIP-2930) of a transaction in the next block and the gas that it takes with it."""
         at = self.number_of(selector)
-        found, result = self._reader.access_list(self.prepared(request, at), at, timestamp=int(self._clock.now()))
+        try:
+            found, result = self._reader.access_list(self.prepared(request, at), at, timestamp=int(self._clock.now()))
+        except TraceLimitError as error:
+            raise LimitError(str(error)) from None
         answer: Json = {
             "accessList": [
                 {"address": data(address), "storageKeys": [data(slot.to_bytes(32, "big")) for slot in slots]}

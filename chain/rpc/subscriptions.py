@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chain.errors import ChainError
 from chain.rpc import shapes
 from chain.rpc.errors import InvalidParamsError, LimitError, RpcError
 from chain.rpc.ethereum import refuse_one_block
@@ -25,6 +24,7 @@ from merit.chance import entropy
 if TYPE_CHECKING:
     from chain.engines.base import Engine
     from chain.execution.reader import Reader
+    from chain.light import Height
     from chain.rpc.ethereum import EthereumMethods
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,9 @@ class Subscriptions:
         head = self._reader.latest()
         if self._following is None or self._following.done():
             self._told = head
-            self._following = asyncio.get_running_loop().create_task(self._follow(), name="subscriptions")
+            self._following = asyncio.get_running_loop().create_task(
+                self._follow(self._engine.height), name="subscriptions"
+            )
         name = f"0x{entropy(_NAME_BYTES).hex()}"
         subscriber.subscriptions[name] = Subscription(name, Kind(str(kind)), wanted, head)
         self._subscribers.add(subscriber)
@@ -112,12 +114,12 @@ class Subscriptions:
             self._following.cancel()
             self._following = None
 
-    async def _follow(self) -> None:
+    async def _follow(self, after: "Height") -> None:
         try:
-            async for _ in self._engine.subscribe():
+            async for _ in self._engine.subscribe(after):
                 self._tell_blocks()
-        except ChainError:
-            _log.exception("the engine has stopped; subscriptions end")
+        except Exception:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+            _log.exception("subscriptions end")
         for subscriber in list(self._subscribers):
             subscriber.drop("the node makes no more blocks")
 

@@ -62,6 +62,7 @@ class _Connection:
         self._socket, self._dispatcher = socket, dispatcher
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
+        self._ended = False
         self._something, self._sent = asyncio.Event(), asyncio.Event()
         state: dict[str, Any] = socket.scope.get("state", {})
         self._abort: Callable[[], None] = state["abort"]
@@ -85,6 +86,8 @@ class _Connection:
             sending.cancel()
 
     def _put(self, message: bytes) -> None:
+        if self._ended:
+            return
         self._waiting.append(message)
         self._bytes += len(message)
         self._sent.clear()
@@ -102,10 +105,15 @@ class _Connection:
         self._put(message)
 
     def _drop(self, _reason: str) -> None:
-        self._waiting.clear()
-        self._bytes = 0
+        self._end()
         self._dispatcher.disconnect(self._subscriber)
         self._abort()
+
+    def _end(self) -> None:
+        """Send nothing any more and let nobody wait for it."""
+        self._ended = True
+        self._waiting.clear()
+        self._sent.set()
 
     async def _send(self) -> None:
         with suppress(WebSocketDisconnect, OSError):
@@ -119,4 +127,4 @@ class _Connection:
                         self._waiting.popleft()
                         self._bytes -= len(message)
                 self._sent.set()
-        self._sent.set()
+        self._end()

@@ -4,32 +4,32 @@
 """
 
 interface Other:
-    def change(value: uint256): nonpayable
+    def change(amount: uint256): nonpayable
     def refuse(): nonpayable
 
 
 event Changed:
     who: indexed(address)
-    value: uint256
+    amount: uint256
 
 
-value: public(uint256)
+kept: public(uint256)
 
 
 @deploy
-def __init__(value: uint256):
-    self.value = value
+def __init__(amount: uint256):
+    self.kept = amount
 
 
 @external
-def change(value: uint256):
-    self.value = value
-    log Changed(who=msg.sender, value=value)
+def change(amount: uint256):
+    self.kept = amount
+    log Changed(who=msg.sender, amount=amount)
 
 
 @external
-def forward(other: address, value: uint256):
-    extcall Other(other).change(value)
+def forward(other: address, amount: uint256):
+    extcall Other(other).change(amount)
 
 
 @external

@@ -86,7 +86,7 @@ def test_a_block_is_traced_transaction_by_transaction(ask: Any, forwarded: Any) 
     assert ask("debug_traceBlockByHash", forwarded.blockHash.to_0x_hex(), CALLS) == by_number
 
 
-def test_a_transaction_that_brings_its_key_is_traced_too(
+def test_a_transaction_signed_with_mldsa_is_traced_too(
     ask: Any, signing: Web3, governor: MLDSAAccount, stranger: Any
 ) -> None:
     token = contract(signing, "Token", addresses.TOKEN)
@@ -138,10 +138,10 @@ def test_a_call_may_suppose_other_accounts_and_another_block(http: Web3, probes:
     first, _ = probes
     poor = Web3.to_checksum_address("0x" + "99" * 20)
     word = "0x" + (42).to_bytes(32, "big").hex()
-    value = first.functions.value()
-    assert value.call(state_override={first.address: {"stateDiff": {"0x" + "00" * 32: word}}}) == 42
-    assert value.call(state_override={first.address: {"state": {}}}) == 0
-    assert value.call() != 0
+    kept = first.functions.kept()
+    assert kept.call(state_override={first.address: {"stateDiff": {"0x" + "00" * 32: word}}}) == 42
+    assert kept.call(state_override={first.address: {"state": {}}}) == 0
+    assert kept.call() != 0
     code = "0x4360005260206000f3"  # NUMBER PUSH0-free MSTORE RETURN
     answer = http.eth.call({"to": poor}, "latest", {poor: {"code": code}})
     assert int.from_bytes(answer, "big") == http.eth.block_number
@@ -171,7 +171,7 @@ def test_an_access_list_names_what_a_transaction_reaches(http: Web3, probes: tup
     ("function", "reason"),
     [
         ("refuse", "execution reverted: not today"),
-        ("panic", "arithmetic underflow or overflow"),
+        ("panic", "Panic error 0x11"),
     ],
 )
 def test_reasons_and_panics_reach_the_caller(probes: tuple[Any, Any], function: str, reason: str) -> None:
