@@ -28,6 +28,7 @@
     |   +-- SnapshotLedgerError  of another ledger or moment than the one asked for
     |   +-- SnapshotSizeError    more than a snapshot may hold
     +-- LogLimitError            a query for more events than one answer holds
+    +-- TraceLimitError          a trace longer than one answer holds
     +-- VersionError             rules that this program does not have
     +-- ContractUpgradeError     a contract that is not what an upgrade replaces
     +-- ConsensusError           certificates, evidence, journals (chain.consensus.errors)
@@ -252,6 +253,15 @@ class LogLimitError(ChainError):
         """`limit` is the greatest number of events in one answer."""
         self.limit = limit
         super().__init__(f"more than {limit} events match; ask for fewer blocks at a time or name topics")
+
+
+class TraceLimitError(ChainError):
+    """A trace is longer than one answer holds."""
+
+    def __init__(self, limit: int, what: str) -> None:
+        """`limit` is the greatest number of `what` in one answer."""
+        self.limit = limit
+        super().__init__(f"more than {limit} {what} would be in the trace; ask for less of it, or for callTracer")
 
 
 class VersionError(ChainError):

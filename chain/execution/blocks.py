@@ -30,6 +30,7 @@ EMPTY_UNCLES: Final = keccak256(b"\xc0")
 NO_REQUESTS: Final = hashlib.sha256().digest()  # EIP-7685: the hash of no requests
 BLOOM_BYTES: Final = 256
 MISBEHAVIOR_REQUEST: Final = 0x4D
+_RLP_LIST: Final = 0xC0  # the first byte of a list is at least this
 _TOPIC_PREFIX: Final = b"\xa0"  # RLP of a string of 32 bytes
 
 
@@ -153,6 +154,15 @@ class Block:
     transactions: tuple[bytes, ...]
     receipts: tuple[Receipt, ...]
     misbehavior: tuple[Misbehavior, ...] = ()
+
+    def encode(self) -> bytes:
+        """Return the RLP of Ethereum's block: header, transactions (typed ones as strings), uncles and withdrawals.
+
+        There are none of the last two.
+        """
+        body = b"".join(raw if raw[0] >= _RLP_LIST else rlp.encode_bytes(raw) for raw in self.transactions)
+        empty = rlp.encode_list(b"")
+        return rlp.encode_list(self.header.encode() + rlp.encode_list(body) + empty + empty)
 
     @property
     def number(self) -> BlockNumber:

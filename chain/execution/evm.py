@@ -95,10 +95,14 @@ class MeritComputation(PragueComputation):
                 computation.contracts_created.append(message.storage_address)
             precompile = cls._precompiles.get(message.code_address)
             if precompile is None:
-                interpret(cast("MeritComputation", computation), cls.opcodes)
+                cast("MeritComputation", computation).run()
             elif not message.is_delegation:
                 precompile(computation)
         return computation
+
+    def run(self) -> None:
+        """Run the code to its end."""
+        interpret(self, self.opcodes)
 
     @classmethod
     def apply_create_message(

@@ -7,7 +7,7 @@ store with `readonly=True` and has its own reader.
 Block arguments are block numbers; None is the newest block. `UnknownBlockError` for one that does not exist.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,8 +47,11 @@ from chain.execution.index import (
 )
 from chain.execution.keys import PublicKey, find_key
 from chain.execution.nodes import CommittedNodes
+from chain.execution.overrides import AccountOverrides, BlockOverride, override
 from chain.execution.quotas import Meter, window_seconds
+from chain.execution.replay import Replayed, replay
 from chain.execution.reverts import revert_reason
+from chain.execution.tracing import AccessTracer, Tracer, traced
 from chain.execution.transactions import (
     Candidate,
     Description,
@@ -63,6 +66,8 @@ from chain.limits import CALL_GAS, LOGS_PER_QUERY
 from chain.storage import Space, Store
 
 _CALL_STIPEND: Final = 2_300
+_NO_OVERRIDES: Final[AccountOverrides] = {}
+_ACCESS_ROUNDS: Final = 4  # each adds what naming the last ones changed; two are enough for any contract seen
 _WORD: Final = 32
 
 
@@ -143,13 +148,18 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A call that changes nothing; `to` None creates a contract. Gas None: the most that a call may burn."""
+    """A call that changes nothing; `to` None creates a contract. Gas None: the most that a call may burn.
+
+    `gas_price` (wei) is what GASPRICE says; nobody pays it. `access_list` counts where gas is measured.
+    """
 
     to: Address | None
     sender: Address = ZERO
     data: bytes = b""
     value: int = 0
     gas: int | None = None
+    gas_price: int = 0
+    access_list: Sequence[tuple[Address, Sequence[int]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +220,15 @@ class Reader:
         """Return the number of the block with this hash; None when there is none."""
         key = self._store.read(Space.NUMBER, block_hash)
         return None if key is None else BlockNumber(int.from_bytes(key, "big"))
+
+    def fees(self, number: int) -> tuple[int, int]:
+        """Return base fee and blob base fee of a block, also of the one that comes next; wei per gas. Both are 0."""
+        return (self.header(min(number, self.latest())).base_fee_per_gas, 0)
+
+    def first_state(self) -> int:
+        """Return the first block whose state is here; that of a snapshot, if this replica started from one."""
+        start = read_start(self._store)
+        return 0 if start is None else start.number
 
     def block_at_height(self, height: int) -> Header:
         """Return the header of the newest block that the engine made at or before `height`: its app hash there."""
@@ -312,10 +331,18 @@ class Reader:
 
     # Accounts
 
-    def state(self, number: int | None = None, *, pending: bool = False, timestamp: int | None = None) -> MeritState:
+    def state(
+        self,
+        number: int | None = None,
+        *,
+        pending: bool = False,
+        timestamp: int | None = None,
+        block: BlockOverride | None = None,
+    ) -> MeritState:
         """Open the state after a block, to read it or to run code on it; changes are forgotten.
 
-        Code runs as in that block; with `pending` as in the one after it, at `timestamp` (seconds) if given.
+        Code runs as in that block; with `pending` as in the one after it, at `timestamp` (seconds) if given; `block`
+        changes what that one says.
         `StateMissingError` for a block before the snapshot that this replica started from.
         """
         header = self._header_with_state(number)
@@ -328,6 +355,8 @@ class Reader:
                 parent_hash=block_hash,
                 timestamp=max(header.timestamp, timestamp or 0),
             )
+        if block is not None:
+            context = block.of(context)
         ancestors = ancestor_hashes(self._store, header, block_hash)
         if not pending:
             next(ancestors)  # BLOCKHASH in block n starts with block n - 1
@@ -406,21 +435,39 @@ class Reader:
             return header
         raise StateMissingError(header.number, start.number)
 
+    def _nodes(self) -> MutableMapping[bytes, bytes]:
+        return CommittedNodes(self._store)
+
     def _walk(self, root: bytes, key: bytes) -> tuple[tuple[bytes, ...], bytes]:
         """Return the encoded nodes on the way to `key` and its value (empty when absent)."""
         if root == EMPTY_ROOT:
             return (), b""
-        trie = HexaryTrie(CommittedNodes(self._store), root)
+        trie = HexaryTrie(self._nodes(), root)
         nodes = trie.get_proof(key)  # type: ignore[no-untyped-call] # the package leaves it without types
         return tuple(rlp.encode(_plain(node)) for node in nodes), trie[key]
 
     # Calls
 
     def call(
-        self, call: Call, number: int | None = None, *, pending: bool = False, timestamp: int | None = None
+        self,
+        call: Call,
+        number: int | None = None,
+        *,
+        pending: bool = False,
+        timestamp: int | None = None,
+        accounts: AccountOverrides = _NO_OVERRIDES,
+        block: BlockOverride | None = None,
+        tracer: Tracer | None = None,
     ) -> CallResult:
-        """Run a call on the state after a block and forget its changes; see `state` for the arguments."""
-        return self.run(self.state(number, pending=pending, timestamp=timestamp), call)
+        """Run a call on the state after a block and forget its changes; see `state` for the arguments.
+
+        `accounts` are supposed to be otherwise than they are; `tracer` is told what happens.
+        """
+        state = self.state(number, pending=pending, timestamp=timestamp, block=block)
+        override(state, accounts)
+        if tracer is not None:
+            state.computation_class = traced(state.computation_class, tracer)  # type: ignore[assignment] # both py-evm's
+        return self.run(state, call)
 
     def run(self, state: MeritState, call: Call) -> CallResult:
         """Run a call in a state from `state`; what it changes stays in that state, for the next one to see."""
@@ -428,7 +475,7 @@ class Reader:
         if state.get_balance(call.sender) < call.value:
             return CallResult(succeeded=False, output=b"", reason="the sender has not the coins to send", gas_used=0)
         computations = state.computation_class
-        context = state.get_transaction_context_class()(gas_price=0, origin=call.sender)
+        context = state.get_transaction_context_class()(gas_price=call.gas_price, origin=call.sender)
         state.mark_address_warm(call.sender)
         try:
             if call.to is None:
@@ -454,41 +501,85 @@ class Reader:
             logs=logs_of(computation),
         )
 
-    def estimate_gas(
+    def replay(self, number: int, watch: Callable[[int], Tracer | None], last: int | None = None) -> list[Replayed]:
+        """Run the transactions of a block again, up to the one at `last`; see `chain.execution.replay`.
+
+        `UnknownBlockError` for block 0, which nothing was executed to make.
+        """
+        if number == 0:
+            raise UnknownBlockError("0")  # noqa: EM101 - a field
+        found = self.block(number)
+        parent = self._header_with_state(number - 1)
+        count = len(found.transactions) if last is None else last + 1
+        kept = replace(found, transactions=found.transactions[:count])
+        return list(replay(self._store, self._environment, parent, kept, watch))
+
+    def access_list(
         self, call: Call, number: int | None = None, *, timestamp: int | None = None
+    ) -> tuple[Mapping[Address, Sequence[int]], CallResult]:
+        """Return the accounts and slots that this transaction reaches in the next block, and its result with them.
+
+        Left out are those that cost nothing to reach: sender, recipient and precompiles, unless slots of theirs are
+        used (EIP-2930).
+        """
+        known: dict[Address, Sequence[int]] = {address: tuple(slots) for address, slots in call.access_list}
+        for _ in range(_ACCESS_ROUNDS):
+            tracer = AccessTracer()
+            candidate = self._candidate(replace(call, access_list=tuple(known.items())), number)
+            gas = min(call.gas or CALL_GAS, self._environment.gas_limit)
+            result = self._try(candidate, gas, number, timestamp, tracer=tracer)[0]
+            free = {call.sender, call.to, *self.state(number).computation_class.get_precompiles()}
+            found = {at: tuple(sorted(slots)) for at, slots in tracer.touched.items() if slots or at not in free}
+            if found == known:
+                break
+            known = dict(found)
+        return known, result
+
+    def estimate_gas(
+        self,
+        call: Call,
+        number: int | None = None,
+        *,
+        timestamp: int | None = None,
+        accounts: AccountOverrides = _NO_OVERRIDES,
+        block: BlockOverride | None = None,
     ) -> tuple[int, CallResult]:
-        """Return the least gas (within 2 %) with which this transaction succeeds in the next block, and its result.
+        """Return the least gas (within 1.5 %) with which this transaction succeeds in the next block, and its result.
 
         The result tells whether it succeeds at all: when it fails with all the gas there is, the number means nothing.
         Signature and key are counted as for type 0x50: by reference when state keeps the sender's key, otherwise with
         the whole key; a classical sender is counted the dearer way, which costs it nothing.
         """
-        candidate = self._candidate(call, number)
+        candidate = self._candidate(call, number, accounts)
+
+        def attempt(gas: int) -> tuple[CallResult, int]:
+            return self._try(candidate, gas, number, timestamp, accounts=accounts, block=block)
+
         high = min(call.gas or self._environment.gas_limit, self._environment.gas_limit)
-        result, refund = self._try(candidate, high, number, timestamp)
+        result, refund = attempt(high)
         if not result.succeeded:
             return 0, result
         low = result.gas_used - 1
+        if not call.data and attempt(result.gas_used)[0].succeeded:  # a transfer takes just that
+            return result.gas_used, result
         # a call keeps back a 64th of its gas (EIP-150), and refunds come only at the end
         guess = (result.gas_used + refund + _CALL_STIPEND) * 64 // 63
         if guess < high:
-            if self._try(candidate, guess, number, timestamp)[0].succeeded:
+            if attempt(guess)[0].succeeded:
                 high = guess
             else:
                 low = guess
-        while low + 1 < high and (high - low) * 50 > high:
+        while low + 1 < high and (high - low) * 1_000 >= 15 * high:
             middle = (low + high) // 2
-            if self._try(candidate, middle, number, timestamp)[0].succeeded:
+            if attempt(middle)[0].succeeded:
                 high = middle
             else:
                 low = middle
         return high, result
 
-    def _candidate(self, call: Call, number: int | None) -> Candidate:
+    def _candidate(self, call: Call, number: int | None, accounts: AccountOverrides = _NO_OVERRIDES) -> Candidate:
         state = self.state(number)
-        key = find_key(state, call.sender)
-        scheme = Scheme.ML_DSA_65 if key is None else key[0]
-        size = SIGNATURE_BYTES[scheme] + (PUBLIC_KEY_BYTES[scheme] if key is None else len(call.sender))
+        override(state, accounts)
         to = Address(b"") if call.to is None else call.to
         return Candidate(
             raw=b"",
@@ -502,18 +593,37 @@ class Reader:
             data=call.data,
             max_priority_fee_per_gas=0,
             max_fee_per_gas=0,
-            access_list=(),
-            intrinsic_gas=intrinsic_gas(to, call.data, ()) + authentication_gas(scheme, size, carries_key=key is None),
+            access_list=call.access_list,
+            intrinsic_gas=intrinsic_gas(to, call.data, call.access_list) + self._authentication_gas(state, call.sender),
             floor_gas=calldata_gas(call.data)[1],
             new_key=None,
         )
 
-    def _try(self, candidate: Candidate, gas: int, number: int | None, timestamp: int | None) -> tuple[CallResult, int]:
+    def _authentication_gas(self, state: MeritState, sender: Address) -> int:
+        key = find_key(state, sender)
+        scheme = Scheme.ML_DSA_65 if key is None else key[0]
+        size = SIGNATURE_BYTES[scheme] + (PUBLIC_KEY_BYTES[scheme] if key is None else len(sender))
+        return authentication_gas(scheme, size, carries_key=key is None)
+
+    def _try(
+        self,
+        candidate: Candidate,
+        gas: int,
+        number: int | None,
+        timestamp: int | None,
+        *,
+        accounts: AccountOverrides = _NO_OVERRIDES,
+        block: BlockOverride | None = None,
+        tracer: Tracer | None = None,
+    ) -> tuple[CallResult, int]:
         """Run a candidate with this gas limit; return its result and the gas refunded at the end."""
         least = max(candidate.intrinsic_gas, candidate.floor_gas)
         if gas < least:
             return CallResult(succeeded=False, output=b"", reason=f"needs {least} gas to start", gas_used=0), 0
-        state = self.state(number, pending=True, timestamp=timestamp)
+        state = self.state(number, pending=True, timestamp=timestamp, block=block)
+        override(state, accounts)
+        if tracer is not None:
+            state.computation_class = traced(state.computation_class, tracer)  # type: ignore[assignment] # both py-evm's
         if state.get_balance(candidate.sender) < candidate.value:
             reason = "the sender has not the coins to send"
             return CallResult(succeeded=False, output=b"", reason=reason, gas_used=0), 0

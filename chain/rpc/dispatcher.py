@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from chain.errors import ChainError
-from chain.rpc import parameters
+from chain.rpc import parameters, suppositions
+from chain.rpc.debug import DebugMethods
 from chain.rpc.errors import (
     InternalError,
     InvalidParamsError,
@@ -33,6 +34,7 @@ from chain.rpc.ethereum import EthereumMethods
 from chain.rpc.ledger import LedgerMethods
 from chain.rpc.limits import JSON_DEPTH, REQUESTS_PER_BATCH, WAIT_S
 from chain.rpc.parameters import Tag, shown
+from chain.rpc.subscriptions import Subscriber, Subscriptions
 
 if TYPE_CHECKING:
     from chain.application import Application
@@ -85,7 +87,9 @@ _INDEX: Final = _Parameter("index", parameters.count)
 _FULL: Final = _Parameter("full transactions", parameters.flag, required=False, default=False)
 _ADDRESS: Final = _Parameter("address", parameters.address)
 _CALL: Final = _Parameter("transaction", parameters.call)
-_NO_OVERRIDES: Final = _Parameter("overrides", parameters.no_overrides, required=False)
+_ACCOUNTS: Final = _Parameter("state overrides", suppositions.account_overrides, required=False, default={})
+_IN_BLOCK: Final = _Parameter("block overrides", suppositions.block_override, required=False)
+_TRACE: Final = _Parameter("options", suppositions.trace_request, required=False, default={})
 _QUERY: Final = _Parameter("filter", parameters.log_query)
 _FILTER: Final = _Parameter("filter id", parameters.quantity)
 _COUNT: Final = _Parameter("count", parameters.count)
@@ -111,7 +115,12 @@ class Dispatcher:
             self._loop = None
         self._running: set[asyncio.Future[None]] = set()  # or nobody would hold what runs
         self._ledger = LedgerMethods(application, engine)
-        self._methods = _table(EthereumMethods(application, engine, clock), self._ledger)
+        eth, reader = self.ethereum(application, engine, clock), application.reader()
+        self.subscriptions = Subscriptions(reader, eth, engine)
+        """Who is told of what."""
+        self._methods = _table(eth, DebugMethods(eth, reader, clock), self._ledger)
+
+    ethereum = EthereumMethods
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -121,6 +130,14 @@ class Dispatcher:
     def announce(self, edge_servers: Mapping[int, str]) -> None:
         """Tell from now on, in `merit_status`, where edge servers serve blobs: member id -> URL."""
         self._ledger.announce(edge_servers)
+
+    def connect(self, deliver: Callable[[bytes], None], drop: Callable[[str], None]) -> Subscriber:
+        """Take a connection that may subscribe; see `Subscriber`. In the engine's thread, as all that follows."""
+        return Subscriber(deliver, drop)
+
+    def disconnect(self, subscriber: Subscriber) -> None:
+        """Forget a connection that has ended; harmless twice."""
+        self.subscriptions.forget(subscriber)
 
     def handle(self, method: str, params: Sequence[object] | None = None) -> object:
         """Answer one request with Python values that JSON can hold; raises `RpcError` and nothing else.
@@ -158,37 +175,56 @@ class Dispatcher:
         """Answer as `answer_body`, at once; see `handle`."""
         return _at_once(self.answer_body(body))
 
-    async def answer_request(self, request: object) -> object:
-        """Answer a decoded JSON-RPC request or batch; None when there is nothing to answer (notifications)."""
+    async def answer_request(self, request: object, subscriber: Subscriber | None = None) -> object:
+        """Answer a decoded JSON-RPC request or batch; None when there is nothing to answer (notifications).
+
+        `subscriber` is the connection that it came over, if that one can be told of things later.
+        """
         if not isinstance(request, list):
-            return await self._respond(request)
+            return await self._respond(request, subscriber)
         if not request:
             return _error(None, InvalidRequestError("a batch holds at least one request"))
         if len(request) > REQUESTS_PER_BATCH:
             return _error(None, LimitError(f"{len(request)} requests, a batch holds at most {REQUESTS_PER_BATCH}"))
-        answers = [answer for one in request if (answer := await self._respond(one)) is not None]
+        answers = [answer for one in request if (answer := await self._respond(one, subscriber)) is not None]
         return answers or None
 
-    async def answer_body(self, body: bytes) -> bytes:
-        """Answer the bytes of an HTTP request; never raises for whatever the bytes are."""
+    async def answer_body(self, body: bytes, subscriber: Subscriber | None = None) -> bytes:
+        """Answer the bytes of a request; never raises for whatever the bytes are. See `answer_request`."""
         try:
             request = _decode(body)
         except ParseError as error:
             answer: object = _error(None, error)
         else:
-            answer = await self.answer_request(request)
+            answer = await self.answer_request(request, subscriber)
         return b"" if answer is None else msgspec.json.encode(answer)
 
-    async def _respond(self, request: object) -> object:
+    async def _respond(self, request: object, subscriber: Subscriber | None) -> object:
         try:
             number, method, params = _parts(request)
         except InvalidRequestError as error:
             return _error(None, error)
         try:
-            result = await self._answer(method, params)
+            if method in _SUBSCRIBING:
+                result: object = self._subscribe(method, params, subscriber)
+            else:
+                result = await self._answer(method, params)
         except RpcError as error:
             return None if number is _NOTIFICATION else _error(number, error)
         return None if number is _NOTIFICATION else {"jsonrpc": "2.0", "id": number, "result": result}
+
+    def _subscribe(self, method: str, params: Sequence[object], subscriber: Subscriber | None) -> object:
+        """Answer eth_subscribe and eth_unsubscribe, which are about a connection."""
+        if subscriber is None:
+            message = f"{method} works over WebSocket only; over HTTP there are filters (eth_newFilter)"
+            raise MethodNotFoundError(message)
+        first, second, *others = [*params, None, None]
+        if others[2:] or first is None:
+            message = f"{method} takes a kind and options, or a subscription's id"
+            raise InvalidParamsError(message)
+        if method == "eth_unsubscribe":
+            return self.subscriptions.unsubscribe(subscriber, first)
+        return self.subscriptions.subscribe(subscriber, first, second)
 
     async def _answer(self, method: str, params: Sequence[object] | None) -> object:
         found = self._methods.get(method)
@@ -221,6 +257,7 @@ def _at_once(answer: Coroutine[object, object, _T]) -> _T:
     raise LimitError(message)
 
 
+_SUBSCRIBING: Final = frozenset({"eth_subscribe", "eth_unsubscribe"})
 _NOTIFICATION: Final = object()
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)  # one that does not end takes the rest
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -265,15 +302,17 @@ def _error(number: object, error: RpcError) -> dict[str, object]:
     return {"jsonrpc": "2.0", "id": number, "error": error.to_json()}
 
 
-def _table(eth: EthereumMethods, ledger: LedgerMethods) -> dict[str, _Method]:
+def _table(eth: EthereumMethods, debug: DebugMethods, ledger: LedgerMethods) -> dict[str, _Method]:
     """Every method with its parameters; the list in README.md beside this file says what each is for."""
     return {
         "web3_clientVersion": _Method(eth.client_version),
+        "web3_sha3": _Method(eth.sha3, (_Parameter("data", parameters.data),)),
         "net_version": _Method(eth.net_version),
         "net_listening": _Method(eth.net_listening),
         "eth_chainId": _Method(eth.chain_id),
         "eth_syncing": _Method(eth.syncing),
         "eth_accounts": _Method(eth.accounts),
+        "eth_capabilities": _Method(eth.capabilities),
         "eth_blockNumber": _Method(eth.block_number),
         "eth_getBlockByNumber": _Method(eth.get_block, (_NUMBER, _FULL)),
         "eth_getBlockByHash": _Method(eth.get_block, (_HASH, _FULL)),
@@ -289,12 +328,16 @@ def _table(eth: EthereumMethods, ledger: LedgerMethods) -> dict[str, _Method]:
         "eth_getBalance": _Method(eth.balance, (_ADDRESS, _AT)),
         "eth_getCode": _Method(eth.code, (_ADDRESS, _AT)),
         "eth_getStorageAt": _Method(eth.storage, (_ADDRESS, _Parameter("slot", parameters.storage_key), _AT)),
+        "eth_getStorageValues": _Method(eth.storage_values, (_Parameter("slots", parameters.storage_requests), _AT)),
         "eth_getTransactionCount": _Method(eth.transaction_count, (_ADDRESS, _AT)),
         "eth_getProof": _Method(eth.proof, (_ADDRESS, _Parameter("storage keys", parameters.storage_keys), _AT)),
-        "eth_call": _Method(eth.call, (_CALL, _AT, _NO_OVERRIDES, _NO_OVERRIDES)),
-        "eth_estimateGas": _Method(eth.estimate_gas, (_CALL, _AT, _NO_OVERRIDES)),
+        "eth_call": _Method(eth.call, (_CALL, _AT, _ACCOUNTS, _IN_BLOCK)),
+        "eth_estimateGas": _Method(eth.estimate_gas, (_CALL, _AT, _ACCOUNTS, _IN_BLOCK)),
+        "eth_createAccessList": _Method(eth.create_access_list, (_CALL, _AT)),
         "eth_gasPrice": _Method(eth.gas_price),
         "eth_maxPriorityFeePerGas": _Method(eth.gas_price),
+        "eth_baseFee": _Method(eth.base_fee),
+        "eth_blobBaseFee": _Method(eth.blob_base_fee),
         "eth_feeHistory": _Method(
             eth.fee_history,
             (
@@ -306,10 +349,19 @@ def _table(eth: EthereumMethods, ledger: LedgerMethods) -> dict[str, _Method]:
         "eth_sendRawTransaction": _Method(eth.send_raw, (_Parameter("transaction", parameters.raw_transaction),)),
         "eth_getLogs": _Method(eth.logs, (_QUERY,)),
         "eth_newFilter": _Method(eth.new_filter, (_QUERY,)),
-        "eth_newBlockFilter": _Method(eth.new_filter),
+        "eth_newBlockFilter": _Method(eth.new_block_filter),
+        "eth_newPendingTransactionFilter": _Method(eth.new_transaction_filter),
         "eth_getFilterChanges": _Method(eth.filter_changes, (_FILTER,)),
         "eth_getFilterLogs": _Method(eth.filter_logs, (_FILTER,)),
         "eth_uninstallFilter": _Method(eth.uninstall_filter, (_FILTER,)),
+        "debug_traceTransaction": _Method(debug.trace_transaction, (_HASH, _TRACE)),
+        "debug_traceCall": _Method(debug.trace_call, (_CALL, _AT, _TRACE)),
+        "debug_traceBlockByNumber": _Method(debug.trace_block, (_NUMBER, _TRACE)),
+        "debug_traceBlockByHash": _Method(debug.trace_block, (_HASH, _TRACE)),
+        "debug_getRawHeader": _Method(debug.raw_header, (_BLOCK,)),
+        "debug_getRawBlock": _Method(debug.raw_block, (_BLOCK,)),
+        "debug_getRawReceipts": _Method(debug.raw_receipts, (_BLOCK,)),
+        "debug_getRawTransaction": _Method(debug.raw_transaction, (_HASH,)),
         "merit_genesis": _Method(ledger.genesis),
         "merit_genesisHash": _Method(ledger.genesis_hash),
         "merit_status": _Method(ledger.status),

@@ -11,6 +11,7 @@
     +-- NotFoundError              -32001  no such block, filter or height (EIP-1474)
     +-- LimitError                 -32005  the answer would be too long (EIP-1474)
     +-- ExecutionFailedError       -32000  a call ran out of gas or broke a rule of the EVM
+    +-- NotTraceableError        -32000  a trace of what is not there (geth's code)
     +-- ExecutionRevertedError          3  a call reverted; `data` is what the contract returned (geth's convention)
 
 A client's mistake is one of these and nothing else; the server never answers one with an exception or a status of 500.
@@ -92,6 +93,12 @@ class NotFoundError(RpcError):
     """What was named does not exist here."""
 
     code = -32001
+
+
+class NotTraceableError(RpcError):
+    """There is nothing to run again: no such transaction or block, or block 0."""
+
+    code = -32000
 
 
 class LimitError(RpcError):

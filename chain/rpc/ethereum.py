@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 from chain.crypto.addresses import ZERO
 from chain.crypto.hashing import keccak256
 from chain.engines.errors import NotRunningError
-from chain.errors import LogLimitError
-from chain.execution.blocks import BlockNumber
+from chain.errors import LogLimitError, TraceLimitError
+from chain.execution.blocks import BlockNumber, Header
+from chain.execution.overrides import AccountOverrides, BlockOverride
 from chain.execution.reader import Call
 from chain.execution.reverts import revert_text
 from chain.execution.verdicts import Code
@@ -23,17 +24,19 @@ from chain.rpc.errors import (
     RpcError,
     TransactionRefusedError,
 )
-from chain.rpc.filters import Filters
+from chain.rpc.filters import Filters, Of
 from chain.rpc.limits import FEE_HISTORY_BLOCKS
 from chain.rpc.parameters import BlockSelector, CallRequest, LogQuery, Tag
-from chain.rpc.pending import PendingNonces
+from chain.rpc.pending import PendingNonces, SentTransactions
 from chain.rpc.shapes import Json, data, number
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chain.application import Application
     from chain.crypto.addresses import Address
     from chain.engines.base import Engine
-    from chain.execution.reader import CallResult
+    from chain.execution.reader import CallResult, FoundReceipt, FoundTransaction
     from merit.clock import Clock
 
 CLIENT: Final = f"merit/v{version('merit-ledger')}/python"
@@ -57,6 +60,8 @@ class EthereumMethods:
         self._clock = clock
         self._pending = PendingNonces()
         self._filters = Filters(clock)
+        self.sent = SentTransactions()
+        """What the pool took through this node."""
 
     # -- the node ---------------------------------------------------------------------------------------------------
 
@@ -84,6 +89,25 @@ class EthereumMethods:
         """Return no account: a node holds no user's key."""
         return []
 
+    def sha3(self, content: bytes) -> str:
+        """Return keccak256 of the content."""
+        return data(keccak256(content))
+
+    def capabilities(self) -> Json:
+        """Return what this node can answer from which block on: all of it, unless it began with a snapshot."""
+        head, oldest = self._reader.header(), self._reader.first_state()
+        whole = {"disabled": False, "oldestBlock": number(0)}
+        states = {"disabled": False, "oldestBlock": number(oldest)}
+        return {
+            "head": {"number": number(head.number), "hash": data(head.hash)},
+            "state": states,
+            "tx": whole,
+            "logs": whole,
+            "receipts": whole,
+            "blocks": whole,
+            "stateproofs": states,
+        }
+
     # -- blocks and what is in them ---------------------------------------------------------------------------------
 
     def block_number(self) -> str:
@@ -92,7 +116,7 @@ class EthereumMethods:
 
     def get_block(self, selector: BlockSelector, full: bool) -> Json | None:  # noqa: FBT001 - a parameter of RPC
         """Return a block with hashes or whole transactions; None when there is no such block."""
-        at = self._find(selector)
+        at = self.find(selector)
         if at is None:
             return None
         content = self._reader.block(at)
@@ -103,104 +127,193 @@ class EthereumMethods:
 
     def transaction_count_of_block(self, selector: BlockSelector) -> str | None:
         """Return how many transactions a block holds; None when there is no such block."""
-        at = self._find(selector)
+        at = self.find(selector)
         return None if at is None else number(len(self._reader.block(at).transactions))
 
     def uncle_count(self, selector: BlockSelector) -> str | None:
         """Return 0 for a block: there are no uncles; None when there is no such block."""
-        return None if self._find(selector) is None else number(0)
+        return None if self.find(selector) is None else number(0)
 
     def block_receipts(self, selector: BlockSelector) -> list[Json] | None:
         """Return all receipts of a block; None when there is no such block."""
-        at = self._find(selector)
+        at = self.find(selector)
         if at is None:
             return None
-        timestamp = self._reader.header(at).timestamp
-        return [shapes.receipt(found, timestamp) for found in self._reader.receipts(at)]
+        within = self._reader.header(at)
+        return [self._receipt(found, within) for found in self._reader.receipts(at)]
 
     def transaction(self, name: bytes) -> Json | None:
         """Return a transaction by its hash; None when no block holds it (yet)."""
         found = self._reader.transaction(name)
-        return None if found is None else shapes.transaction(found, self._reader.header(found.place.number).timestamp)
+        return None if found is None else self._transaction(found, self._reader.header(found.place.number))
 
     def transaction_at(self, selector: BlockSelector, index: int) -> Json | None:
         """Return a transaction by its place; None when there is none."""
-        at = self._find(selector)
+        at = self.find(selector)
         found = None if at is None else self._reader.transaction_at(at, index)
-        return None if found is None else shapes.transaction(found, self._reader.header(at).timestamp)
+        return None if found is None else self._transaction(found, self._reader.header(at))
 
     def receipt(self, name: bytes) -> Json | None:
         """Return the receipt of a transaction by its hash; None when no block holds it (yet)."""
         found = self._reader.receipt(name)
-        return None if found is None else shapes.receipt(found, self._reader.header(found.place.number).timestamp)
+        return None if found is None else self._receipt(found, self._reader.header(found.place.number))
+
+    def _transaction(self, found: "FoundTransaction", within: Header) -> Json:
+        return shapes.transaction(found, within)
+
+    def _receipt(self, found: "FoundReceipt", within: Header) -> Json:
+        return shapes.receipt(found, within.timestamp)
 
     # -- state ------------------------------------------------------------------------------------------------------
 
     def balance(self, address: "Address", selector: BlockSelector) -> str:
         """Return the native coin of an account, in wei."""
-        return number(self._reader.balance(address, self._number(selector)))
+        return number(self._reader.balance(address, self.number_of(selector)))
 
     def code(self, address: "Address", selector: BlockSelector) -> str:
         """Return the code of an account; a public key that the ledger keeps is the code of its key account."""
-        return data(self._reader.code(address, self._number(selector)))
+        return data(self._reader.code(address, self.number_of(selector)))
 
     def storage(self, address: "Address", slot: int, selector: BlockSelector) -> str:
         """Return a slot of an account's storage, 32 bytes."""
-        return data(self._reader.storage(address, slot, self._number(selector)).to_bytes(32, "big"))
+        return data(self._reader.storage(address, slot, self.number_of(selector)).to_bytes(32, "big"))
+
+    def storage_values(self, wanted: "Sequence[tuple[Address, Sequence[int]]]", selector: BlockSelector) -> Json:
+        """Return slots of several accounts, 32 bytes each."""
+        at = self.number_of(selector)
+        return {
+            data(address): [data(self._reader.storage(address, slot, at).to_bytes(32, "big")) for slot in slots]
+            for address, slots in wanted
+        }
 
     def transaction_count(self, address: "Address", selector: BlockSelector) -> str:
         """Return the nonce of an account; `pending` counts what this node was sent and no block holds yet."""
-        nonce = self._reader.nonce(address, self._number(selector))
+        nonce = self._reader.nonce(address, self.number_of(selector))
         return number(self._pending.next(address, nonce) if selector is Tag.PENDING else nonce)
 
     def proof(self, address: "Address", keys: tuple[tuple[str, int], ...], selector: BlockSelector) -> Json:
         """Return an account and slots of its storage with Merkle proofs to the block's state root (EIP-1186)."""
-        found = self._reader.proof(address, [slot for _, slot in keys], self._number(selector))
+        found = self._reader.proof(address, [slot for _, slot in keys], self.number_of(selector))
         return shapes.proof(address, found, [key for key, _ in keys])
 
     # -- execution --------------------------------------------------------------------------------------------------
 
-    def call(self, request: CallRequest, selector: BlockSelector, _state: None, _block: None) -> str:
+    def call(
+        self, request: CallRequest, selector: BlockSelector, accounts: AccountOverrides, block: BlockOverride | None
+    ) -> str:
         """Run a call on the state after a block and return its output.
 
-        It runs as in that block; for `pending` as in the next one, now. Fees, nonce and access list of the request
-        change nothing: gas costs nothing here.
+        It runs as in that block; for `pending` as in the next one, now. `accounts` and `block` are supposed to be
+        otherwise than they are. Nonce and access list of the request change nothing, and nobody pays its fees.
         """
-        if selector is Tag.PENDING:
-            result = self._reader.call(_call(request), pending=True, timestamp=int(self._clock.now()))
-        else:
-            result = self._reader.call(_call(request), self._number(selector))
+        pending = selector is Tag.PENDING
+        at = self.number_of(selector)
+        result = self._reader.call(
+            self.prepared(request, at),
+            at,
+            pending=pending,
+            timestamp=int(self._clock.now()) if pending else None,
+            accounts=accounts,
+            block=block,
+        )
         if not result.succeeded:
             raise _failure(result)
         return data(result.output)
 
-    def estimate_gas(self, request: CallRequest, selector: BlockSelector, _state: None) -> str:
+    def estimate_gas(
+        self, request: CallRequest, selector: BlockSelector, accounts: AccountOverrides, block: BlockOverride | None
+    ) -> str:
         """Return gas with which a transaction succeeds in the next block, signature and key counted."""
-        at = self._number(selector)
-        gas, result = self._reader.estimate_gas(_call(request), at, timestamp=int(self._clock.now()))
+        at = self.number_of(selector)
+        gas, result = self._reader.estimate_gas(
+            self.prepared(request, at), at, timestamp=int(self._clock.now()), accounts=accounts, block=block
+        )
         if not result.succeeded:
             raise _failure(result)
         return number(gas)
+
+    def create_access_list(self, request: CallRequest, selector: BlockSelector) -> Json:
+        """Return the access list (EIP-2930) of a transaction in the next block and the gas that it takes with it."""
+        at = self.number_of(selector)
+        try:
+            found, result = self._reader.access_list(self.prepared(request, at), at, timestamp=int(self._clock.now()))
+        except TraceLimitError as error:
+            raise LimitError(str(error)) from None
+        answer: Json = {
+            "accessList": [
+                {"address": data(address), "storageKeys": [data(slot.to_bytes(32, "big")) for slot in slots]}
+                for address, slots in found.items()
+            ],
+            "gasUsed": number(result.gas_used),
+        }
+        if result.succeeded:
+            return answer
+        return answer | {"error": "execution reverted" if result.output else _failure(result).message}
+
+    def prepared(self, request: CallRequest, at: int) -> Call:
+        """Bound the gas: nobody pays for what is only tried out, and the node does nothing else meanwhile."""
+        price = request.gas_price
+        if price is None and request.max_fee_per_gas is not None:
+            base = self._reader.fees(at)[0]
+            price = min(request.max_fee_per_gas, base + (request.max_priority_fee_per_gas or 0))
+        return Call(
+            to=request.to,
+            sender=ZERO if request.sender is None else request.sender,
+            data=request.data,
+            value=request.value,
+            gas=CALL_GAS if request.gas is None else min(request.gas, CALL_GAS),
+            gas_price=price or 0,
+            access_list=[
+                (account, [int.from_bytes(slot, "big") for slot in slots]) for account, slots in request.access_list
+            ],
+        )
 
     def gas_price(self) -> str:
         """Return 0: nobody needs a coin here."""
         return number(0)
 
+    def base_fee(self) -> str:
+        """Return the base fee of the next block in wei."""
+        return number(self._reader.fees(self._reader.latest() + 1)[0])
+
+    def blob_base_fee(self) -> str:
+        """Return the blob base fee of the next block in wei."""
+        return number(self._reader.fees(self._reader.latest() + 1)[1])
+
     def fee_history(self, count: int, selector: BlockSelector, percentiles: tuple[float, ...] | None) -> Json:
-        """Return base fees (all 0), how full blocks were, and tips (all 0) of up to 1,024 blocks until `selector`."""
-        newest = self._number(selector)
+        """Return base fees, how full blocks were, and tips by percentiles of gas, of up to 1,024 blocks to `selector`.
+
+        Fees are wei per gas; each list of base fees has one more, the next block's.
+        """
+        newest = self.number_of(selector)
         oldest = max(newest - min(count, FEE_HISTORY_BLOCKS, newest + 1) + 1, 0)
         headers = [self._reader.header(at) for at in range(oldest, newest + 1)] if count else []
+        fees = [self._reader.fees(at) for at in range(oldest, newest + 2)] if count else []
         history: Json = {
             "oldestBlock": number(oldest if headers else 0),
-            "baseFeePerGas": [number(0)] * (len(headers) + 1) if headers else [],
+            "baseFeePerGas": [number(base) for base, _ in fees],
             "gasUsedRatio": [header.gas_used / header.gas_limit for header in headers],
-            "baseFeePerBlobGas": [number(0)] * (len(headers) + 1) if headers else [],
+            "baseFeePerBlobGas": [number(blob) for _, blob in fees],
             "blobGasUsedRatio": [0] * len(headers),
         }
         if percentiles:
-            history["reward"] = [[number(0)] * len(percentiles) for _ in headers]
+            history["reward"] = [[number(tip) for tip in self._tips(header, percentiles)] for header in headers]
         return history
+
+    def _tips(self, header: Header, percentiles: tuple[float, ...]) -> list[int]:
+        """Return the tips at percentiles of a block's gas, its transactions sorted by tip (as geth's oracle)."""
+        base = header.base_fee_per_gas or 0
+        paid = sorted((found.price - base, found.gas_used) for found in self._reader.receipts(header.number))
+        if not paid:
+            return [0] * len(percentiles)
+        tips: list[int] = []
+        at, gas = 0, paid[0][1]
+        for percentile in percentiles:
+            while gas < header.gas_used * percentile // 100 and at < len(paid) - 1:
+                at += 1
+                gas += paid[at][1]
+            tips.append(paid[at][0])
+        return tips
 
     def send_raw(self, raw: bytes) -> str:
         """Give a signed transaction to the pool and return its hash; `TransactionRefusedError` says why not."""
@@ -213,6 +326,7 @@ class EthereumMethods:
             raise QuotaError(verdict.reason)
         if not verdict.accepted:
             raise TransactionRefusedError(verdict.reason)
+        self.sent.note(verdict.hash)
         return data(verdict.hash)
 
     # -- logs -------------------------------------------------------------------------------------------------------
@@ -220,43 +334,56 @@ class EthereumMethods:
     def logs(self, query: LogQuery) -> list[Json]:
         """Return the logs that a query wants, in order."""
         if query.block_hash is not None:
-            at = self._number(query.block_hash)
+            at = self.number_of(query.block_hash)
             return self._scan(query, at, at)
         head = self._reader.latest()
         first, last = self._bound(query.first), self._bound(query.last)
         if last > head or first > head:
-            message = f"block range extends beyond current head block {head}"
+            message = "block range extends beyond current head block"  # geth's words, also below
             raise InvalidParamsError(message)
         if first > last:
-            message = f"the range ends at block {last}, before it begins at {first}"
+            message = "invalid block range params"
             raise InvalidParamsError(message)
         return self._scan(query, first, last)
 
-    def new_filter(self, query: LogQuery | None = None) -> str:
-        """Install a filter for logs, or for blocks, from the next block on."""
-        if query is not None and query.block_hash is not None:
-            message = "a filter watches what is to come; ask eth_getLogs for the logs of one block"
-            raise InvalidParamsError(message)
+    def new_filter(self, query: LogQuery) -> str:
+        """Install a filter for logs from the next block on."""
+        refuse_one_block(query)
         return number(self._filters.install(query, self._reader.latest() + 1))
 
+    def new_block_filter(self) -> str:
+        """Install a filter for blocks from the next one on."""
+        return number(self._filters.install(Of.BLOCKS, self._reader.latest() + 1))
+
+    def new_transaction_filter(self) -> str:
+        """Install a filter for transactions that this node's pool takes from now on."""
+        return number(self._filters.install(Of.TRANSACTIONS, self.sent.count))
+
     def filter_changes(self, name: int) -> list[Json] | list[str]:
-        """Return what came since the last question: logs, or hashes of blocks."""
+        """Return what came since the last question: logs, or hashes of blocks or transactions."""
         found, head = self._filters.get(name), self._reader.latest()
-        first, found.next_block = found.next_block, head + 1
-        if found.query is None:
+        if found.subject is Of.TRANSACTIONS:
+            first, found.next = found.next, self.sent.count
+            return list(map(data, self.sent.since(first)))
+        first, found.next = found.next, head + 1
+        if isinstance(found.subject, Of):
             return [data(self._reader.header(at).hash) for at in range(first, head + 1)]
-        upper = found.query.last if isinstance(found.query.last, int) else head
-        lower = found.query.first if isinstance(found.query.first, int) else first
-        return self._scan(found.query, max(first, lower), min(head, upper))
+        return self.logs_between(found.subject, first, head)
+
+    def logs_between(self, query: LogQuery, first: int, last: int) -> list[Json]:
+        """Return the logs of these blocks (both included) that a query wants, whose own range counts too."""
+        upper = query.last if isinstance(query.last, int) else last
+        lower = query.first if isinstance(query.first, int) else first
+        return self._scan(query, max(first, lower), min(last, upper))
 
     def filter_logs(self, name: int) -> list[Json]:
         """Return all logs that a filter matches, whether told already or not."""
         found = self._filters.get(name)
-        if found.query is None:
-            message = "this filter is for blocks, it has no logs"
+        if isinstance(found.subject, Of):
+            message = f"this filter is for {found.subject.value}, it has no logs"
             raise InvalidParamsError(message)
         head = self._reader.latest()
-        return self._scan(found.query, self._bound(found.query.first), min(head, self._bound(found.query.last)))
+        return self._scan(found.subject, self._bound(found.subject.first), min(head, self._bound(found.subject.last)))
 
     def uninstall_filter(self, name: int) -> bool:
         """Forget a filter; tell whether there was one."""
@@ -272,7 +399,7 @@ class EthereumMethods:
 
     # -- blocks by what clients call them ---------------------------------------------------------------------------
 
-    def _find(self, selector: BlockSelector) -> BlockNumber | None:
+    def find(self, selector: BlockSelector) -> BlockNumber | None:
         """Return the number of a block; None when there is no such block."""
         match selector:
             case Tag.EARLIEST:
@@ -284,9 +411,9 @@ class EthereumMethods:
             case bytes():
                 return self._reader.number_of(selector)
 
-    def _number(self, selector: BlockSelector) -> BlockNumber:
+    def number_of(self, selector: BlockSelector) -> BlockNumber:
         """Return the number of a block that must exist."""
-        found = self._find(selector)
+        found = self.find(selector)
         if found is None:
             name = f"0x{selector.hex()}" if isinstance(selector, bytes) else str(selector)
             message = f"block {name} not found"
@@ -295,14 +422,14 @@ class EthereumMethods:
 
     def _bound(self, selector: BlockSelector) -> int:
         """Return the end of a range, which may lie in the future."""
-        return selector if isinstance(selector, int) else self._number(selector)
+        return selector if isinstance(selector, int) else self.number_of(selector)
 
 
-def _call(request: CallRequest) -> Call:
-    """Bound the gas: nobody pays for what is only tried out, and the node does nothing else meanwhile."""
-    sender = ZERO if request.sender is None else request.sender
-    gas = CALL_GAS if request.gas is None else min(request.gas, CALL_GAS)
-    return Call(to=request.to, sender=sender, data=request.data, value=request.value, gas=gas)
+def refuse_one_block(query: LogQuery) -> None:
+    """Refuse what watches one block that exists already."""
+    if query.block_hash is not None:
+        message = "a filter watches what is to come; ask eth_getLogs for the logs of one block"
+        raise InvalidParamsError(message)
 
 
 _WITHOUT_REASON: Final = "reverted without a reason"  # what `revert_reason` says of a revert that returned nothing

@@ -1,25 +1,36 @@
 """Installed filters: what a client has asked to be told of, and how far it was told."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
 
 from chain.rpc.errors import LimitError, NotFoundError
 from chain.rpc.limits import FILTER_AGE_S, FILTERS
+from chain.rpc.parameters import LogQuery
 from merit.chance import entropy
 
 if TYPE_CHECKING:
-    from chain.rpc.parameters import LogQuery
     from merit.clock import Clock
 
 _NAME_BYTES = 16  # a name that nobody guesses: filters of all clients live in one table
 
 
+class Of(Enum):
+    """What a filter without a query is for."""
+
+    BLOCKS = "blocks"
+    TRANSACTIONS = "transactions"
+
+
+Subject: TypeAlias = LogQuery | Of
+
+
 @dataclass(slots=True)
 class Filter:
-    """A filter for logs, or for blocks when `query` is None. `next_block`: the first one not told yet."""
+    """A filter for logs (a query), blocks or sent transactions. `next`: number of the first one not told yet."""
 
-    query: "LogQuery | None"
-    next_block: int
+    subject: Subject
+    next: int
     asked_at: float
 
 
@@ -31,15 +42,15 @@ class Filters:
         self._clock = clock
         self._filters: dict[int, Filter] = {}
 
-    def install(self, query: "LogQuery | None", next_block: int) -> int:
-        """Add a filter and return its name; `LimitError` when there are too many."""
+    def install(self, subject: Subject, following: int) -> int:
+        """Add a filter that begins with number `following`; return its name. `LimitError` when there are too many."""
         now = self._clock.monotonic()
         self._filters = {name: old for name, old in self._filters.items() if now - old.asked_at < FILTER_AGE_S}
         if len(self._filters) >= FILTERS:
             message = f"{FILTERS} filters are installed; uninstall those that are not needed"
             raise LimitError(message)
         name = int.from_bytes(entropy(_NAME_BYTES), "big")
-        self._filters[name] = Filter(query, next_block, now)
+        self._filters[name] = Filter(subject, following, now)
         return name
 
     def get(self, name: int) -> Filter:

@@ -3,27 +3,33 @@
 Who may ask: programs on this machine. A page in a browser may not: a request that names another host than this one
 (DNS rebinding) or that comes from a page's script (an `Origin` header) is refused with 403 before it is read, and only
 `Content-Type: application/json` is taken, which no page can send without asking first (CORS). Pages that the program
-around the node adds (its health, its figures) keep to the same rules.
+around the node adds (its health, its figures) and WebSocket connections keep to the same rules. `Access` names hosts
+and origins that are allowed besides: those of a proxy, or of a page that the operator trusts.
 """
 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from chain.errors import ChainError
-from chain.rpc.limits import KEEP_ALIVE_S, REQUEST_BYTES, SHUTDOWN_S
+from chain.rpc.limits import KEEP_ALIVE_S, PING_S, REQUEST_BYTES, SHUTDOWN_S
+from chain.rpc.websocket import Connections, Protocol
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from starlette.requests import HTTPConnection, Request
+    from starlette.websockets import WebSocket
 
     from chain.rpc.dispatcher import Dispatcher
 
@@ -38,11 +44,37 @@ class BindError(ChainError):
     """The server cannot listen where it was told to."""
 
 
-def application(dispatcher: "Dispatcher", pages: Pages = MappingProxyType({})) -> Starlette:
-    """Make the ASGI application: POST / takes one request or a batch, GET one of the pages."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask besides programs on this machine.
+
+    `hosts`: names that a `Host` header may have, without port; `origins`: origins of pages, as browsers write them
+    (`https://example.org`).
+    """
+
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+    def refusal(self, request: "HTTPConnection") -> str | None:
+        """Say why a request is refused; None when it is not."""
+        host = request.headers.get("host", "").lower()
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if name not in _LOOPBACK_NAMES and name not in self.hosts:
+            return "this server answers to localhost only; the Host header names another\n"
+        if "origin" in request.headers and request.headers["origin"] not in self.origins:
+            return "requests from web pages are refused (Origin header)\n"
+        return None
+
+
+_LOCAL: Final = Access()
+
+
+def application(dispatcher: "Dispatcher", pages: Pages = MappingProxyType({}), access: Access = _LOCAL) -> Starlette:
+    """Make the ASGI application: POST / takes one request or a batch, WebSocket / many; GET one of the pages."""
+    connections = Connections(dispatcher)
 
     async def answer(request: "Request") -> Response:
-        refusal = _refusal(request) or _refused_body(request)
+        refusal = _refused(request, access) or _refused_body(request)
         if refusal is not None:
             return refusal
         body = bytearray()
@@ -54,22 +86,30 @@ def application(dispatcher: "Dispatcher", pages: Pages = MappingProxyType({})) -
 
     def serve(page: Callable[[], Awaitable[Response]]) -> Callable[["Request"], Awaitable[Response]]:
         async def guarded(request: "Request") -> Response:
-            return _refusal(request) or await page()
+            return _refused(request, access) or await page()
 
         return guarded
 
+    async def converse(socket: "WebSocket") -> None:
+        refusal = access.refusal(socket)
+        if refusal is not None:
+            await socket.send_denial_response(PlainTextResponse(refusal, 403))
+            return
+        await connections.serve(socket)
+
     routes = [Route(path, serve(page), methods=["GET"]) for path, page in pages.items()]
-    return Starlette(routes=[Route("/", answer, methods=["POST"]), *routes])
+    cross_origin = Middleware(
+        CORSMiddleware, allow_origins=sorted(access.origins), allow_methods=["POST"], allow_headers=["content-type"]
+    )
+    return Starlette(
+        routes=[Route("/", answer, methods=["POST"]), WebSocketRoute("/", converse), *routes],
+        middleware=[cross_origin] if access.origins else [],
+    )
 
 
-def _refusal(request: "Request") -> Response | None:
-    host = request.headers.get("host", "").lower()
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    if name not in _LOOPBACK_NAMES:
-        return PlainTextResponse("this server answers to localhost only; the Host header names another\n", 403)
-    if "origin" in request.headers:
-        return PlainTextResponse("requests from web pages are refused (Origin header)\n", 403)
-    return None
+def _refused(request: "Request", access: Access) -> Response | None:
+    refusal = access.refusal(request)
+    return None if refusal is None else PlainTextResponse(refusal, 403)
 
 
 def _refused_body(request: "Request") -> Response | None:
@@ -141,7 +181,11 @@ class LoopbackServer:
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="none",
+            ws=Protocol,
+            ws_max_size=REQUEST_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=SHUTDOWN_S,
@@ -173,9 +217,10 @@ class RpcServer(LoopbackServer):
         host: str = "127.0.0.1",
         port: int = 8545,
         pages: Pages = MappingProxyType({}),
+        access: Access = _LOCAL,
     ) -> None:
         """Check the address; nothing is opened yet."""
-        super().__init__(application(dispatcher, pages), host=host, port=port)
+        super().__init__(application(dispatcher, pages, access), host=host, port=port)
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from chain.limits import BLOCK_BYTES, TRANSACTION_BYTES
+from chain.limits import BLOCK_BYTES, CALL_GAS, TRANSACTION_BYTES
 
 REQUEST_BYTES: Final = 8 * TRANSACTION_BYTES  # three full transactions in hexadecimal, with room; about 4 MB
 REQUESTS_PER_BATCH: Final = 1_000  # as geth
@@ -20,3 +20,11 @@ SHUTDOWN_S: Final = 2  # what open requests get when the server stops
 WAIT_S: Final = 120.0  # how long a thread waits for the event loop: a batch of long calls may be before it
 HEIGHTS_PER_PAGE: Final = 128  # merit_heights: some 15 ms of reading, during which nothing else is answered
 HEIGHTS_BYTES: Final = BLOCK_BYTES  # of records in one page, before hexadecimal; the first height may be longer
+SENT_TRANSACTIONS: Final = 10_000  # hashes that filters for pending transactions may still ask for
+OVERRIDDEN_ACCOUNTS: Final = 256  # that one call may suppose to be otherwise
+OVERRIDDEN_SLOTS: Final = 4_096  # of one such account
+TRACE_GAS: Final = 2 * CALL_GAS  # that transactions before and in a trace may have used: a minute at worst
+CONNECTIONS: Final = 2_000  # WebSocket connections at a time; a process may have 1,024 or more files open
+SUBSCRIPTIONS: Final = 100  # of one connection
+WAITING_BYTES: Final = 512 * 1024  # of notifications that a connection's reader lets lie before it is dropped
+PING_S: Final = 20.0  # between pings of an idle connection; one that does not answer for as long is dropped

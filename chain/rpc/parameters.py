@@ -138,14 +138,41 @@ def raw_transaction(value: object, name: str) -> bytes:
 def storage_key(value: object, name: str) -> int:
     """Read a storage slot: data of at most 32 bytes or a quantity, leading zeros or not, as geth takes them."""
     if not isinstance(value, str) or not re.fullmatch(r"0[xX][0-9a-fA-F]{1,64}", value):
+        if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{65,70}", value):
+            message = f'storage key too long (want at most 32 bytes): "{value}"'  # geth's words, also below
+            raise InvalidParamsError(message)
+        if isinstance(value, str) and re.fullmatch(r"[\x20-\x7e]{1,70}", value):
+            message = f'invalid hex in storage key: "{value}"'
+            raise InvalidParamsError(message)
         _refuse(name, f"{shown(value)} is not a storage key (0x and at most 64 hexadecimal digits)")
     return int(value, 16)
 
 
 def storage_keys(value: object, name: str) -> tuple[tuple[str, int], ...]:
-    """Read the list of storage keys of eth_getProof; each with its text, which the answer repeats."""
-    items = _list(value, name, PROOF_KEYS)
-    return tuple((str(item), storage_key(item, name)) for item in items)
+    """Read the list of storage keys of eth_getProof; each with the text in the answer: as geth, whole or short."""
+    slots = ((str(item), storage_key(item, name)) for item in _list(value, name, PROOF_KEYS))
+    return tuple((text.lower() if len(text) == 2 + 2 * HASH_BYTES else hex(slot), slot) for text, slot in slots)
+
+
+def mapping(value: object, name: str) -> Mapping[object, object]:
+    """Read an object."""
+    if not isinstance(value, Mapping):
+        _refuse(name, f"{shown(value)} is not an object")
+    return value
+
+
+def storage_requests(value: object, name: str) -> tuple[tuple[Address, tuple[int, ...]], ...]:
+    """Read what eth_getStorageValues asks for: address -> slots."""
+    given = mapping(value, name)
+    if not given:
+        message = "empty request"
+        raise InvalidParamsError(message)
+    if sum(len(slots) if isinstance(slots, list) else 1 for slots in given.values()) > PROOF_KEYS:
+        _refuse(name, f"at most {PROOF_KEYS} slots are given at once")
+    return tuple(
+        (address(key, name), tuple(storage_key(slot, name) for slot in _list(slots, name, PROOF_KEYS)))
+        for key, slots in given.items()
+    )
 
 
 def flag(value: object, name: str) -> bool:
@@ -180,7 +207,7 @@ def numbered_block(value: object, name: str) -> BlockSelector:
 
 def call(value: object, name: str) -> CallRequest:
     """Read the transaction object of eth_call and eth_estimateGas; fields nobody knows are refused."""
-    fields = _mapping(value, name)
+    fields = mapping(value, name)
     unknown = set(fields) - set(_CALL_FIELDS)
     if unknown:
         _refuse(name, f"unknown field {shown(min(unknown, key=str))}")
@@ -197,12 +224,6 @@ def call(value: object, name: str) -> CallRequest:
     return request
 
 
-def no_overrides(value: object, name: str) -> None:
-    """Refuse state and block overrides, which this server does not have; an empty object is none."""
-    if _mapping(value, name):
-        _refuse(name, "overrides are not supported")
-
-
 def percentiles(value: object, name: str) -> tuple[float, ...]:
     """Read the rising percentiles (0 to 100) of eth_feeHistory."""
     numbers: list[float] = []
@@ -217,12 +238,12 @@ def percentiles(value: object, name: str) -> tuple[float, ...]:
 
 def log_query(value: object, name: str) -> LogQuery:
     """Read the filter object of eth_getLogs and eth_newFilter."""
-    fields = {key: item for key, item in _mapping(value, name).items() if item is not None}
+    fields = {key: item for key, item in mapping(value, name).items() if item is not None}
     unknown = set(fields) - {"fromBlock", "toBlock", "blockHash", "address", "topics"}
     if unknown:
         _refuse(name, f"unknown field {shown(min(unknown, key=str))}")
     if "blockHash" in fields and ("fromBlock" in fields or "toBlock" in fields):
-        _refuse(name, "blockHash excludes fromBlock and toBlock")
+        _refuse(name, "cannot specify both blockHash and fromBlock/toBlock, choose one or the other")
     return LogQuery(
         block_hash=hash32(fields["blockHash"], f"{name}.blockHash") if "blockHash" in fields else None,
         first=numbered_block(fields.get("fromBlock", Tag.LATEST.value), f"{name}.fromBlock"),
@@ -255,12 +276,6 @@ def _topics(value: object, name: str) -> Topics:
     return tuple(positions)
 
 
-def _mapping(value: object, name: str) -> Mapping[object, object]:
-    if not isinstance(value, Mapping):
-        _refuse(name, f"{shown(value)} is not an object")
-    return value
-
-
 def _list(value: object, name: str, longest: int) -> list[object]:
     if not isinstance(value, list | tuple):
         _refuse(name, f"{shown(value)} is not a list")
@@ -272,7 +287,7 @@ def _list(value: object, name: str, longest: int) -> list[object]:
 def _access_list(value: object, name: str) -> AccessList:
     entries = []
     for item in _list(value, name, PROOF_KEYS):
-        entry = _mapping(item, name)
+        entry = mapping(item, name)
         keys = _list(entry.get("storageKeys", []), f"{name}.storageKeys", PROOF_KEYS)
         slots = tuple(hash32(key, f"{name}.storageKeys") for key in keys)
         entries.append((address(entry.get("address"), f"{name}.address"), slots))

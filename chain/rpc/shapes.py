@@ -7,7 +7,6 @@ A transaction of type 0x50 has the fields of EIP-1559 and, in place of `v`, `r` 
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from chain import rlp
 from chain.execution.reader import FoundLog
 from chain.transaction import TYPE
 
@@ -34,7 +33,7 @@ def block(content: "Block", transactions: "Sequence[object]") -> Json:
     """Write a block; `transactions` are hashes or whole transactions, as the client asked."""
     return {
         **header(content.header, content.hash),
-        "size": number(_size(content)),
+        "size": number(len(content.encode())),
         "uncles": [],
         "transactions": list(transactions),
         "withdrawals": [],
@@ -43,7 +42,7 @@ def block(content: "Block", transactions: "Sequence[object]") -> Json:
 
 def header(fields: "Header", block_hash: bytes) -> Json:
     """Write the part of a block that its header holds."""
-    return {
+    shape: Json = {
         "number": number(fields.number),
         "hash": data(block_hash),
         "parentHash": data(fields.parent_hash),
@@ -60,34 +59,48 @@ def header(fields: "Header", block_hash: bytes) -> Json:
         "extraData": data(fields.extra_data),
         "mixHash": data(fields.mix_hash),
         "nonce": data(fields.nonce),
-        "baseFeePerGas": number(fields.base_fee_per_gas),
-        "withdrawalsRoot": data(fields.withdrawals_root),
-        "blobGasUsed": number(fields.blob_gas_used),
-        "excessBlobGas": number(fields.excess_blob_gas),
-        "parentBeaconBlockRoot": data(fields.parent_beacon_block_root),
-        "requestsHash": data(fields.requests_hash),
     }
+    return shape | {name: _written(value) for name, value in _since_london(fields) if value is not None}
 
 
-def transaction(found: "FoundTransaction", timestamp: int) -> Json:
-    """Write a transaction of a block; `timestamp` is the block's."""
+def _since_london(fields: "Header") -> "Sequence[tuple[str, int | bytes | None]]":
+    """Give what Ethereum's forks have added; the headers of other ledgers may come from before."""
+    return (
+        ("baseFeePerGas", fields.base_fee_per_gas),
+        ("withdrawalsRoot", fields.withdrawals_root),
+        ("blobGasUsed", fields.blob_gas_used),
+        ("excessBlobGas", fields.excess_blob_gas),
+        ("parentBeaconBlockRoot", fields.parent_beacon_block_root),
+        ("requestsHash", fields.requests_hash),
+    )
+
+
+def _written(value: int | bytes) -> str:
+    return number(value) if isinstance(value, int) else data(value)
+
+
+def transaction(found: "FoundTransaction", within: "Header") -> Json:
+    """Write a transaction of a block with the header `within`."""
     fields = found.description
     shape: Json = {
         "type": number(fields.type),
         "hash": data(fields.hash),
         "blockHash": data(found.place.block_hash),
         "blockNumber": number(found.place.number),
-        "blockTimestamp": number(timestamp),
+        "blockTimestamp": number(within.timestamp),
         "transactionIndex": number(found.place.index),
         "from": data(fields.sender),
         "to": data(fields.to) if fields.to else None,
         "nonce": number(fields.nonce),
         "gas": number(fields.gas),
-        "gasPrice": number(min(fields.max_fee_per_gas, fields.max_priority_fee_per_gas)),  # the base fee is 0
+        "gasPrice": number(
+            min(fields.max_fee_per_gas, fields.max_priority_fee_per_gas + (within.base_fee_per_gas or 0))
+        ),
         "value": number(fields.value),
         "input": data(fields.data),
-        "chainId": number(fields.chain_id),
     }
+    if fields.chain_id:  # other ledgers may hold legacy transactions that bind none
+        shape["chainId"] = number(fields.chain_id)
     if fields.access_list is not None:
         shape["accessList"] = [
             {"address": data(account), "storageKeys": [data(slot) for slot in slots]}
@@ -110,7 +123,7 @@ def transaction(found: "FoundTransaction", timestamp: int) -> Json:
     )
 
 
-_WITH_FEES: Final = (2, TYPE)  # EIP-1559's own type, and ours
+_WITH_FEES: Final = (2, 3, 4, TYPE)  # EIP-1559's own type, the two of Ethereum that follow it, and ours
 
 
 def receipt(found: "FoundReceipt", timestamp: int) -> Json:
@@ -169,13 +182,3 @@ def proof(address: bytes, found: "Proof", keys: "Sequence[str]") -> Json:
             for key, slot in zip(keys, found.slots, strict=True)
         ],
     }
-
-
-def _size(content: "Block") -> int:
-    """Length of the block's RLP: header, transactions (typed ones as strings), no uncles, no withdrawals."""
-    body = b"".join(rlp.encode_bytes(raw) if raw[0] < _LIST else raw for raw in content.transactions)
-    empty = rlp.encode_list(b"")
-    return len(rlp.encode_list(content.header.encode() + rlp.encode_list(body) + empty + empty))
-
-
-_LIST = 0xC0

@@ -136,8 +136,8 @@ def test_an_unknown_method_is_named(dispatcher: Dispatcher) -> None:
         ("eth_getBlockByNumber", ["0x0", "yes"], "full transactions: 'yes' is neither true nor false"),
         ("eth_getBlockByHash", ["0x0"], "hash: '0x0' is not data"),
         ("eth_sendRawTransaction", ["0x 00"], "transaction: '0x 00' is not data"),
-        ("eth_getStorageAt", [TOKEN, "0xasdf"], "slot: '0xasdf' is not a storage key"),
-        ("eth_getStorageAt", [TOKEN, "0x" + "0" * 65], "is not a storage key"),
+        ("eth_getStorageAt", [TOKEN, "0xasdf"], 'invalid hex in storage key: "0xasdf"'),
+        ("eth_getStorageAt", [TOKEN, "0x" + "0" * 65], "storage key too long"),
         ("eth_call", ["x"], "transaction: 'x' is not an object"),
         ("eth_call", [{"to": TOKEN, "colour": "red"}], "transaction: unknown field 'colour'"),
         ("eth_call", [{"to": TOKEN, "data": "0x01", "input": "0x02"}], "data and input differ"),
@@ -145,7 +145,12 @@ def test_an_unknown_method_is_named(dispatcher: Dispatcher) -> None:
         ("eth_call", [{"gasPrice": "0x0", "maxFeePerGas": "0x0"}], "exclude each other"),
         ("eth_call", [{"maxPriorityFeePerGas": "0x1"}], "maxPriorityFeePerGas is greater"),
         ("eth_call", [{"accessList": [{}]}], "transaction.accessList.address: None is not data"),
-        ("eth_call", [{"to": TOKEN}, "latest", {TOKEN: {"balance": "0x1"}}], "overrides are not supported"),
+        ("eth_call", [{"to": TOKEN}, "latest", {"0x1": {}}], "state overrides: '0x1' is not data"),
+        ("eth_call", [{"to": TOKEN}, "latest", {TOKEN: {"money": "0x1"}}], "unknown field 'money'"),
+        ("eth_call", [{"to": TOKEN}, "latest", {TOKEN: {"state": {}, "stateDiff": {}}}], "exclude each other"),
+        ("eth_call", [{"to": TOKEN}, "latest", {}, {"time": 1}], "block overrides.time: 1 is not a quantity"),
+        ("eth_getStorageValues", [{}], "empty request"),
+        ("debug_traceCall", [{}, "latest", {"tracer": "4byteTracer"}], "'4byteTracer' is not known"),
         ("eth_getLogs", [{"topics": [1]}], r"filter.topics\[0\]: 1 is not a list"),
         ("eth_getLogs", [{"topics": [None] * 5}], "5 items, at most 4 are allowed"),
         ("eth_getLogs", [{"address": 1}], "filter.address: 1 is not a list"),
@@ -180,11 +185,10 @@ def test_blocks_are_named_in_every_way_of_eip_1898(dispatcher: Dispatcher) -> No
     assert dispatcher.handle("eth_getBlockTransactionCountByHash", [HASH]) is None
 
 
-def test_a_proof_repeats_the_storage_keys_as_they_were_written(dispatcher: Dispatcher) -> None:
-    keys = ["0x0", "0x00", "0x" + "0" * 64]
-    proof = dispatcher.handle("eth_getProof", [TOKEN, keys])
+def test_a_proof_names_whole_storage_keys_as_data_and_others_as_quantities(dispatcher: Dispatcher) -> None:
+    proof = dispatcher.handle("eth_getProof", [TOKEN, ["0x0", "0x00", "0x" + "0" * 64]])
     assert isinstance(proof, dict)
-    assert [entry["key"] for entry in proof["storageProof"]] == keys
+    assert [entry["key"] for entry in proof["storageProof"]] == ["0x0", "0x0", "0x" + "0" * 64]
 
 
 def test_the_number_of_filters_is_bounded(dispatcher: Dispatcher) -> None:

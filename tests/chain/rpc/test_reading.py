@@ -217,9 +217,9 @@ def test_logs_are_found_by_address_range_and_topics(w3: Web3, minted: list[Any])
     ("query", "reason"),
     [
         ({"fromBlock": 1, "toBlock": 10**6}, "block range extends beyond current head"),
-        ({"fromBlock": 2, "toBlock": 1}, "before it begins"),
+        ({"fromBlock": 2, "toBlock": 1}, "invalid block range params"),
         ({"blockHash": "0x" + "01" * 32}, "not found"),
-        ({"blockHash": "0x" + "01" * 32, "fromBlock": 1}, "blockHash excludes fromBlock"),
+        ({"blockHash": "0x" + "01" * 32, "fromBlock": 1}, "cannot specify both blockHash and fromBlock"),
     ],
 )
 @pytest.mark.usefixtures("minted")

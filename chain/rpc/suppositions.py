@@ -1,0 +1,117 @@
+"""Reads what a call may suppose and how it is to be traced: geth's override objects and tracer options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from chain.crypto.addresses import Address
+from chain.execution.overrides import AccountOverride, AccountOverrides, BlockOverride
+from chain.execution.tracing import StepOptions
+from chain.rpc.errors import InvalidParamsError
+from chain.rpc.limits import OVERRIDDEN_ACCOUNTS, OVERRIDDEN_SLOTS
+from chain.rpc.parameters import address, count, data, flag, hash32, mapping, quantity, shown, storage_key
+
+CALLS: Final = "callTracer"
+_STEPS: Final = frozenset({None, "", "structLogger"})
+
+
+def account_overrides(value: object, name: str) -> AccountOverrides:
+    """Read the accounts that a call supposes (the third parameter of eth_call in geth)."""
+    given = mapping(value, name)
+    if len(given) > OVERRIDDEN_ACCOUNTS:
+        message = f"{name}: {len(given)} accounts, at most {OVERRIDDEN_ACCOUNTS} are allowed"
+        raise InvalidParamsError(message)
+    return {address(key, name): _account(wish, f"{name}.{shown(key)}") for key, wish in given.items()}
+
+
+def _account(value: object, name: str) -> AccountOverride:
+    fields = _known(value, name, {"nonce", "balance", "code", "state", "stateDiff"})
+    if "state" in fields and "stateDiff" in fields:
+        message = f"{name}: state and stateDiff exclude each other"
+        raise InvalidParamsError(message)
+    return AccountOverride(
+        nonce=quantity(fields["nonce"], f"{name}.nonce", 64) if "nonce" in fields else None,
+        balance=quantity(fields["balance"], f"{name}.balance") if "balance" in fields else None,
+        code=data(fields["code"], f"{name}.code") if "code" in fields else None,
+        state=_slots(fields["state"], f"{name}.state") if "state" in fields else None,
+        state_diff=_slots(fields["stateDiff"], f"{name}.stateDiff") if "stateDiff" in fields else None,
+    )
+
+
+def _slots(value: object, name: str) -> Mapping[int, int]:
+    given = mapping(value, name)
+    if len(given) > OVERRIDDEN_SLOTS:
+        message = f"{name}: {len(given)} slots, at most {OVERRIDDEN_SLOTS} are allowed"
+        raise InvalidParamsError(message)
+    return {storage_key(key, name): int.from_bytes(hash32(word, name), "big") for key, word in given.items()}
+
+
+def block_override(value: object, name: str) -> BlockOverride:
+    """Read what a call supposes of its block (the fourth parameter of eth_call in geth)."""
+    fields = _known(value, name, {"number", "time", "gasLimit", "feeRecipient", "prevRandao", "baseFeePerGas"})
+
+    def number(key: str, bits: int = 64) -> int | None:
+        return quantity(fields[key], f"{name}.{key}", bits) if key in fields else None
+
+    recipient = fields.get("feeRecipient")
+    randao = fields.get("prevRandao")
+    return BlockOverride(
+        number=number("number"),
+        timestamp=number("time"),
+        gas_limit=number("gasLimit"),
+        coinbase=None if recipient is None else Address(address(recipient, f"{name}.feeRecipient")),
+        mix_hash=None if randao is None else hash32(randao, f"{name}.prevRandao"),
+        base_fee_per_gas=number("baseFeePerGas", 256),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRequest:
+    """How to trace: the tree of calls, or (`steps`) every instruction. The last two are of debug_traceCall only."""
+
+    steps: StepOptions | None
+    only_top_call: bool = False
+    with_logs: bool = False
+    accounts: AccountOverrides
+    block: BlockOverride | None
+
+
+def trace_request(value: object, name: str) -> TraceRequest:
+    """Read geth's tracer options; `timeout` and `reexec` are taken and change nothing here."""
+    steps = {"disableStack", "disableStorage", "enableMemory", "enableReturnData", "limit"}
+    others = {"tracer", "tracerConfig", "timeout", "reexec", "stateOverrides", "blockOverrides"}
+    fields = _known(value, name, steps | others)
+    tracer = fields.get("tracer")
+    if tracer != CALLS and not (tracer is None or tracer in _STEPS):
+        message = f"{name}.tracer: {shown(tracer)} is not known; there is {CALLS}, and without a name the instructions"
+        raise InvalidParamsError(message)
+    config = _known(fields.get("tracerConfig", {}), f"{name}.tracerConfig", {"onlyTopCall", "withLog"} | steps)
+    overrides = fields.get("blockOverrides")
+
+    def chosen(key: str) -> bool:
+        return flag(config.get(key, fields.get(key, False)), f"{name}.{key}")
+
+    return TraceRequest(
+        steps=None
+        if tracer == CALLS
+        else StepOptions(
+            stack=not chosen("disableStack"),
+            storage=not chosen("disableStorage"),
+            memory=chosen("enableMemory"),
+            return_data=chosen("enableReturnData"),
+            limit=count(config.get("limit", fields.get("limit", 0)), f"{name}.limit"),
+        ),
+        only_top_call=chosen("onlyTopCall"),
+        with_logs=chosen("withLog"),
+        accounts=account_overrides(fields.get("stateOverrides", {}), f"{name}.stateOverrides"),
+        block=None if overrides is None else block_override(overrides, f"{name}.blockOverrides"),
+    )
+
+
+def _known(value: object, name: str, keys: set[str]) -> Mapping[object, object]:
+    fields = {key: item for key, item in mapping(value, name).items() if item is not None}
+    unknown = set(fields) - keys
+    if unknown:
+        message = f"{name}: unknown field {shown(min(unknown, key=str))}"
+        raise InvalidParamsError(message)
+    return fields

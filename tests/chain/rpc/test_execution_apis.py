@@ -1,0 +1,114 @@
+"""The request and response files of execution-apis, answered by Merit's methods over the chain that comes with them.
+
+Compared are whole answers, errors with their words. `DIFFERENT` is the ledger of those that differ, and why.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from chain.rpc.dispatcher import Dispatcher
+from tests.chain.rpc.mainnet import dispatcher as importing
+
+WORDS = "the same code, our words: they name the parameter"
+ABSENT = "-32601: "
+BUILDING = ABSENT + "blocks are made by consensus, not on request"
+POOL = ABSENT + "a pool shows nobody what waits in it"
+SIMULATING = ABSENT + "a block of supposed transactions has no place in a ledger that needs no coin to try them"
+UNKNOWN_FIELD = "the ledger never takes types 3 and 4, so a call does not take their fields"
+
+DIFFERENT = {
+    "debug_getRawBlock/get-invalid-number": WORDS,
+    "debug_getRawHeader/get-invalid-number": WORDS,
+    "debug_getRawReceipts/get-invalid-number": WORDS,
+    "debug_getRawTransaction/get-invalid-hash": WORDS,
+    "debug_traceBlockByNumber/trace-block-invalid-number": WORDS,
+    "eth_getLogs/filter-error-invalid-blockHash-and-range": WORDS,
+    "eth_capabilities/get-capabilities": "this node never deletes logs, so it names no strategy for it",
+    "eth_config/get-config": ABSENT + "forks by block and time (EIP-7910) are not how this ledger upgrades",
+    "eth_estimateGas/estimate-with-eip4844": UNKNOWN_FIELD,
+    "eth_estimateGas/estimate-with-eip7702": UNKNOWN_FIELD,
+    "testing_buildBlockV1": BUILDING,
+    "txpool_content": POOL,
+    "txpool_contentFrom": POOL,
+    "txpool_status": POOL,
+    "eth_simulateV1": SIMULATING,
+}
+"""File, or method for all of its files -> why the answer differs."""
+
+FILES = 233
+SHAPES_OF_OTHERS = {
+    "debug_traceBlockByHash/trace-block-with-transactions",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(shared: Path) -> Path:
+    return shared / "vectors" / "execution-apis"
+
+
+@pytest.fixture(scope="module")
+def node(folder: Path) -> Dispatcher:
+    return importing(folder / "prague")
+
+
+@pytest.fixture(scope="module")
+def schemas(folder: Path) -> dict[str, Draft202012Validator]:
+    document = json.loads((folder / "openrpc.json").read_text())
+    return {
+        method["name"]: Draft202012Validator(method["result"]["schema"] | {"components": document["components"]})
+        for method in document["methods"]
+    }
+
+
+def conversations(folder: Path) -> dict[str, list[tuple[str, Any]]]:
+    """Read the files: name -> requests as text and the answers expected, in turn."""
+    found = {}
+    for file in sorted((folder / "prague").glob("*/*.io")):
+        lines = file.read_text().splitlines()
+        asked = [line[3:] for line in lines if line.startswith(">> ")]
+        answers = [json.loads(line[3:]) for line in lines if line.startswith("<< ")]
+        found[f"{file.parent.name}/{file.stem}"] = list(zip(asked, answers, strict=True))
+    return found
+
+
+def reason(name: str) -> str | None:
+    return DIFFERENT.get(name) or DIFFERENT.get(name.partition("/")[0])
+
+
+def test_all_answers_are_exact_but_those_in_the_ledger(node: Dispatcher, folder: Path) -> None:
+    wrong, exact = {}, 0
+    files = conversations(folder)
+    for name, talk in files.items():
+        answers = [json.loads(node.handle_body(asked.encode())) for asked, _ in talk]
+        expected = [answer for _, answer in talk]
+        exact += answers == expected
+        if answers == expected and reason(name) is not None and name in DIFFERENT:
+            wrong[name] = "is in the ledger and does not differ"
+        if answers != expected and reason(name) is None:
+            wrong[name] = f"{answers} instead of {expected}"
+        if reason(name) == WORDS:
+            assert answers[0]["error"]["code"] == expected[0]["error"]["code"], name
+        if (reason(name) or "").startswith(ABSENT):
+            assert any(answer.get("error", {}).get("code") == -32601 for answer in answers), name
+    assert not wrong
+    assert (exact, len(files)) == (EXACT, FILES)
+
+
+EXACT = 125
+
+
+def test_results_keep_the_schema(node: Dispatcher, folder: Path, schemas: dict[str, Draft202012Validator]) -> None:
+    checked = 0
+    for name, talk in conversations(folder).items():
+        for asked, _ in talk:
+            request = json.loads(asked)
+            answer = json.loads(node.handle_body(asked.encode()))
+            if "result" in answer and request["method"] in schemas:
+                problems = [error.message[:300] for error in schemas[request["method"]].iter_errors(answer["result"])]
+                assert not problems, name
+                checked += 1
+    assert checked > 110
