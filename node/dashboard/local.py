@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from node.edge.server import EdgeServer
 
 
-def beside(network: LocalNetwork, clock: Clock, *, port: int = 0, run: bool = False) -> Dashboard:
-    """Make the dashboard of a network that runs; `run` says that its directory is a run's."""
+def beside(network: LocalNetwork, clock: Clock, *, port: int = 0) -> Dashboard:
+    """Make the dashboard of a network that runs; where its directory is a run's, the run's own log is read as well."""
     return Dashboard(
         name=network.genesis.name,
         index=network.directory / FILE,
         genesis_hash=network.genesis_hash,
         clock=clock,
         port=port,
-        run=network.directory if run else None,
+        run=network.directory,
     )
 
 
@@ -54,7 +54,7 @@ class RunDashboard:
     async def open(self, network: LocalNetwork) -> None:
         """Show a network that has started; the first one begins the dashboard."""
         if self._dashboard is None:
-            dashboard = beside(network, self._clock, port=self._port, run=True)
+            dashboard = beside(network, self._clock, port=self._port)
             await dashboard.start()
             self._dashboard = dashboard
             self._tell(dashboard.url)

@@ -1,9 +1,8 @@
-"""A made-up history of one job, as the contracts would tell it: for pages that need no ledger, and for the benchmark."""
+"""A made-up history of one job, as the contracts would tell it: for pages without a ledger, and for the benchmark."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 from typing import TypeAlias
 
 from contracts import events
@@ -97,7 +96,7 @@ class Story:
         if void:
             self._tell(lambda at: list(self._void(at, number)))
         else:
-            self._tell(lambda at: list(self._agree(at, number, height, clients, thetas, part)))
+            self._tell(lambda at: list(self._agree(at, number, height, clients, thetas)))
         records = tuple(self._entry(place, client, base, first) for place, client in enumerate(clients))
         chosen = Selection(1, number, height, records, ((0, RecordStatus.COPY),) if number % 7 == 0 else (), 0)
         outcome = RoundOutcome(number, self.block, self._time(), self._phi, not void, chosen, b"", BASE, part)
@@ -128,9 +127,7 @@ class Story:
         yield from self._attest(at, number, [digest_of("round", number, edge % 2) for edge in EDGES])
         yield events.RoundVoid(*at, job=1, round=number, variants=2, spent=0, phi_next=self._phi)
 
-    def _agree(
-        self, at: At, number: int, height: int, clients: list[int], thetas: list[int], part: bytes
-    ) -> Iterator[events.Event]:
+    def _agree(self, at: At, number: int, height: int, clients: list[int], thetas: list[int]) -> Iterator[events.Event]:
         said = digest_of("round", number)
         yield from self._attest(at, number, [said, said, said, digest_of("lie", number)])
         yield events.RoundAgreed(
@@ -141,7 +138,7 @@ class Story:
             height=height,
             k=self._phi,
             spent=0,
-            thetas=part,
+            thetas=digest_of("thetas", number),
             model=digest_of("model", number),
             reward=BASE,
             phi_next=self._phi,
