@@ -62,11 +62,18 @@ async def _announce(home: "NodeHome", file: "NodeFile", *, json: bool) -> None:
     clock = SystemClock()
     while (now := await standing.ask(file)).height is None:
         await clock.sleep(_POLL_S)
-    places = {"rpc": file.rpc_url, "intake": file.intake_url, "logs": str(home.logs), "height": now.height}
+    places = {
+        "rpc": file.rpc_url,
+        "intake": file.intake_url,
+        "dashboard": file.dashboard_url,
+        "logs": str(home.logs),
+        "height": now.height,
+    }
     if json:
         print_json({"name": file.name, **places})
     else:
         served = f", intake {file.intake_url}" if file.edge else ""
+        served += f", dashboard {file.dashboard_url}" if file.dashboard is not None else ""
         typer.echo(f"{file.name} is at height {now.height}: JSON-RPC {file.rpc_url}{served}, logs in {home.logs}")
 
 
@@ -76,11 +83,12 @@ def status(home: Home, *, json: Json = False) -> None:
     from node.machine import standing  # noqa: PLC0415 - keeps --help quick
     from node.machine.home import NodeHome  # noqa: PLC0415 - as above
 
-    now = asyncio.run(standing.ask(NodeHome(home.absolute()).read()))
+    file = NodeHome(home.absolute()).read()
+    now = asyncio.run(standing.ask(file))
     if json:
         from msgspec import to_builtins  # noqa: PLC0415 - as above
 
-        print_json({"ready": not now.problems, **to_builtins(now)})
+        print_json({"ready": not now.problems, **to_builtins(now), "dashboard": file.dashboard_url})
     else:
         shown = [
             ("height", now.height),
@@ -90,6 +98,7 @@ def status(home: Home, *, json: Json = False) -> None:
             ("CometBFT's height", now.comet_height),
             ("CometBFT catches up", now.catching_up),
             ("CometBFT's peers", now.peers),
+            ("dashboard", file.dashboard_url),
         ]
         print_table(now.name, ("what", "now"), [(what, "-" if value in {None, ""} else value) for what, value in shown])
         for line in now.problems or ("ready",):

@@ -65,6 +65,12 @@ def run(
     ] = None,
     cycle: Annotated[float | None, typer.Option(help="Seconds of a client's cycle, where work is allocated.")] = None,
     partition: Annotated[str | None, typer.Option(help="iid, shards or dirichlet.")] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show the run in a browser, and go on showing it until Ctrl-C.")
+    ] = False,
+    dashboard_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where --dashboard listens on 127.0.0.1; 0 takes a free port.")
+    ] = 8580,
     json: Json = False,
 ) -> None:
     """Train, score and pay on a network in one process, then audit it and write a report."""
@@ -84,9 +90,11 @@ def run(
     name = data or preset or "digits"
     chosen = config.load(job, changes) if job is not None else config.override(config.preset(name), changes)
     source = f"preset {name}" if job is None else str(job)
-    summary = asyncio.run(execute(chosen, directory, SystemClock(), quiet=json, source=source))
-    if json:
-        print_json(summary)
+    port = dashboard_port if dashboard else None
+    tell = print_json if json else None
+    summary = asyncio.run(
+        execute(chosen, directory, SystemClock(), quiet=json, source=source, dashboard=port, tell=tell)
+    )
     if not summary["ok"]:
         raise typer.Exit(1)
 

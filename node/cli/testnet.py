@@ -177,9 +177,9 @@ def _announce(layout: "Layout", nodes: list[dict[str, Any]], *, json: bool) -> N
         f"  Sponsor       member {file.sponsor}",
         f"                keys {layout.keys / 'member-N.pem'}, password in {layout.password}",
         "",
-        "  node    height  JSON-RPC                intake of its edge server",
+        "  node    height  JSON-RPC                intake of its edge server  dashboard",
     ]
-    lines += [f"  {n['name']:7} {n['height'] or 0:6}  {n['rpc']:23} {n['intake']}" for n in nodes]
+    lines += [f"  {n['name']:7} {n['height'] or 0:6}  {n['rpc']:23} {n['intake']:26} {n['dashboard']}" for n in nodes]
     typer.echo("\n".join([*lines, ""]))
 
 
@@ -204,7 +204,7 @@ def status(*, directory: Directory = DEFAULT_DIRECTORY, json: Json = False) -> N
         return
     print_table(
         f"supervisor: process {answer['pid']}",
-        ("node", "state", "height", "block", "block hash", "restarts", "links"),
+        ("node", "state", "height", "block", "block hash", "restarts", "links", "dashboard"),
         [
             (
                 node["name"],
@@ -214,6 +214,7 @@ def status(*, directory: Directory = DEFAULT_DIRECTORY, json: Json = False) -> N
                 node["block_hash"][:18],
                 node["restarts"],
                 "whole" if node["connected"] else "cut",
+                node["dashboard"],
             )
             for node in answer["nodes"]
         ],

@@ -26,6 +26,7 @@ app = typer.Typer()
 DEFAULT_DIRECTORY: Final = Path(".merit/dev")
 DEFAULT_PORT: Final = 8545  # where Ethereum's tools look first
 DEFAULT_EDGE_PORT: Final = 8601
+DEFAULT_DASHBOARD_PORT: Final = 8580
 _VALIDATORS: Final = 4
 _SPONSOR_TOKENS: Final = 10**6
 _STEP_S: Final = 0.02
@@ -69,6 +70,12 @@ def up(
     edge_port: Annotated[
         int, typer.Option(min=0, max=65_000, help="Where the first edge server listens, the others after it; 0: free.")
     ] = DEFAULT_EDGE_PORT,
+    dashboard_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Where the dashboard listens; 0: free. [default: 8580; free with --port 0]"
+        ),
+    ] = None,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where the network lives; it goes on from there the next time.")
     ] = DEFAULT_DIRECTORY,
@@ -103,7 +110,9 @@ def up(
         accounts=_ACCOUNTS if classical else None,
         contracts=None if (directory / "genesis.json").exists() else max(artifacts.VERSIONS),
     )
-    asyncio.run(_serve(network, port, edge_port, json=json))
+    if dashboard_port is None:
+        dashboard_port = DEFAULT_DASHBOARD_PORT if port else 0
+    asyncio.run(_serve(network, port, edge_port, dashboard_port, json=json))
 
 
 def _funding(text: str) -> tuple[bytes, int]:
@@ -115,8 +124,9 @@ def _funding(text: str) -> tuple[bytes, int]:
     return bytes.fromhex(match[1][2:]), int(Decimal(match[2]).scaleb(18))
 
 
-async def _serve(network: "LocalNetwork", port: int, edge_port: int, *, json: bool) -> None:
+async def _serve(network: "LocalNetwork", port: int, edge_port: int, dashboard_port: int, *, json: bool) -> None:
     from chain.rpc.http import RpcServer  # noqa: PLC0415 - loads the web server
+    from node.dashboard.local import beside, connection  # noqa: PLC0415 - loads web3, 2.2 s
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -128,15 +138,22 @@ async def _serve(network: "LocalNetwork", port: int, edge_port: int, *, json: bo
         server = RpcServer(network.dispatcher(), port=port)
         await server.start()
         stack.push_async_callback(server.stop)
+        dashboard = beside(network, SystemClock(), port=dashboard_port)
+        await dashboard.start()
+        stack.push_async_callback(dashboard.stop)
         tasks = [stopping.wait(), _print_blocks(network, quiet=json)]
         urls: dict[int, str] = {}
         if members := _members(network, "EDGE_SERVER"):
             from node.edge.local import LocalEdgeServers  # noqa: PLC0415 - loads web3, 2.2 s
 
-            edges = LocalEdgeServers(network, members, SystemClock(), teach=_teachers(network.directory, members))
+            teach = _teachers(network.directory, members)
+            edges = LocalEdgeServers(network, members, SystemClock(), teach=teach, scored=dashboard.insight.scored)
             urls = dict(zip(members, await edges.listen(stack, first_port=edge_port), strict=True))
             tasks.append(_work(edges))
-        _announce(network, server, urls, json=json)
+            dashboard.attach(connection(network), edges.servers[0])
+        else:
+            dashboard.attach(connection(network))
+        _announce(network, server, dashboard.url, urls, json=json)
         await _until_one_ends(*tasks)
     if not json:
         typer.echo("stopped; the same command goes on from here")
@@ -201,7 +218,9 @@ def _key_file(network: "LocalNetwork", member: int) -> dict[str, object]:
     return {"member": member, "key": str(network.member_key_path(member))}
 
 
-def _announce(network: "LocalNetwork", server: "RpcServer", edges: dict[int, str], *, json: bool) -> None:
+def _announce(
+    network: "LocalNetwork", server: "RpcServer", dashboard: str, edges: dict[int, str], *, json: bool
+) -> None:
     from contracts import addresses  # noqa: PLC0415 - keeps --help quick
 
     genesis = network.genesis
@@ -220,6 +239,7 @@ def _announce(network: "LocalNetwork", server: "RpcServer", edges: dict[int, str
         print_json(
             {
                 "rpc": server.url,
+                "dashboard": dashboard,
                 "chain_id": genesis.chain_id,
                 "name": genesis.name,
                 "genesis_hash": network.genesis_hash,
@@ -246,6 +266,7 @@ def _announce(network: "LocalNetwork", server: "RpcServer", edges: dict[int, str
         f"Merit development network, {begun}",
         "",
         f"  JSON-RPC      {server.url}",
+        f"  Dashboard     {dashboard}",
         f"  Chain id      {genesis.chain_id} ({genesis.chain_id:#x}), {genesis.name}",
         f"  Genesis hash  0x{network.genesis_hash.hex()}",
         f"  Validators    {network.validators}, votes signed with ML-DSA-65",

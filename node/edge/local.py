@@ -4,7 +4,7 @@ Edge server ID keeps its blobs in DIR/edge/ID/blobs, and references that are not
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from chain.rpc.http import LoopbackServer
@@ -17,6 +17,7 @@ from node.edge.references import Roots, Teach
 from node.edge.server import EdgeServer
 from node.errors import RunDirectoryError
 from node.network import LocalNetwork
+from node.rounds.attestation import ScoredRound
 from node.sender import MLDSASigner, Sender
 
 
@@ -28,14 +29,21 @@ class LocalEdgeServers:
         members: the servers' member ids, in the order of the validators.
         clock: paces transactions and answers.
         teach: what each server's private samples teach, by member id; none where no scoring rule needs it.
+        scored: called with every round that one of them computes.
 
     """
 
     def __init__(
-        self, network: LocalNetwork, members: Sequence[int], clock: Clock, *, teach: Mapping[int, Teach] | None = None
+        self,
+        network: LocalNetwork,
+        members: Sequence[int],
+        clock: Clock,
+        *,
+        teach: Mapping[int, Teach] | None = None,
+        scored: Callable[[ScoredRound], None] | None = None,
     ) -> None:
         """Open the blob stores."""
-        self._network, self._clock, self._teach = network, clock, teach or {}
+        self._network, self._clock, self._teach, self._scored = network, clock, teach or {}, scored
         self._stores = {member: BlobStore(network.directory / "edge" / str(member) / "blobs") for member in members}
         self._running: dict[int, EdgeServer] = {}
         self._paused: set[int] = set()
@@ -99,6 +107,7 @@ class LocalEdgeServers:
             genesis_hash=self._network.genesis_hash,
             clock=self._clock,
             roots=self._roots(member),
+            scored=self._scored,
         )
 
     def stop(self, node: int) -> None:

@@ -181,6 +181,7 @@ class EdgeServer:
         batch: records that one transaction carries at most.
         retention: prunes the blobs of old rounds; None keeps all.
         roots: private samples, for scoring rules that need references; a server without any commits to nothing.
+        scored: called with every round that it computes.
 
     """
 
@@ -201,6 +202,7 @@ class EdgeServer:
         batch: int = records.MAX_ENTRIES,
         retention: Retention | None = None,
         roots: Roots | None = None,
+        scored: Callable[[ScoredRound], None] | None = None,
     ) -> None:
         """Start at the ledger's first block; the first steps catch up."""
         self.member = member
@@ -223,6 +225,7 @@ class EdgeServer:
         self._w3 = w3
         self._retention = retention
         self._roots = roots
+        self._scored = scored
         self._payloads: dict[bytes, bytes] = {} if retention is None else dict(retention.book.known)
         self._asked: dict[bytes, float] = {}
 
@@ -907,6 +910,8 @@ class EdgeServer:
         except BlobQuotaError as error:  # what it computed is right all the same; others serve model and plan
             self._refuse("quota", str(error))
             _log.error("edge server %d: %s", self.member, error)
+        if self._scored is not None:
+            self._scored(scored)
         return scored
 
     def _sources(self, desk: JobDesk, file: JobFile, blobs: Mapping[bytes, bytes]) -> Sources:

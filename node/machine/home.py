@@ -11,6 +11,7 @@
                             references; without the file it commits to none
     HOME/sealed/            references that are not opened yet
     HOME/snapshots/         of the ledger, one directory for each height at which one was taken
+    HOME/dashboard.sqlite   the dashboard's index, made again when it is gone
     HOME/logs/              node.jsonl, comet.log
     HOME/abci.sock          where CometBFT finds the node while both run
 
@@ -110,7 +111,8 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`node.toml`: every port is on the loopback interface; between machines a tunnel carries them (docs: deployment).
 
     `p2p`, `comet`, `rpc`, `handover`: ports of CometBFT's peers, CometBFT's own RPC, Ethereum's JSON-RPC, and of
-    transactions from other nodes. `least_disk_mib`: with less free disk the node says that it is not ready.
+    transactions from other nodes. `dashboard`: port of the pages for people, none by default. `least_disk_mib`: with
+    less free disk the node says that it is not ready.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern="^[A-Za-z0-9_.-]+$")]
@@ -118,6 +120,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     comet: Port
     rpc: Port
     handover: Port
+    dashboard: Port | None = None
     edge: EdgeFile | None = None
     peers: tuple[PeerFile, ...] = ()
     timing: TimingFile = TimingFile()
@@ -130,12 +133,19 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def ports(self) -> dict[str, int]:
         """Every port that the node opens, by its key in the file."""
         ports = {"p2p": self.p2p, "comet": self.comet, "rpc": self.rpc, "handover": self.handover}
+        if self.dashboard is not None:
+            ports["dashboard"] = self.dashboard
         return ports | ({"edge.port": self.edge.port} if self.edge else {})
 
     @property
     def rpc_url(self) -> str:
         """Where the node's JSON-RPC is."""
         return f"http://127.0.0.1:{self.rpc}"
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where the node's dashboard is; empty without one."""
+        return f"http://127.0.0.1:{self.dashboard}" if self.dashboard is not None else ""
 
     @property
     def comet_url(self) -> str:
@@ -170,6 +180,7 @@ class NodeHome:
         self.root_samples = path / "root-samples.npz"
         self.sealed = path / "sealed"
         self.snapshots = path / "snapshots"
+        self.dashboard = path / "dashboard.sqlite"
         self.logs = path / "logs"
         self.socket = path / SOCKET
 

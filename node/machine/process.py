@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from chain.application import Application
@@ -35,6 +36,8 @@ from contracts import addresses, bindings
 from merit.clock import Clock, SystemClock
 from merit.errors import MeritError
 from node.blobs import BlobStore
+from node.dashboard.pages import Cost
+from node.dashboard.server import Dashboard
 from node.edge.intake import MAX_RECORD_BYTES, Intake
 from node.edge.lane import lane
 from node.edge.peers import BackgroundPeers, HttpPeer
@@ -49,6 +52,7 @@ from node.machine.health import Health
 from node.machine.home import EdgeFile, NodeFile, NodeHome, host_and_port
 from node.machine.metrics import MetricsPage, NodeFigures
 from node.machine.watch import EdgeWatch
+from node.rounds.attestation import ScoredRound
 from node.sender import MLDSASigner, Sender
 
 _log = logging.getLogger(__name__)
@@ -120,10 +124,21 @@ class NodeProcess:
             dispatcher = self._dispatcher = Dispatcher(application, engine, self._clock)
             dispatcher.announce(_intakes(self._file))
             waiting = [asyncio.create_task(self._stop.wait()), asyncio.create_task(engine.failed())]
+            dashboard = None
+            if self._file.dashboard is not None:
+                dashboard = self._dashboard_of(application, engine, self._file.dashboard)
+                await dashboard.start()
+                stack.push_async_callback(dashboard.stop)
             if self._file.edge is not None:
                 blocks = LedgerBlocks(application, (addresses.LEDGER, addresses.REGISTRY))
                 edge = self._edge = EdgeThread(
-                    self._home, self._file.edge, self._file, dispatcher, blocks=blocks, clock=self._clock
+                    self._home,
+                    self._file.edge,
+                    self._file,
+                    dispatcher,
+                    blocks=blocks,
+                    clock=self._clock,
+                    scored=None if dashboard is None else dashboard.insight.scored,
                 )
                 edge.start()
                 stack.push_async_callback(edge.stop)
@@ -137,6 +152,8 @@ class NodeProcess:
             http = RpcServer(dispatcher, port=self._file.rpc, pages=pages)
             await http.start()
             stack.push_async_callback(http.stop)
+            if dashboard is not None:
+                dashboard.attach(partial(connect, dispatcher), None if self._edge is None else self._edge.server)
             gc.freeze()  # what is here now stays: it is not looked through again
             gc.set_threshold(*GARBAGE_AFTER)
             _log.info("ready at height %d, JSON-RPC %s", engine.height, http.url)
@@ -147,6 +164,16 @@ class NodeProcess:
                 outcome = task.result()
                 if isinstance(outcome, Exception):
                     raise outcome
+
+    def _dashboard_of(self, application: Application, engine: CometEngine, port: int) -> Dashboard:
+        return Dashboard(
+            name=f"{application.genesis.name} {self._file.name}",
+            index=self._home.dashboard,
+            genesis_hash=application.genesis_hash,
+            clock=self._clock,
+            port=port,
+            costs=lambda: _costs(engine, None if self._edge is None else self._edge.watch),
+        )
 
     async def _begins(self, application: Application, engine: CometEngine) -> bool:
         """Wait until the ledger exists, which a new node takes over from a snapshot; False if the node ends before."""
@@ -161,6 +188,17 @@ class NodeProcess:
         if engine.failure is not None:
             raise engine.failure
         return application.height > 0
+
+
+def _costs(engine: CometEngine, watch: EdgeWatch | None) -> list[Cost]:
+    """Tell where the node's time goes; read in another thread, figure by figure."""
+    costs = [
+        Cost(f"answering CometBFT: {call}", spent.calls, spent.seconds, spent.longest)
+        for call, spent in dict(engine.spent).items()
+    ]
+    if watch is not None:
+        costs.append(Cost("steps of the edge server", watch.steps, watch.seconds, watch.longest))
+    return costs
 
 
 async def _tell_of_blocks(engine: CometEngine, edge: "EdgeThread") -> None:
@@ -201,8 +239,9 @@ class EdgeThread:
         *,
         blocks: LedgerBlocks,
         clock: Clock,
+        scored: Callable[[ScoredRound], None] | None = None,
     ) -> None:
-        """Load the key and the blob store."""
+        """Load the key and the blob store; `scored` is called in the thread with every round that it computes."""
         self._edge, self._clock, self._dispatcher, self._blocks = edge, clock, dispatcher, blocks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due = asyncio.Event()  # in the thread's own loop
@@ -229,9 +268,15 @@ class EdgeThread:
             batch=edge.batch,
             retention=Retention(rounds, PayloadBook(home.payloads)) if (rounds := file.blobs.retain_rounds) else None,
             roots=_roots(home, edge.member),
+            scored=scored,
         )
         self.watch = EdgeWatch(self._server, clock)
         self._thread = threading.Thread(target=self._run, name="edge server", daemon=True)
+
+    @property
+    def server(self) -> EdgeServer:
+        """The server; it belongs to the thread."""
+        return self._server
 
     def start(self) -> None:
         """Begin."""

@@ -4,14 +4,16 @@ import contextlib
 import logging
 import resource
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import typer
 from rich.console import Console
 
 from learner.staleness import delay, tau_avg
 from merit.clock import Clock
 from node.audit import AuditReport, audit_directory
+from node.dashboard.local import RunDashboard
 from node.rounds.log import JobLog, RecordStatus
 from node.run import explanations
 from node.run.amounts import tokens
@@ -27,7 +29,16 @@ _KIB = 1 << 10
 _MIB = 1 << 20
 
 
-async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: bool, source: str) -> dict[str, object]:
+async def execute(
+    run: RunFile,
+    directory: Path | None,
+    clock: Clock,
+    *,
+    quiet: bool,
+    source: str,
+    dashboard: int | None = None,
+    tell: Callable[[dict[str, object]], None] | None = None,
+) -> dict[str, object]:
     """Run (or go on), audit, write the report; return the summary that `--json` prints.
 
     Args:
@@ -36,13 +47,40 @@ async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: 
         clock: real time.
         quiet: print nothing.
         source: the run file or preset that it came from, for the report.
+        dashboard: port of a dashboard that shows the run, and goes on until SIGINT or SIGTERM; None for none.
+        tell: called with the summary when there is one, before the dashboard is waited for.
 
     """
     directory = (directory or _fresh()).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=quiet)
-    with logged_to(directory / "run.log"), LiveTable(console, run.rounds) as table:
-        session = Session(directory, run, clock, table.feed, source=source)
+    async with contextlib.AsyncExitStack() as stack:
+        show = None
+        if dashboard is not None:
+            show = RunDashboard(clock, dashboard, lambda url: _say_dashboard(console, url))
+            stack.push_async_callback(show.close)
+        with logged_to(directory / "run.log"):
+            summary = await _execute(run, directory, clock, console, source=source, show=show)
+            if tell is not None:
+                tell(summary)
+            if show is not None:
+                console.print("The dashboard goes on; Ctrl-C ends it.")
+                await show.stay(directory)
+    return summary
+
+
+def _say_dashboard(console: Console, url: str) -> None:
+    if console.quiet:
+        typer.echo(f"dashboard {url}", err=True)
+    else:
+        console.print(f"dashboard {url}", soft_wrap=True, highlight=False)
+
+
+async def _execute(
+    run: RunFile, directory: Path, clock: Clock, console: Console, *, source: str, show: RunDashboard | None
+) -> dict[str, object]:
+    with LiveTable(console, run.rounds) as table:
+        session = Session(directory, run, clock, table.feed, source=source, show=show)
         table.restore(session.events.read())
         await session.run()
     console.print("The job is closed and paid. Auditing every store from block 0 ...")
@@ -54,8 +92,7 @@ async def execute(run: RunFile, directory: Path | None, clock: Clock, *, quiet: 
     table.feed(finished)
     explanations.write(directory, verdict)
     report = write_report(directory)
-    if not quiet:
-        _say_what_next(console, session, finished, report)
+    _say_what_next(console, session, finished, report)
     return {
         "directory": str(directory),
         "report": str(report),

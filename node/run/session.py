@@ -25,6 +25,7 @@ from learner.allocation.plan import Plan
 from merit.chance import seed_of, seeded
 from merit.clock import Clock
 from node.configuration import parse_toml
+from node.dashboard.local import RunDashboard
 from node.edge.local import LocalEdgeServers, member_sender
 from node.edge.references import Teach
 from node.edge.server import JobDesk
@@ -119,6 +120,7 @@ class Session:
         feed: called with every event of the run, in order.
         source: the run file or preset that `run` came from.
         simulated: for a run in virtual time, which has no threads and no other processes.
+        show: shows the run to people while it goes on.
 
     """
 
@@ -131,6 +133,7 @@ class Session:
         *,
         source: str,
         simulated: Simulated | None = None,
+        show: RunDashboard | None = None,
     ) -> None:
         """Prepare the directory.
 
@@ -144,6 +147,7 @@ class Session:
         self._clock = clock
         self._feed = feed
         self._source = source
+        self._show = show
         self.genesis_hash = b""
         self.head: int | None = None
         self.data_sizes: dict[int, int] = {}
@@ -187,8 +191,16 @@ class Session:
             stack.push_async_callback(self.network.stop)
             self.genesis_hash = self.network.genesis_hash
             self._tell(self._started())
+            show = self._show
+            if show is not None:
+                await show.open(self.network)
+                stack.push_async_callback(show.pause)
             enter(Phase.OPENING)
-            self.servers = LocalEdgeServers(self.network, self.roles.edges, self._clock, teach=self._teachers())
+            scored = None if show is None else show.scored
+            teach = self._teachers()
+            self.servers = LocalEdgeServers(self.network, self.roles.edges, self._clock, teach=teach, scored=scored)
+            if show is not None:
+                show.watch(self.network, self.servers.servers[0])
             urls = await self._household.reach(self.servers, stack)
             self._step()
             if not self._closed():

@@ -197,6 +197,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
             comet=ports["comet"],
             rpc=ports["rpc"],
             handover=ports["handover"],
+            dashboard=ports["dashboard"],
             edge=EdgeFile(member=number, port=ports["edge"], batch=file.batch),
             peers=tuple(peer for peer in peers if peer.member != number),
             timing=file.timing,
@@ -227,6 +228,7 @@ def add_node(layout: Layout, member: int, sync: SyncFile | None, edge: SigningKe
         comet=ports["comet"],
         rpc=ports["rpc"],
         handover=ports["handover"],
+        dashboard=ports["dashboard"],
         edge=EdgeFile(member=member, port=ports["edge"], batch=file.batch),
         peers=tuple(others),
         timing=file.timing,
@@ -309,7 +311,7 @@ def write_node(
 
 def _ports(file: TestnetFile, number: int) -> dict[str, int]:
     first = file.port + PORTS_PER_NODE * (number - 1)
-    return {name: first + at for at, name in enumerate(("p2p", "comet", "rpc", "edge", "handover"))}
+    return {name: first + at for at, name in enumerate(("p2p", "comet", "rpc", "edge", "handover", "dashboard"))}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -42,6 +42,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     rpc: str
     intake: str
+    dashboard: str
     comet: str
     processes: dict[str, int]
     restarts: int
@@ -323,6 +324,7 @@ class Supervisor:
             state=node.pair.state.value,
             rpc=node.file.rpc_url,
             intake=node.file.intake_url,
+            dashboard=node.file.dashboard_url,
             comet=node.file.comet_url,
             processes=node.pair.processes,
             restarts=node.pair.restarts,

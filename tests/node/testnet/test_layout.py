@@ -82,7 +82,7 @@ def test_no_two_ports_are_the_same_and_each_node_has_its_ten(layout: Layout) -> 
     for number, home in enumerate(layout.homes()):
         first = PORT + number * PORTS_PER_NODE
         ports = list(home.read().ports.values())
-        assert len(set(ports)) == 5
+        assert len(set(ports)) == 6
         assert all(first <= port < first + PORTS_PER_NODE for port in ports)
 
 

@@ -1,0 +1,139 @@
+"""The dashboard of one node: a thread with its own event loop, so that pages hold up neither blocks nor rounds."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from chain.rpc.http import LoopbackServer
+from merit.clock import Clock
+from node.dashboard.app import application
+from node.dashboard.follower import Follower
+from node.dashboard.gateway import Gateway
+from node.dashboard.index import Index
+from node.dashboard.insight import Insight
+from node.dashboard.pages import Cost, Sources
+from node.dashboard.run_files import RunFiles
+from node.dashboard.signers import Signers
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+    from node.edge.server import EdgeServer
+
+_log = logging.getLogger(__name__)
+
+FILE: Final = "dashboard.sqlite"
+LOOK_EVERY_S: Final = 0.5
+
+
+class Dashboard:
+    """Serves the pages of a node.
+
+    Args:
+        name: the ledger's name, at the top of every page.
+        index: the file of the index.
+        genesis_hash: of the ledger (32 bytes).
+        clock: paces the reading of the ledger.
+        port: on 127.0.0.1; 0 lets the system choose, `url` tells after `start`.
+        run: the directory of the run that the node belongs to.
+        costs: tells where the node's process spends its time.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        index: Path,
+        genesis_hash: bytes,
+        clock: Clock,
+        port: int = 0,
+        run: Path | None = None,
+        costs: Callable[[], Sequence[Cost]] = tuple,
+    ) -> None:
+        """Prepare; nothing is opened yet."""
+        self.insight = Insight()
+        self._clock, self._port, self._file, self._genesis_hash = clock, port, index, genesis_hash
+        self._name, self._costs = name, costs
+        self._gateway, self._signers = Gateway(), Signers()
+        self._run = None if run is None else RunFiles(run)
+        self._url = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending = asyncio.Event()  # in the thread's own loop
+        self._thread = threading.Thread(target=self._work, name="dashboard", daemon=True)
+        self._ready: Future[str] = Future()
+
+    @property
+    def url(self) -> str:
+        """Where the pages are."""
+        return self._url
+
+    async def start(self) -> None:
+        """Open the index, listen, and return when pages are answered.
+
+        Raises:
+            BindError: the port is taken.
+            OSError, sqlite3.Error: the index's file can be neither used nor made.
+
+        """
+        self._thread.start()
+        self._url = await asyncio.wrap_future(self._ready)
+
+    def attach(self, connect: "Callable[[], Web3]", server: "EdgeServer | None" = None) -> None:
+        """Show the ledger that `connect` reaches from any thread, and what this edge server knows of it."""
+        self.insight.watch(server)
+        self._gateway.attach(connect)
+
+    async def detach(self) -> None:
+        """Ask the ledger nothing more; the pages go on showing what is known."""
+        await asyncio.to_thread(self._gateway.detach)
+        self.insight.watch(None)
+
+    async def stop(self) -> None:
+        """End the thread; harmless when it does not run."""
+        if self._loop is None:
+            return
+        await self.detach()
+        with contextlib.suppress(RuntimeError):  # its loop is closed already
+            self._loop.call_soon_threadsafe(self._ending.set)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # noqa: BLE001 - raised by `start`, or told in the log
+            if self._ready.done():
+                _log.exception("the dashboard has ended")
+            else:
+                self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        index = Index(self._file, self._genesis_hash)
+        follower = Follower(index, self._gateway, self._signers, self.insight, self._run)
+        sources = Sources(
+            name=self._name,
+            index=index,
+            gateway=self._gateway,
+            signers=self._signers,
+            insight=self.insight,
+            behind=lambda: follower.failing,
+            run=self._run,
+            costs=self._costs,
+        )
+        http = LoopbackServer(application(sources), port=self._port)
+        try:
+            await http.start()
+            self._ready.set_result(http.url)
+            while not self._ending.is_set():
+                more = await asyncio.to_thread(follower.step)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), 0.01 if more else LOOK_EVERY_S)
+        finally:
+            await http.stop()
+            index.close()
