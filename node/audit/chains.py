@@ -23,6 +23,7 @@ from node.audit.report import (
     in_order,
 )
 from node.audit.rounds import Rounds
+from node.audit.scope import RoundsScope
 from node.audit.walk import EngineChain
 
 GENESIS: Final = "genesis"
@@ -146,10 +147,11 @@ class Chains:
                         case _:
                             pass  # names no blob that an audit cannot compute
 
-    def rounds(self, blobs: Blobs) -> None:
-        """Derive, compute and compare every round."""
+    def rounds(self, blobs: Blobs, scope: RoundsScope | None = None) -> None:
+        """Derive, compute and compare every round, or those of a scope."""
         for name, replay in self.histories():
-            rounds = Rounds(self._members[id(replay)], blobs, replay.genesis_hash, self._findings, store=name)
+            members = self._members[id(replay)]
+            rounds = Rounds(members, blobs, replay.genesis_hash, self._findings, store=name, scope=scope)
             for block in blocks_of(replay):
                 rounds.read(block)
             self._clients += rounds.finish()

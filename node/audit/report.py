@@ -25,6 +25,7 @@ class Part(StrEnum):
     """What a divergence is about."""
 
     GENESIS = "genesis document"
+    BUNDLE = "bundle"
     STORE = "store file"
     HEADER = "header"
     COMMIT = "commit"

@@ -41,6 +41,7 @@ from node.audit.history import HistoryBlock, Transaction
 from node.audit.members import Members
 from node.audit.references import Shown
 from node.audit.report import ClientAccount, Divergence, Explained, ExplainedSettlement, Part
+from node.audit.scope import RoundsScope
 from node.audit.vesting import VestingAudit
 from node.edge.references import Place
 from node.errors import HistoryError, PayloadsNeededError, SelectionDivergesError
@@ -120,10 +121,24 @@ class _Job:
 class Rounds:
     """The audit of all jobs; `read` takes block after block, `finish` what can be said at the end."""
 
-    def __init__(self, members: Members, blobs: Blobs, genesis_hash: bytes, findings: Findings, *, store: str) -> None:
-        """Derive from `members`' edge sets and the servers' `blobs`; note what is wrong under the name `store`."""
+    def __init__(
+        self,
+        members: Members,
+        blobs: Blobs,
+        genesis_hash: bytes,
+        findings: Findings,
+        *,
+        store: str,
+        scope: RoundsScope | None = None,
+    ) -> None:
+        """Derive from `members`' edge sets and the servers' `blobs`; note what is wrong under the name `store`.
+
+        With a `scope`, its rounds must be computed again, and no others are; whether a record before them is a copy is
+        judged as far as blobs are here.
+        """
         self._members, self._blobs, self._genesis_hash = members, blobs, genesis_hash
-        self._findings, self._store = findings, store
+        self._findings, self._store, self._scope = findings, store, scope
+        self._uncompared: set[bytes] = set()
         self._tally = findings.tallies["rounds"]
         self._jobs: dict[int, _Job] = {}
         self._block: HistoryBlock | None = None
@@ -196,7 +211,21 @@ class Rounds:
 
     def _payload(self, job: _Job, digest: bytes) -> bytes | None:
         """Return a payload's digest; for a blob that is lost its own digest, which equals no other payload's."""
-        return digest if digest in job.lost else self._blobs.payload_digest(digest)
+        found = None if digest in job.lost else self._blobs.payload_digest(digest)
+        if found is None and self._scope is not None:
+            self._uncompared.add(digest)
+        return digest if found is None and (self._scope is not None or digest in job.lost) else found
+
+    def _wanted(self, job: _Job, number: int) -> bool:
+        """Tell whether a round is to be computed again."""
+        return self._scope is None or self._scope.has(job.log.job, number)
+
+    def _prove_copies(self, job: _Job, selection: Selection) -> None:
+        """Read both blobs of each copy that a round passed over: a bundle needs them, or the next rounds are others."""
+        for sequence, status in selection.skipped:
+            if self._scope is not None and self._scope.job == job.log.job and status is RecordStatus.COPY:
+                for one in (sequence, job.log.original_of(sequence)):
+                    self._blobs.get(job.log.records[one].digest)
 
     def _stop(self, job: _Job) -> None:
         job.stuck = True
@@ -210,9 +239,13 @@ class Rounds:
     def _open(self, job: _Job) -> None:
         """Compare the terms on the ledger with the job file that they name."""
         terms = job.log.terms
+        if self._scope is not None and self._scope.job != job.log.job:
+            return
         raw = self._blobs.get(terms.job_file)
         if raw is None:
-            if not self._blobs.anywhere:
+            if self._scope is not None:
+                self._lost(job, Part.JOB_FILE, terms.job_file, "the job file")
+            elif not self._blobs.anywhere:
                 self._findings.remark(
                     f"job {job.log.job}: no blobs are here: its rounds are checked by signatures only"
                 )
@@ -230,7 +263,8 @@ class Rounds:
         if asked != terms:
             self._diverges(job, Part.JOB_FILE, f"the ledger's terms, {terms}", str(asked))
         job.file = job_file
-        self._model(job, terms.model)
+        if self._scope is None:
+            self._model(job, terms.model)
         self._tally.add("jobs")
 
     def _note(self, job: _Job, event: Event) -> None:
@@ -253,14 +287,18 @@ class Rounds:
     def _outcome(self, job: _Job, outcome: RoundOutcome) -> None:
         """Compute a decided round again and compare what was agreed."""
         selection = outcome.selection
-        scored = None if selection is None else self._scored(job, selection, agreed=outcome.agreed)
+        scored = None
+        if selection is not None:
+            self._prove_copies(job, selection)
+            if self._wanted(job, outcome.round):
+                scored = self._scored(job, selection, agreed=outcome.agreed)
         if not outcome.agreed:
             self._tally.add("void rounds")
         elif selection is not None:
             thetas = None if scored is None or scored.result is None else scored.result.thetas
             clients = tuple(entry.client for entry in selection.records)
             job.payments[outcome.round] = _Payment(outcome, clients, thetas)
-            self._tally.add("rounds")
+            self._tally.add("rounds" if self._wanted(job, outcome.round) else "rounds followed by signatures")
             self._tally.add("selected records", len(clients))
             if scored is not None and scored.result is not None:
                 job.vesting.computed(outcome.round, scored.result.history)
@@ -376,6 +414,9 @@ class Rounds:
             for entry, update in zip(selection.records, updates, strict=True)
             if update is None
         ]
+        if (lost or job.file is None or plan is None) and self._scope is not None and agreed:
+            self._lost_of(job, selection, bases, lost)
+            return None
         if lost or job.file is None or plan is None:
             self._findings.remark(
                 f"job {log.job} round {selection.round}: not computed again, only checked by signatures:"
@@ -411,6 +452,26 @@ class Rounds:
             job.plan = records.blob_digest(scored.plan_blob), Plan.decode(scored.plan_blob)
             self._tally.add("plans")
         return scored
+
+    def _lost_of(self, job: _Job, selection: Selection, bases: dict[int, bytes], lost: list[str]) -> None:
+        """Name each blob that a round of the scope takes and that is not here, or not what it must be."""
+        number = selection.round
+        for version, name in bases.items():
+            if self._model(job, name) is None:
+                self._lost(job, Part.MODEL, name, f"model {version}", number)
+        for entry in selection.records:
+            if self._blobs.get(entry.digest) is None:
+                what = f"the update of record {entry.sequence}"
+                self._lost(job, Part.BLOB, entry.digest, what, number, entry.client)
+        expected = f"everything that round {number} is computed from"
+        self._diverges(job, Part.BUNDLE, expected, f"not here: {', '.join(lost)}", round_=number)
+
+    def _lost(
+        self, job: _Job, part: Part, name: bytes, what: str, number: int | None = None, client: int | None = None
+    ) -> None:
+        """Name a blob that the scope needs."""
+        expected, found = f"blob {name.hex()}, {what}", self._blobs.damaged.pop((0, name), "no such blob")
+        self._diverges(job, part, expected, found, round_=number, client=client)
 
     def _context(self, job: _Job, names: Beside) -> Context | None:
         """Put together what a round is scored beside; None if some of it is nowhere."""
@@ -624,13 +685,29 @@ class Rounds:
                     self._findings.remark(f"job {job.log.job} round {number}: agreed and not paid yet")
             for text in job.vesting.remarks():
                 self._findings.remark(text)
-            self._documents(job)
-            self._models(job)
-            self._plans(job)
-            self._references(job)
-            self._holds(job)
+            if self._scope is None:
+                self._documents(job)
+                self._models(job)
+                self._plans(job)
+                self._references(job)
+                self._holds(job)
             accounts += self._accounts(job)
+        if self._scope is not None:
+            self._whole(self._scope)
         return tuple(accounts)
+
+    def _whole(self, scope: RoundsScope) -> None:
+        """Check that the rounds of the scope are all there; say what of others was not judged."""
+        job = self._jobs.get(scope.job)
+        decided = 0 if job is None else len(job.log.outcomes)
+        if scope.last > decided:
+            expected, found = f"rounds {scope.first} to {scope.last} of job {scope.job}", f"{decided} decided rounds"
+            self._findings.diverges(Divergence(store=self._store, part=Part.BUNDLE, expected=expected, found=found))
+        if self._uncompared:
+            self._findings.remark(
+                f"{len(self._uncompared)} records are outside of rounds {scope.first} to {scope.last}: whether one of"
+                " those is a copy of them is the quorum's word"
+            )
 
     def _documents(self, job: _Job) -> None:
         terms = job.log.terms
