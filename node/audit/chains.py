@@ -1,7 +1,7 @@
 """What several sources prove together: the histories, what is recorded and paid in them, and that all tell the same."""
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chain.errors import ChainError
 from contracts import events as kinds
@@ -26,6 +26,9 @@ from node.audit.rounds import Rounds
 from node.audit.scope import RoundsScope
 from node.audit.walk import EngineChain
 
+if TYPE_CHECKING:
+    from node.audit.arithmetic import Arithmetic
+
 GENESIS: Final = "genesis"
 _NOTHING: Final = b""
 
@@ -48,6 +51,7 @@ class Chains:
         self._clients: list[ClientAccount] = []
         self._explained: list[Explained] = []
         self._settled: list[ExplainedSettlement] = []
+        self._arithmetic: list[Arithmetic] = []
         self.wanted = genesis_hash
         self.genesis_hash = _NOTHING
         self.chains: list[EngineChain] = []
@@ -157,6 +161,7 @@ class Chains:
             self._clients += rounds.finish()
             self._explained += rounds.explained
             self._settled += rounds.settled
+            self._arithmetic += rounds.arithmetic
 
     def compare(self, part: str) -> None:
         """Compare the chains with each other, and with the head that the caller trusts; count under `part`."""
@@ -219,6 +224,7 @@ class Chains:
             clients=tuple(self._clients),
             explained=tuple(self._explained),
             settled=tuple(self._settled),
+            arithmetic=tuple(self._arithmetic),
             remarks=tuple(self._findings.remarks),
             divergences=in_order(self._findings.divergences),
         )

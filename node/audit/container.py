@@ -23,6 +23,8 @@ from node.audit.report import Part
 
 MAGIC: Final = b"merit bundle 1\n"
 _HEAD: Final = struct.Struct(">BQI")
+_SCOPE_MOST: Final = 1 << 16
+"""Bytes within which a scope says what it is of."""
 
 
 class Kind(IntEnum):
@@ -100,17 +102,15 @@ class Container:
         """Tell whether the entry was indexed."""
         return key in self._places
 
+    def __iter__(self) -> Iterator[Key]:
+        """Iterate over the entries, in their order."""
+        return iter(self._places)
+
     def __getitem__(self, key: Key) -> bytes:
         """Return an entry's bytes."""
         at, length = self._places[key]
         self._file.seek(at)
         return self._file.read(length)
-
-    def reopened(self) -> "Container":
-        """Return the same container with a file position of its own, for another process."""
-        other = Container(self.path)
-        other._places = self._places  # noqa: SLF001 - of its own kind
-        return other
 
     def index(self, form: Form) -> None:
         """Find every entry that the form expects; raises FaultError at the first byte that does not fit."""
@@ -161,9 +161,10 @@ class Writer:
         self._file.write(content)
 
 
-def is_container(path: Path) -> bool:
-    """Tell whether a file looks like one of ours, of whatever version."""
-    if not path.is_file():
-        return False
+def holds(path: Path) -> str:
+    """Tell whether a file claims to hold "rounds" or a "receipt"; raises NotAuditableError if it is neither."""
     with path.open("rb") as file:
-        return file.read(len(MAGIC))[:12] == MAGIC[:12]
+        begin = file.read(len(MAGIC) + _HEAD.size + _SCOPE_MOST)
+    if not begin.startswith(MAGIC):
+        raise NotAuditableError(path, f"no bundle or receipt of this version (it must begin with {MAGIC!r})")
+    return "receipt" if b'"holds":"receipt"' in begin else "rounds"

@@ -16,7 +16,7 @@ from node.audit.findings import Findings, Progress
 from node.audit.history import events_in
 from node.audit.origins import Origin, origin
 from node.audit.replay import Replays, Step
-from node.audit.report import Divergence
+from node.audit.report import Divergence, Part
 from node.audit.scope import RoundsScope, encode_scope
 from node.audit.source import HeightRecords, Source
 from node.audit.walk import EngineChain, Walk
@@ -110,8 +110,8 @@ def export_rounds(
         clock: times the parts; the machine's by default.
 
     Raises:
-        NotAuditableError: the rounds are not to be had there: not decided and paid yet, or their blobs are gone; or what
-            is there does not follow from its own genesis document.
+        NotAuditableError: the rounds are not to be had there: not decided and paid yet, or their blobs are gone; or
+            what is there does not follow from its own genesis document.
 
     """
     findings = Findings(clock or SystemClock(), progress)
@@ -139,9 +139,9 @@ class _Export:
             blobs = _Noting(of=origin.blobs)
             with self._findings.timed(ROUNDS):
                 self._all.rounds(blobs, scope)
-            missing = [one for one in self._findings.divergences if one.found == "no such blob" or "not here:" in one.found]
-            if missing:
-                raise NotAuditableError(origin.name, f"cannot be exported from: {missing[0].line()}")
+            missing = next((one for one in self._findings.divergences if one.part is Part.BUNDLE), None)
+            if missing is not None:
+                raise NotAuditableError(origin.name, f"not all of it is there: {missing.line()}")
             names = sorted(blobs.given)
             writer.add(Key(Kind.NAMES), b"".join(names))
             for number, name in enumerate(names):
@@ -167,7 +167,8 @@ class _Export:
                 break
             paid = chain.cursor is not None and self._settles(chain.cursor.step)
         if not paid:
-            why = f"round {self._scope.last} of job {self._scope.job} is not decided and paid there (height {chain.height})"
+            last = f"round {self._scope.last} of job {self._scope.job}"
+            why = f"{last} is not decided and paid there, up to height {chain.height}"
             raise NotAuditableError(self._origin.name, why)
         return chain.height
 

@@ -34,6 +34,7 @@ from learner.staleness import tau_avg
 from learner.terms import Terms
 from merit.errors import MeritError
 from node.audit import checks
+from node.audit.arithmetic import Arithmetic, arithmetic
 from node.audit.blobs import Blobs
 from node.audit.errors import FaultError
 from node.audit.findings import Findings
@@ -145,6 +146,7 @@ class Rounds:
         self._heights: dict[int, int] = {}
         self.explained: list[Explained] = []
         self.settled: list[ExplainedSettlement] = []
+        self.arithmetic: list[Arithmetic] = []
 
     def read(self, block: HistoryBlock) -> None:
         """Apply a block: derive, compute, compare."""
@@ -304,7 +306,7 @@ class Rounds:
                 job.vesting.computed(outcome.round, scored.result.history)
             if scored is not None:
                 self._agreed(job, outcome, scored)
-                self._explain(selection, scored)
+                self._explain(job, outcome, selection, scored)
         if scored is not None:
             self._outvoted(job, outcome, scored)
 
@@ -327,11 +329,12 @@ class Rounds:
             )
         self._tally.add("part digests", len(expected))
 
-    def _explain(self, selection: Selection, scored: ScoredRound) -> None:
+    def _explain(self, job: _Job, outcome: RoundOutcome, selection: Selection, scored: ScoredRound) -> None:
         """Keep why each record of a round earns what it does."""
         result, names = scored.result, scored.names
         if result is None or names is None:
             return
+        self.arithmetic.append(arithmetic(job.log.terms_of(outcome.round), outcome, selection, result))
         for at, entry in enumerate(selection.records):
             parts = {name: column[at] for name, column in result.parts.items()}
             beside_ = names.versions[at] if names.versions else None
@@ -458,16 +461,16 @@ class Rounds:
         number = selection.round
         for version, name in bases.items():
             if self._model(job, name) is None:
-                self._lost(job, Part.MODEL, name, f"model {version}", number)
+                self._lost(job, Part.MODEL, name, f"model {version}", number=number)
         for entry in selection.records:
             if self._blobs.get(entry.digest) is None:
                 what = f"the update of record {entry.sequence}"
-                self._lost(job, Part.BLOB, entry.digest, what, number, entry.client)
+                self._lost(job, Part.BLOB, entry.digest, what, number=number, client=entry.client)
         expected = f"everything that round {number} is computed from"
         self._diverges(job, Part.BUNDLE, expected, f"not here: {', '.join(lost)}", round_=number)
 
     def _lost(
-        self, job: _Job, part: Part, name: bytes, what: str, number: int | None = None, client: int | None = None
+        self, job: _Job, part: Part, name: bytes, what: str, *, number: int | None = None, client: int | None = None
     ) -> None:
         """Name a blob that the scope needs."""
         expected, found = f"blob {name.hex()}, {what}", self._blobs.damaged.pop((0, name), "no such blob")

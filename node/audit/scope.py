@@ -11,7 +11,9 @@ from node.audit.report import Part
 _Number = Annotated[int, msgspec.Meta(ge=1, le=(1 << 53) - 1)]
 
 
-class RoundsScope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="holds", tag="rounds"):
+class RoundsScope(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="holds", tag="rounds"
+):
     """Rounds `first` to `last` of a job, in a chain that `engine` has decided: these are computed again.
 
     All other rounds are followed by what the quorum signed: their records, attestations and payments are judged, what
@@ -33,14 +35,15 @@ class ReceiptScope(
 ):
     """What became of a client's record in a job.
 
-    `sequence` counts the job's records from 0. `heights` are shown with header, commit and validators, `blocks` with
-    header and receipts; both rise.
+    `sequence` counts the job's records from 0. `round` is the one that took or spent it, as whoever made the receipt
+    derived it from the event log; None until then. `heights` are shown with header, commit and validators, `blocks`
+    with header and so many receipts; both rise.
     """
 
-    engine: EngineName
     job: _Number
     client: _Number
     sequence: Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
+    round: _Number | None
     heights: tuple[_Number, ...]
     blocks: tuple[tuple[_Number, _Number], ...]
 
@@ -56,7 +59,7 @@ def encode_scope(scope: Scope) -> bytes:
 def decode_scope(raw: bytes) -> Scope:
     """Read a scope; raises FaultError for any but the canonical form of one that can be."""
     try:
-        found = msgspec.json.decode(raw, type=Scope)
+        found: Scope = msgspec.json.decode(raw, type=RoundsScope | ReceiptScope)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FaultError(Part.BUNDLE, "a scope", str(error)) from None
     if encode_scope(found) != raw:
