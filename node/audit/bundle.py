@@ -25,6 +25,7 @@ from node.audit.blobs import Blobs
 from node.audit.certificates import Certificates
 from node.audit.chains import GENESIS, Chains
 from node.audit.container import Container, Key, Kind
+from node.audit.effort import ONE, Effort
 from node.audit.errors import FaultError, NotAuditableError
 from node.audit.findings import Findings, Progress
 from node.audit.replay import Replays, Step
@@ -89,7 +90,6 @@ class BundledBlobs(Blobs):
         self._container = container
         self.names = [raw[at : at + _DIGEST_BYTES] for at in range(0, len(raw), _DIGEST_BYTES)]
         self._numbers: dict[bytes, int] = {}
-        self._given: set[bytes] = set()
         if len(raw) % _DIGEST_BYTES or any(one >= other for one, other in pairwise(self.names)):
             raise FaultError(Part.BUNDLE, "names of 32 bytes that rise", f"{len(raw)} bytes that do not")
 
@@ -119,7 +119,7 @@ class BundledBlobs(Blobs):
         number = self._numbers.get(digest)
         if number is None:
             return None
-        self._given.add(digest)
+        self.given.add(digest)
         return self._container[Key(Kind.BLOB, number)]
 
     def payload_digest(self, digest: bytes) -> bytes | None:
@@ -134,14 +134,14 @@ class BundledBlobs(Blobs):
 
     def unneeded(self) -> list[bytes]:
         """Return the blobs that nobody has asked for."""
-        return [name for name in self.names if name in self._numbers and name not in self._given]
+        return [name for name in self.names if name in self._numbers and name not in self.given]
 
 
 class _BundleAudit:
     """One audit of one bundle."""
 
-    def __init__(self, container: Container, chains: Chains, findings: Findings) -> None:
-        self._container, self._all, self._findings = container, chains, findings
+    def __init__(self, container: Container, chains: Chains, findings: Findings, effort: Effort) -> None:
+        self._container, self._all, self._findings, self._effort = container, chains, findings, effort
         self._blobs: BundledBlobs | None = None
 
     def run(self) -> AuditReport:
@@ -194,7 +194,7 @@ class _BundleAudit:
     def _rounds(self, scope: RoundsScope) -> None:
         if self._blobs is None:
             return
-        self._all.rounds(self._blobs, scope)
+        self._all.rounds(self._blobs, scope, self._effort)
         for (_, name), what in self._blobs.damaged.items():
             self._diverges(f"blob {name.hex()}, its name", what)
         if not self._findings.divergences:
@@ -216,6 +216,7 @@ def audit_bundle(
     head: bytes | None = None,
     progress: Progress | None = None,
     clock: Clock | None = None,
+    effort: Effort = ONE,
 ) -> AuditReport:
     """Audit a bundle as `node.audit.export` writes it; needs no network and no other file.
 
@@ -226,6 +227,7 @@ def audit_bundle(
         head: the hash of an engine header or a ledger block that must be in the bundle's chain.
         progress: called with the name of each part when it begins.
         clock: times the parts; the machine's by default.
+        effort: how rounds are computed.
 
     Raises:
         NotAuditableError: the file is no bundle of this version.
@@ -235,4 +237,4 @@ def audit_bundle(
         raise NotAuditableError(path, "is no file")
     findings = Findings(clock or SystemClock(), progress)
     with Container(path) as container:
-        return _BundleAudit(container, Chains(NAME, findings, genesis_hash, head), findings).run()
+        return _BundleAudit(container, Chains(NAME, findings, genesis_hash, head), findings, effort).run()

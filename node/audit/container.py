@@ -10,6 +10,7 @@ that the reader does not expect but where the entry ends. What the bytes of an e
 there is no checksum, because everything here is signed, or hashes to something that is.
 """
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -109,8 +110,7 @@ class Container:
     def __getitem__(self, key: Key) -> bytes:
         """Return an entry's bytes."""
         at, length = self._places[key]
-        self._file.seek(at)
-        return self._file.read(length)
+        return os.pread(self._file.fileno(), length, at)  # processes that share the file do not move its position
 
     def index(self, form: Form) -> None:
         """Find every entry that the form expects; raises FaultError at the first byte that does not fit."""

@@ -73,7 +73,6 @@ class _Noting(Blobs):
     """Another's blobs, of which it notes those that are given away."""
 
     of: Blobs = field(default_factory=Blobs)
-    given: set[bytes] = field(default_factory=set)
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self.of

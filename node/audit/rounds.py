@@ -6,6 +6,7 @@ the quorum agreed on or the Ledger paid and does not follow is a divergence.
 """
 
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -39,9 +40,10 @@ from node.audit.blobs import Blobs
 from node.audit.errors import FaultError
 from node.audit.findings import Findings
 from node.audit.history import HistoryBlock, Transaction
+from node.audit.kept import Kept, KeptRound
 from node.audit.members import Members
 from node.audit.references import Shown
-from node.audit.report import ClientAccount, Divergence, Explained, ExplainedSettlement, Part
+from node.audit.report import ClientAccount, Divergence, Explained, ExplainedSettlement, Part, Tally
 from node.audit.scope import RoundsScope
 from node.audit.vesting import VestingAudit
 from node.edge.references import Place
@@ -67,6 +69,7 @@ from node.rounds.references import Commitment, ReferenceLog
 
 _PARTS: Final = {name: Part(name) for name in (*PART_NAMES, REFERENCES, HISTORY, VESTING, ALLOCATION)}
 _INT16 = np.dtype("<i2")
+_PART: Final = "rounds"
 
 
 @dataclass(slots=True)
@@ -131,16 +134,20 @@ class Rounds:
         *,
         store: str,
         scope: RoundsScope | None = None,
+        known: Mapping[tuple[int, int], Kept] | None = None,
+        share: frozenset[tuple[int, int]] | None = None,
+        give: Callable[[Kept], None] | None = None,
     ) -> None:
         """Derive from `members`' edge sets and the servers' `blobs`; note what is wrong under the name `store`.
 
         With a `scope`, its rounds must be computed again, and no others are; whether a record before them is a copy is
-        judged as far as blobs are here.
+        judged as far as blobs are here. What is `known` of rounds is not computed again; with a `share`, by job and
+        round, no others are computed. Each that is computed is given to `give`.
         """
         self._members, self._blobs, self._genesis_hash = members, blobs, genesis_hash
         self._findings, self._store, self._scope = findings, store, scope
+        self._known, self._share, self._give = known or {}, share, give
         self._uncompared: set[bytes] = set()
-        self._tally = findings.tallies["rounds"]
         self._jobs: dict[int, _Job] = {}
         self._block: HistoryBlock | None = None
         self._heights: dict[int, int] = {}
@@ -220,7 +227,13 @@ class Rounds:
 
     def _wanted(self, job: _Job, number: int) -> bool:
         """Tell whether a round is to be computed again."""
+        if self._share is not None and (job.log.job, number) not in self._share:
+            return False
         return self._scope is None or self._scope.has(job.log.job, number)
+
+    @property
+    def _tally(self) -> Tally:
+        return self._findings.tallies.setdefault(_PART, Tally(_PART))
 
     def _prove_copies(self, job: _Job, selection: Selection) -> None:
         """Read both blobs of each copy that a round passed over: a bundle needs them, or the next rounds are others."""
@@ -293,7 +306,9 @@ class Rounds:
         if selection is not None:
             self._prove_copies(job, selection)
             if self._wanted(job, outcome.round):
-                scored = self._scored(job, selection, agreed=outcome.agreed)
+                scored = self._computed(job, selection, agreed=outcome.agreed)
+                if self._scope is not None:
+                    self._carry(outcome)
         if not outcome.agreed:
             self._tally.add("void rounds")
         elif selection is not None:
@@ -388,6 +403,48 @@ class Rounds:
             self._diverges(job, Part.SELECTION, f"closing {expected}", str(found), round_=event.round)
         self._tally.add("closed jobs")
 
+    def _carry(self, outcome: RoundOutcome) -> None:
+        """Read what a round of a scope leaves to the next: it goes with the bundle, so that any round can be first."""
+        carried = {digests.name32(name) for name in (HISTORY, ALLOCATION)}
+        for digest in (outcome.model, *(part.digest for part in outcome.parts if part.name in carried)):
+            self._blobs.get(digest)
+
+    def _computed(self, job: _Job, selection: Selection, *, agreed: bool) -> ScoredRound | None:
+        """Compute a round, or take what is known of it; tell what was found either way."""
+        kept, scored = self._known.get((selection.job, selection.round)), None
+        if kept is None or not agreed or not selection.records:
+            told, verdicts = self._findings, job.verdicts
+            self._findings, job.verdicts = told.apart(), {}
+            try:
+                scored = self._scored(job, selection, agreed=agreed)
+                kept = self._kept(job, selection, scored)
+            finally:
+                self._findings, job.verdicts = told, verdicts
+            if self._give is not None and agreed and selection.records:
+                self._give(kept)
+        elif kept.scored is not None:
+            scored = kept.scored.scored(selection, job.log)
+        kept.tell(self._findings, _PART)
+        job.verdicts |= kept.verdicts
+        if scored is not None and scored.result is not None and scored.history_blob:
+            job.history = records.blob_digest(scored.history_blob), scored.result.history
+        if scored is not None and scored.plan_blob:
+            job.plan = records.blob_digest(scored.plan_blob), Plan.decode(scored.plan_blob)
+        return scored
+
+    def _kept(self, job: _Job, selection: Selection, scored: ScoredRound | None) -> Kept:
+        """Return what computing a round gave and what was found meanwhile."""
+        found = self._findings
+        return Kept(
+            job=selection.job,
+            round=selection.round,
+            scored=None if scored is None else KeptRound.of(scored),
+            divergences=tuple(found.divergences),
+            remarks=tuple(found.remarks),
+            counts=self._tally.counts,
+            verdicts=job.verdicts,
+        )
+
     def _scored(self, job: _Job, selection: Selection, *, agreed: bool) -> ScoredRound | None:
         """Compute a round from blobs; None, and a remark, if some are nowhere.
 
@@ -447,12 +504,10 @@ class Rounds:
         if scored.result is not None:
             self._keep(job, records.blob_digest(scored.model_blob), scored.result.model)
             self._tally.add("Gram entries", int(scored.result.gram.size))
-        if scored.history_blob and scored.result is not None:
-            job.history = records.blob_digest(scored.history_blob), scored.result.history
+        if scored.history_blob:
             self._tally.add("histories")
         self._tally.add("references", sum(len(used) for used in names.used.values()))
         if planning is not None:
-            job.plan = records.blob_digest(scored.plan_blob), Plan.decode(scored.plan_blob)
             self._tally.add("plans")
         return scored
 

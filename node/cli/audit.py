@@ -1,9 +1,10 @@
 """`merit audit`: replay a network's history from stores, nodes or a bundle, or verify a client's receipt."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,6 +46,13 @@ def audit(
         typer.Option(metavar="ROUND[:CLIENT]", help="Show the arithmetic of a round's rewards, or of one; repeatable."),
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as a page, too.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes that compute rounds.")] = 1,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep the rounds that were computed in this file, and begin with those in it."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Replay a history and say what diverges: from stores, from nodes' answers, or offline from a bundle.
@@ -53,11 +61,15 @@ def audit(
     Exit code 0: all of it follows from the genesis document; 1: it does not.
     """
     wanted = [_chosen(text) for text in explain or ()]
-    trust = {"genesis_hash": _hash(genesis, "--genesis"), "head": _hash(head, "--head")}
+    trusted, newest = _hash(genesis, "--genesis"), _hash(head, "--head")
     urls, files = _sorted(targets or (), rpc or ())
     if edge and not urls:
         message = "what is on disk brings its blobs; use it with nodes"
         raise typer.BadParameter(message, param_hint="--edge")
+
+    if (jobs > 1 or resume) and urls:
+        message = "rounds of a network that runs are computed as its blobs come; export them first (merit export)"
+        raise typer.BadParameter(message, param_hint="--jobs, --resume")
 
     def progress(part: str) -> None:
         if not json:
@@ -70,10 +82,11 @@ def audit(
         if wanted or head or html:
             message = "a receipt has no rounds, chain or page"
             raise typer.BadParameter(message, param_hint="--explain, --head, --html")
-        report = audit_receipt(files[0], genesis_hash=trust["genesis_hash"])
+        report = audit_receipt(files[0], genesis_hash=trusted)
         document, lines = report.to_json(), report.lines
     else:
-        report = audited = _audited(urls, files, trust=trust, edges=edge or (), progress=progress)
+        audit_it = partial(_audit_nodes, urls, edge or ()) if urls else partial(_audit_disk, files[0], jobs, resume)
+        report = audited = audit_it(genesis_hash=trusted, head=newest, progress=progress)
         document, lines = _explained(audited, wanted)
         if html is not None:
             from node.audit.page import page  # noqa: PLC0415 - loads the templates
@@ -94,22 +107,17 @@ def _is_receipt(target: Path) -> bool:
     return target.is_file() and holds(target) == "receipt"
 
 
-def _audited(
-    urls: Sequence[str],
-    files: Sequence[Path],
-    *,
-    trust: Mapping[str, bytes | None],
-    edges: Sequence[str],
-    progress: Callable[[str], None],
-) -> "AuditReport":
-    """Audit nodes, or the one thing on disk by what it is."""
-    from node.audit import audit_bundle, audit_directory, audit_network  # noqa: PLC0415 - loads the EVM
+def _audit_nodes(urls: Sequence[str], edges: Sequence[str], **more: Any) -> "AuditReport":  # noqa: ANN401 - passed on
+    from node.audit import audit_network  # noqa: PLC0415 - loads the EVM
 
-    genesis_hash, head = trust["genesis_hash"], trust["head"]
-    if urls:
-        return audit_network(urls, edges=edges, genesis_hash=genesis_hash, head=head, progress=progress)
-    audit_disk = audit_bundle if files[0].is_file() else audit_directory
-    return audit_disk(files[0], genesis_hash=genesis_hash, head=head, progress=progress)
+    return audit_network(urls, edges=edges, **more)
+
+
+def _audit_disk(target: Path, jobs: int, keep: Path | None, **more: Any) -> "AuditReport":  # noqa: ANN401 - passed on
+    from node.audit import audit_bundle, audit_directory  # noqa: PLC0415 - loads the EVM
+    from node.audit.effort import Effort  # noqa: PLC0415 - as above
+
+    return (audit_bundle if target.is_file() else audit_directory)(target, effort=Effort(jobs, keep), **more)
 
 
 def _explained(
