@@ -9,6 +9,7 @@ from node.audit.blobs import Blobs, audit_blobs, report_damaged
 from node.audit.certificates import Certificates
 from node.audit.chains import GENESIS, Chains
 from node.audit.directory import Layout, layout_of, undisturbed
+from node.audit.effort import ONE, Effort
 from node.audit.engine import audit_engine
 from node.audit.findings import Findings, Progress
 from node.audit.history import Places, blocks_of
@@ -50,11 +51,13 @@ class Auditor:
         genesis_hash: bytes | None = None,
         head: bytes | None = None,
         progress: Progress | None = None,
+        effort: Effort = ONE,
     ) -> AuditReport:
         """See `audit_directory`."""
         layout = layout_of(directory)
         with undisturbed(directory):
-            return _Audit(layout, self, genesis_hash, head, Findings(self._clock, progress)).run()
+            findings = Findings(self._clock, progress)
+            return _Audit(layout, self, Chains(WHOLE, findings, genesis_hash, head), findings, effort).run()
 
     def certificates(self, genesis: Genesis) -> Certificates:
         """Return what was verified under a genesis document."""
@@ -69,11 +72,9 @@ class Auditor:
 class _Audit:
     """One audit of one directory."""
 
-    def __init__(
-        self, layout: Layout, auditor: Auditor, genesis_hash: bytes | None, head: bytes | None, findings: Findings
-    ) -> None:
-        self._layout, self._auditor, self._findings = layout, auditor, findings
-        self._all = Chains(WHOLE, findings, genesis_hash, head)
+    def __init__(self, layout: Layout, auditor: Auditor, chains: Chains, findings: Findings, effort: Effort) -> None:
+        self._layout, self._auditor, self._findings, self._effort = layout, auditor, findings, effort
+        self._all = chains
         self._chains: dict[int, EngineChain] = {}
         self._ledger_heights: dict[int, int] = {}
         self._blobs = Blobs()
@@ -87,7 +88,7 @@ class _Audit:
             part(LEDGERS, self._ledgers)
             part(RECORDS, self._all.records)
             part(BLOBS, self._read_blobs)
-            part(ROUNDS, lambda: self._all.rounds(self._blobs))
+            part(ROUNDS, lambda: self._all.rounds(self._blobs, effort=self._effort))
             part(BLOBS, lambda: report_damaged(self._blobs, self._findings))
             part(STORES, self._compare)
         return self._all.report(str(self._layout.root))
@@ -193,6 +194,7 @@ def audit_directory(
     head: bytes | None = None,
     progress: Progress | None = None,
     clock: Clock | None = None,
+    effort: Effort = ONE,
 ) -> AuditReport:
     """Audit the directory of a run or development network, which must not be running.
 
@@ -203,9 +205,10 @@ def audit_directory(
         head: the hash of an engine header or a ledger block that must be in every store's chain.
         progress: called with the name of each part when it begins.
         clock: times the parts; the machine's by default.
+        effort: how rounds are computed.
 
     Raises:
         NotAuditableError: the directory holds no network, or one that runs.
 
     """
-    return Auditor(clock).audit(directory, genesis_hash=genesis_hash, head=head, progress=progress)
+    return Auditor(clock).audit(directory, genesis_hash=genesis_hash, head=head, progress=progress, effort=effort)

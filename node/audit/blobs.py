@@ -37,7 +37,7 @@ class Blobs:
     takes it out and says so; `report_damaged` names the rest.
 
     `exhaustive` tells that what the servers have is all here, so that what is not here is held by nobody; `anywhere`
-    that there is any place at all where blobs are looked for.
+    that there is any place at all where blobs are looked for. `given`: those that were read, where somebody asks.
     """
 
     holders: dict[bytes, set[int]] = field(default_factory=dict)
@@ -45,6 +45,7 @@ class Blobs:
     damaged: dict[tuple[int, bytes], str] = field(default_factory=dict)
     exhaustive: bool = True
     anywhere: bool = True
+    given: set[bytes] = field(default_factory=set)
     _paths: dict[bytes, Path] = field(default_factory=dict)
     _payloads: dict[bytes, bytes] = field(default_factory=dict)
 

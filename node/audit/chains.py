@@ -1,15 +1,18 @@
 """What several sources prove together: the histories, what is recorded and paid in them, and that all tell the same."""
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from chain.errors import ChainError
 from contracts import events as kinds
 from node.audit.blobs import Blobs
 from node.audit.book import Book
+from node.audit.effort import ONE, Effort, Key, Work
 from node.audit.errors import FaultError, NotAuditableError
 from node.audit.findings import Findings
-from node.audit.history import blocks_of
+from node.audit.history import HistoryBlock, blocks_of
+from node.audit.kept import Kept
 from node.audit.members import Members
 from node.audit.replay import Replay
 from node.audit.report import (
@@ -23,7 +26,11 @@ from node.audit.report import (
     in_order,
 )
 from node.audit.rounds import Rounds
+from node.audit.scope import RoundsScope
 from node.audit.walk import EngineChain
+
+if TYPE_CHECKING:
+    from node.audit.arithmetic import Arithmetic
 
 GENESIS: Final = "genesis"
 _NOTHING: Final = b""
@@ -47,6 +54,7 @@ class Chains:
         self._clients: list[ClientAccount] = []
         self._explained: list[Explained] = []
         self._settled: list[ExplainedSettlement] = []
+        self._arithmetic: list[Arithmetic] = []
         self.wanted = genesis_hash
         self.genesis_hash = _NOTHING
         self.chains: list[EngineChain] = []
@@ -146,15 +154,32 @@ class Chains:
                         case _:
                             pass  # names no blob that an audit cannot compute
 
-    def rounds(self, blobs: Blobs) -> None:
-        """Derive, compute and compare every round."""
+    def rounds(self, blobs: Blobs, scope: RoundsScope | None = None, effort: Effort = ONE) -> None:
+        """Derive, compute and compare every round, or those of a scope."""
         for name, replay in self.histories():
-            rounds = Rounds(self._members[id(replay)], blobs, replay.genesis_hash, self._findings, store=name)
-            for block in blocks_of(replay):
+            members = self._members[id(replay)]
+            make = partial(Rounds, members, blobs, replay.genesis_hash, store=name, scope=scope)
+            blocks = blocks_of(replay)
+            work = Work(replay, blocks, blobs, scope, partial(self._compute, make, blocks))
+            rounds = make(self._findings, known=effort.known(work))
+            for block in blocks:
                 rounds.read(block)
             self._clients += rounds.finish()
             self._explained += rounds.explained
             self._settled += rounds.settled
+            self._arithmetic += rounds.arithmetic
+
+    def _compute(
+        self,
+        make: Callable[..., Rounds],
+        blocks: Sequence[HistoryBlock],
+        share: frozenset[Key],
+        give: Callable[[Kept], None],
+    ) -> None:
+        """Compute some rounds for whoever tells of them later."""
+        rounds = make(self._findings.apart(), share=share, give=give)
+        for block in blocks:
+            rounds.read(block)
 
     def compare(self, part: str) -> None:
         """Compare the chains with each other, and with the head that the caller trusts; count under `part`."""
@@ -217,6 +242,7 @@ class Chains:
             clients=tuple(self._clients),
             explained=tuple(self._explained),
             settled=tuple(self._settled),
+            arithmetic=tuple(self._arithmetic),
             remarks=tuple(self._findings.remarks),
             divergences=in_order(self._findings.divergences),
         )

@@ -47,13 +47,15 @@ def audit_engine(
     return result
 
 
-class _Store:
-    """The entries of an embedded engine's store as a source of a chain."""
+class StoredChain:
+    """The entries of an embedded engine's store as a source of a chain up to height `decided`."""
 
     def __init__(self, name: str, table: Mapping[bytes, bytes], decided: int) -> None:
+        """Take the entries as they lie there."""
         self.name, self._table, self.decided = name, table, decided
 
     def records(self, height: int) -> HeightRecords:
+        """Return what the store has for a height; raises FaultError."""
         found: list[bytes] = []
         for kind in (b"h", b"c", b"t", b"r"):
             raw = self._table.get(_key(kind, height))
@@ -66,7 +68,14 @@ class _Store:
 
     @staticmethod
     def outcome(step: Step) -> bytes:
+        """Return what the store must say that executing the height gave."""
         return Outcome(step.app_hash, step.results_hash, step.updates).encode()
+
+
+def stored_chain(number: int, directory: Path) -> StoredChain:
+    """Open validator `number`'s engine store up to the height that it names; raises UnreadableStoreError."""
+    table = {entry.key: entry.value for entry in dump.entries(directory)}
+    return StoredChain(f"validator {number} engine", table, int.from_bytes(table.get(b"m/height", b""), "big"))
 
 
 class _EngineAudit:
@@ -89,7 +98,7 @@ class _EngineAudit:
         except FaultError as fault:
             self._diverges(fault, None)
             return
-        source = _Store(self._name, self._table, decided)
+        source = StoredChain(self._name, self._table, decided)
         walk = Walk(result, source, self._certificates, self._findings, "engine stores")
         walk.to(decided)
         vote_height = self._last_vote(walk)

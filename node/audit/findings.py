@@ -48,6 +48,10 @@ class Findings:
         for (store, part), count in self._more.items():
             yield f"{store}: {part}: {count} more divergences are not listed"
 
+    def apart(self) -> "Findings":
+        """Return an empty collection of the same kind."""
+        return Findings(self._clock)
+
     def say(self, text: str) -> None:
         """Tell how far a part of the audit has come."""
         if self._progress is not None:

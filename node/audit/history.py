@@ -89,6 +89,11 @@ def blocks_of(replay: Replay) -> tuple[HistoryBlock, ...]:
     return tuple(found)
 
 
+def events_in(block: Block) -> tuple[Event, ...]:
+    """Return the events of our contracts in a block, in order."""
+    return tuple(event for transaction in _transactions(block) for event in transaction.events)
+
+
 def _transactions(block: Block) -> tuple[Transaction, ...]:
     found: list[Transaction] = []
     log_index = 0

@@ -16,6 +16,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
+from node.audit.arithmetic import Arithmetic
+
 _WEI: Final = Decimal(10**18)
 WHOLE: Final = "directory"
 """Names what lies beside the stores."""
@@ -25,6 +27,7 @@ class Part(StrEnum):
     """What a divergence is about."""
 
     GENESIS = "genesis document"
+    BUNDLE = "bundle"
     STORE = "store file"
     HEADER = "header"
     COMMIT = "commit"
@@ -254,7 +257,8 @@ class AuditReport:
 
     `trusted` tells whether the caller named the genesis hash: without one the audit shows only that the directory
     agrees with itself. `head` is the hash of the newest verified header (SHA-256 Merkle root, 32 bytes), `height` its
-    height. `explained` has an entry for each record of a round that was computed again. `remarks` are true statements
+    height. `explained` has an entry for each record of a round that was computed again, `arithmetic` one for each
+    such round. `remarks` are true statements
     that leave the verdict alone: what was only checked by signature, what the next header will commit to, members whose
     false statements the rules outvoted.
     """
@@ -269,6 +273,7 @@ class AuditReport:
     clients: tuple[ClientAccount, ...]
     explained: tuple[Explained, ...] = ()
     settled: tuple[ExplainedSettlement, ...] = ()
+    arithmetic: tuple[Arithmetic, ...] = ()
     remarks: tuple[str, ...]
     divergences: tuple[Divergence, ...]
 

@@ -6,6 +6,7 @@ the quorum agreed on or the Ledger paid and does not follow is a divergence.
 """
 
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -34,13 +35,16 @@ from learner.staleness import tau_avg
 from learner.terms import Terms
 from merit.errors import MeritError
 from node.audit import checks
+from node.audit.arithmetic import Arithmetic, arithmetic
 from node.audit.blobs import Blobs
 from node.audit.errors import FaultError
 from node.audit.findings import Findings
 from node.audit.history import HistoryBlock, Transaction
+from node.audit.kept import Kept, KeptRound
 from node.audit.members import Members
 from node.audit.references import Shown
-from node.audit.report import ClientAccount, Divergence, Explained, ExplainedSettlement, Part
+from node.audit.report import ClientAccount, Divergence, Explained, ExplainedSettlement, Part, Tally
+from node.audit.scope import RoundsScope
 from node.audit.vesting import VestingAudit
 from node.edge.references import Place
 from node.errors import HistoryError, PayloadsNeededError, SelectionDivergesError
@@ -65,6 +69,7 @@ from node.rounds.references import Commitment, ReferenceLog
 
 _PARTS: Final = {name: Part(name) for name in (*PART_NAMES, REFERENCES, HISTORY, VESTING, ALLOCATION)}
 _INT16 = np.dtype("<i2")
+_PART: Final = "rounds"
 
 
 @dataclass(slots=True)
@@ -120,16 +125,35 @@ class _Job:
 class Rounds:
     """The audit of all jobs; `read` takes block after block, `finish` what can be said at the end."""
 
-    def __init__(self, members: Members, blobs: Blobs, genesis_hash: bytes, findings: Findings, *, store: str) -> None:
-        """Derive from `members`' edge sets and the servers' `blobs`; note what is wrong under the name `store`."""
+    def __init__(
+        self,
+        members: Members,
+        blobs: Blobs,
+        genesis_hash: bytes,
+        findings: Findings,
+        *,
+        store: str,
+        scope: RoundsScope | None = None,
+        known: Mapping[tuple[int, int], Kept] | None = None,
+        share: frozenset[tuple[int, int]] | None = None,
+        give: Callable[[Kept], None] | None = None,
+    ) -> None:
+        """Derive from `members`' edge sets and the servers' `blobs`; note what is wrong under the name `store`.
+
+        With a `scope`, its rounds must be computed again, and no others are; whether a record before them is a copy is
+        judged as far as blobs are here. What is `known` of rounds is not computed again; with a `share`, by job and
+        round, no others are computed. Each that is computed is given to `give`.
+        """
         self._members, self._blobs, self._genesis_hash = members, blobs, genesis_hash
-        self._findings, self._store = findings, store
-        self._tally = findings.tallies["rounds"]
+        self._findings, self._store, self._scope = findings, store, scope
+        self._known, self._share, self._give = known or {}, share, give
+        self._uncompared: set[bytes] = set()
         self._jobs: dict[int, _Job] = {}
         self._block: HistoryBlock | None = None
         self._heights: dict[int, int] = {}
         self.explained: list[Explained] = []
         self.settled: list[ExplainedSettlement] = []
+        self.arithmetic: list[Arithmetic] = []
 
     def read(self, block: HistoryBlock) -> None:
         """Apply a block: derive, compute, compare."""
@@ -196,7 +220,27 @@ class Rounds:
 
     def _payload(self, job: _Job, digest: bytes) -> bytes | None:
         """Return a payload's digest; for a blob that is lost its own digest, which equals no other payload's."""
-        return digest if digest in job.lost else self._blobs.payload_digest(digest)
+        found = None if digest in job.lost else self._blobs.payload_digest(digest)
+        if found is None and self._scope is not None:
+            self._uncompared.add(digest)
+        return digest if found is None and (self._scope is not None or digest in job.lost) else found
+
+    def _wanted(self, job: _Job, number: int) -> bool:
+        """Tell whether a round is to be computed again."""
+        if self._share is not None and (job.log.job, number) not in self._share:
+            return False
+        return self._scope is None or self._scope.has(job.log.job, number)
+
+    @property
+    def _tally(self) -> Tally:
+        return self._findings.tallies.setdefault(_PART, Tally(_PART))
+
+    def _prove_copies(self, job: _Job, selection: Selection) -> None:
+        """Read both blobs of each copy that a round passed over: a bundle needs them, or the next rounds are others."""
+        for sequence, status in selection.skipped:
+            if self._scope is not None and self._scope.job == job.log.job and status is RecordStatus.COPY:
+                for one in (sequence, job.log.original_of(sequence)):
+                    self._blobs.get(job.log.records[one].digest)
 
     def _stop(self, job: _Job) -> None:
         job.stuck = True
@@ -210,9 +254,13 @@ class Rounds:
     def _open(self, job: _Job) -> None:
         """Compare the terms on the ledger with the job file that they name."""
         terms = job.log.terms
+        if self._scope is not None and self._scope.job != job.log.job:
+            return
         raw = self._blobs.get(terms.job_file)
         if raw is None:
-            if not self._blobs.anywhere:
+            if self._scope is not None:
+                self._lost(job, Part.JOB_FILE, terms.job_file, "the job file")
+            elif not self._blobs.anywhere:
                 self._findings.remark(
                     f"job {job.log.job}: no blobs are here: its rounds are checked by signatures only"
                 )
@@ -230,7 +278,8 @@ class Rounds:
         if asked != terms:
             self._diverges(job, Part.JOB_FILE, f"the ledger's terms, {terms}", str(asked))
         job.file = job_file
-        self._model(job, terms.model)
+        if self._scope is None:
+            self._model(job, terms.model)
         self._tally.add("jobs")
 
     def _note(self, job: _Job, event: Event) -> None:
@@ -253,20 +302,26 @@ class Rounds:
     def _outcome(self, job: _Job, outcome: RoundOutcome) -> None:
         """Compute a decided round again and compare what was agreed."""
         selection = outcome.selection
-        scored = None if selection is None else self._scored(job, selection, agreed=outcome.agreed)
+        scored = None
+        if selection is not None:
+            self._prove_copies(job, selection)
+            if self._wanted(job, outcome.round):
+                scored = self._computed(job, selection, agreed=outcome.agreed)
+                if self._scope is not None:
+                    self._carry(outcome)
         if not outcome.agreed:
             self._tally.add("void rounds")
         elif selection is not None:
             thetas = None if scored is None or scored.result is None else scored.result.thetas
             clients = tuple(entry.client for entry in selection.records)
             job.payments[outcome.round] = _Payment(outcome, clients, thetas)
-            self._tally.add("rounds")
+            self._tally.add("rounds" if self._wanted(job, outcome.round) else "rounds followed by signatures")
             self._tally.add("selected records", len(clients))
             if scored is not None and scored.result is not None:
                 job.vesting.computed(outcome.round, scored.result.history)
             if scored is not None:
                 self._agreed(job, outcome, scored)
-                self._explain(selection, scored)
+                self._explain(job, outcome, selection, scored)
         if scored is not None:
             self._outvoted(job, outcome, scored)
 
@@ -289,11 +344,12 @@ class Rounds:
             )
         self._tally.add("part digests", len(expected))
 
-    def _explain(self, selection: Selection, scored: ScoredRound) -> None:
+    def _explain(self, job: _Job, outcome: RoundOutcome, selection: Selection, scored: ScoredRound) -> None:
         """Keep why each record of a round earns what it does."""
         result, names = scored.result, scored.names
         if result is None or names is None:
             return
+        self.arithmetic.append(arithmetic(job.log.terms_of(outcome.round), outcome, selection, result))
         for at, entry in enumerate(selection.records):
             parts = {name: column[at] for name, column in result.parts.items()}
             beside_ = names.versions[at] if names.versions else None
@@ -347,6 +403,48 @@ class Rounds:
             self._diverges(job, Part.SELECTION, f"closing {expected}", str(found), round_=event.round)
         self._tally.add("closed jobs")
 
+    def _carry(self, outcome: RoundOutcome) -> None:
+        """Read what a round of a scope leaves to the next: it goes with the bundle, so that any round can be first."""
+        carried = {digests.name32(name) for name in (HISTORY, ALLOCATION)}
+        for digest in (outcome.model, *(part.digest for part in outcome.parts if part.name in carried)):
+            self._blobs.get(digest)
+
+    def _computed(self, job: _Job, selection: Selection, *, agreed: bool) -> ScoredRound | None:
+        """Compute a round, or take what is known of it; tell what was found either way."""
+        kept, scored = self._known.get((selection.job, selection.round)), None
+        if kept is None or not agreed or not selection.records:
+            told, verdicts = self._findings, job.verdicts
+            self._findings, job.verdicts = told.apart(), {}
+            try:
+                scored = self._scored(job, selection, agreed=agreed)
+                kept = self._kept(job, selection, scored)
+            finally:
+                self._findings, job.verdicts = told, verdicts
+            if self._give is not None and agreed and selection.records:
+                self._give(kept)
+        elif kept.scored is not None:
+            scored = kept.scored.scored(selection, job.log)
+        kept.tell(self._findings, _PART)
+        job.verdicts |= kept.verdicts
+        if scored is not None and scored.result is not None and scored.history_blob:
+            job.history = records.blob_digest(scored.history_blob), scored.result.history
+        if scored is not None and scored.plan_blob:
+            job.plan = records.blob_digest(scored.plan_blob), Plan.decode(scored.plan_blob)
+        return scored
+
+    def _kept(self, job: _Job, selection: Selection, scored: ScoredRound | None) -> Kept:
+        """Return what computing a round gave and what was found meanwhile."""
+        found = self._findings
+        return Kept(
+            job=selection.job,
+            round=selection.round,
+            scored=None if scored is None else KeptRound.of(scored),
+            divergences=tuple(found.divergences),
+            remarks=tuple(found.remarks),
+            counts=self._tally.counts,
+            verdicts=job.verdicts,
+        )
+
     def _scored(self, job: _Job, selection: Selection, *, agreed: bool) -> ScoredRound | None:
         """Compute a round from blobs; None, and a remark, if some are nowhere.
 
@@ -376,6 +474,9 @@ class Rounds:
             for entry, update in zip(selection.records, updates, strict=True)
             if update is None
         ]
+        if (lost or job.file is None or plan is None) and self._scope is not None and agreed:
+            self._lost_of(job, selection, bases, lost)
+            return None
         if lost or job.file is None or plan is None:
             self._findings.remark(
                 f"job {log.job} round {selection.round}: not computed again, only checked by signatures:"
@@ -403,14 +504,32 @@ class Rounds:
         if scored.result is not None:
             self._keep(job, records.blob_digest(scored.model_blob), scored.result.model)
             self._tally.add("Gram entries", int(scored.result.gram.size))
-        if scored.history_blob and scored.result is not None:
-            job.history = records.blob_digest(scored.history_blob), scored.result.history
+        if scored.history_blob:
             self._tally.add("histories")
         self._tally.add("references", sum(len(used) for used in names.used.values()))
         if planning is not None:
-            job.plan = records.blob_digest(scored.plan_blob), Plan.decode(scored.plan_blob)
             self._tally.add("plans")
         return scored
+
+    def _lost_of(self, job: _Job, selection: Selection, bases: dict[int, bytes], lost: list[str]) -> None:
+        """Name each blob that a round of the scope takes and that is not here, or not what it must be."""
+        number = selection.round
+        for version, name in bases.items():
+            if self._model(job, name) is None:
+                self._lost(job, Part.MODEL, name, f"model {version}", number=number)
+        for entry in selection.records:
+            if self._blobs.get(entry.digest) is None:
+                what = f"the update of record {entry.sequence}"
+                self._lost(job, Part.BLOB, entry.digest, what, number=number, client=entry.client)
+        expected = f"everything that round {number} is computed from"
+        self._diverges(job, Part.BUNDLE, expected, f"not here: {', '.join(lost)}", round_=number)
+
+    def _lost(
+        self, job: _Job, part: Part, name: bytes, what: str, *, number: int | None = None, client: int | None = None
+    ) -> None:
+        """Name a blob that the scope needs."""
+        expected, found = f"blob {name.hex()}, {what}", self._blobs.damaged.pop((0, name), "no such blob")
+        self._diverges(job, part, expected, found, round_=number, client=client)
 
     def _context(self, job: _Job, names: Beside) -> Context | None:
         """Put together what a round is scored beside; None if some of it is nowhere."""
@@ -624,13 +743,29 @@ class Rounds:
                     self._findings.remark(f"job {job.log.job} round {number}: agreed and not paid yet")
             for text in job.vesting.remarks():
                 self._findings.remark(text)
-            self._documents(job)
-            self._models(job)
-            self._plans(job)
-            self._references(job)
-            self._holds(job)
+            if self._scope is None:
+                self._documents(job)
+                self._models(job)
+                self._plans(job)
+                self._references(job)
+                self._holds(job)
             accounts += self._accounts(job)
+        if self._scope is not None:
+            self._whole(self._scope)
         return tuple(accounts)
+
+    def _whole(self, scope: RoundsScope) -> None:
+        """Check that the rounds of the scope are all there; say what of others was not judged."""
+        job = self._jobs.get(scope.job)
+        decided = 0 if job is None else len(job.log.outcomes)
+        if scope.last > decided:
+            expected, found = f"rounds {scope.first} to {scope.last} of job {scope.job}", f"{decided} decided rounds"
+            self._findings.diverges(Divergence(store=self._store, part=Part.BUNDLE, expected=expected, found=found))
+        if self._uncompared:
+            self._findings.remark(
+                f"{len(self._uncompared)} records are outside of rounds {scope.first} to {scope.last}: whether one of"
+                " those is a copy of them is the quorum's word"
+            )
 
     def _documents(self, job: _Job) -> None:
         terms = job.log.terms

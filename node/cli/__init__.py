@@ -42,6 +42,7 @@ COMMANDS = {  # at most 61 characters of help, which fit into 80 columns
     "council": "Vote on members, validators, rules and versions.",
     "rewards": "List what was paid to whom, round by round.",
     "audit": "Replay a history from stores or nodes; say what diverges.",
+    "export": "Write rounds with their proofs into one file to audit.",
     "allocate": "Deal samples and updates out with the least staleness.",
     "simulate": "Break consensus in virtual time, seed after seed.",
     "keys": "Make signing keys and show what a key file holds.",

@@ -1,4 +1,4 @@
-"""`merit client run`: train on own data and send signed updates to edge servers."""
+"""`merit client`: train on own data and send signed updates to edge servers; keep proofs of what came of them."""
 
 import asyncio
 import logging
@@ -56,3 +56,34 @@ def run(
         print_json(delivered)
     else:
         typer.echo(f"job {job} is closed; client {delivered['member']} trained {delivered['trained']} times")
+
+
+@app.command()
+def receipt(
+    source: Annotated[
+        str, typer.Argument(metavar="DIR|URL", help="A run's directory, a stopped node's home, or a node's URL.")
+    ],
+    *,
+    client: Annotated[int, typer.Option(min=1, help="The client's member id.")],
+    job: Annotated[int, typer.Option(min=1, help="Number of the job.")] = 1,
+    record: Annotated[
+        int | None, typer.Option(min=0, help="Number of the record in its job. [default: the client's newest]")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the receipt goes.")] = Path("record.receipt"),
+    json: Json = False,
+) -> None:
+    """Save what proves that a record is on the ledger and, once it is paid, its reward; run it again for that.
+
+    `merit audit FILE --genesis HASH` verifies it offline, without executing anything.
+    """
+    from node.audit.origins import is_url  # noqa: PLC0415 - loads the EVM
+    from node.audit.receipts import save_receipt  # noqa: PLC0415 - as above
+
+    target = source if is_url(source) else Path(source)
+    report = save_receipt(target, out, client, job=job, sequence=record)
+    if json:
+        print_json(report.to_json())
+        return
+    for line in report.lines[:-1]:
+        typer.echo(line)
+    typer.echo(f"next: merit audit {out} --genesis 0x{report.genesis_hash.hex()}")

@@ -207,6 +207,10 @@ class JobLog:
         """Return a client's newest record of a blob."""
         return next((entry for entry in reversed(self.naming(digest)) if entry.client == client), None)
 
+    def original_of(self, sequence: int) -> int:
+        """Return the first record that was taken or spent with the payload of a record that was, too."""
+        return self._payloads[self._payload_of[sequence]]
+
     def acknowledged_up_to(self, edge: int) -> int:
         """Return the first sequence number that this edge server has said nothing about."""
         return self._ack(edge).up_to

@@ -74,6 +74,11 @@ class CometRpc:
             self._first = self._read(lambda: Height(max(int(sync["earliest_block_height"]), 1)))
         return self._first
 
+    async def newest(self) -> Height:
+        """Return the newest height that it has, 0 before the first; unlike `status`, `cometbft inspect` knows this."""
+        answer = await self._get("/blockchain")
+        return self._read(lambda: Height(int(answer["last_height"])))
+
     async def header(self, height: Height) -> light.Header:
         """Return the header of a decided height; raises UnknownHeightError."""
         return (await self.signed_header(height))[0]
