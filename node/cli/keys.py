@@ -128,6 +128,36 @@ def rotate(
         typer.echo(f"member {stands.member}: the old key ends before block {stands.old.valid_to}, {new_path} counts")
 
 
+@app.command()
+def certificate(
+    path: KeyPath,
+    to: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="Where the certificate (PEM) goes.")],
+    *,
+    name: Annotated[
+        list[str], typer.Option(help="Host name or IP address by which clients reach the intake; repeatable.")
+    ],
+    days: Annotated[int, typer.Option(min=1, max=3_650, help="How long it holds.")] = 398,
+    password_file: PasswordFile = None,
+    json: Json = False,
+) -> None:
+    """Make a self-signed TLS certificate of a key: for an intake, whose clients name it with --trust.
+
+    Take a key of its own (merit keys new --scheme ml-dsa-65), never one that signs for a member.
+    """
+    from chain.crypto.keystore import load  # noqa: PLC0415 - `merit keys --help` needs no cryptography
+    from merit.clock import SystemClock  # noqa: PLC0415 - as above
+    from node.tls import certificates, identity  # noqa: PLC0415 - as above
+
+    made = certificates.certify(load(path, password_from(password_file)), name, now=SystemClock().now(), days=days)
+    identity.write(to, made)
+    (read,) = certificates.read(to)
+    ends = f"{read.not_valid_after_utc:%Y-%m-%d}"
+    if json:
+        print_json({"certificate": str(to), "names": list(certificates.names_of(read)), "holds_until": ends})
+    else:
+        typer.echo(f"{to} is for {', '.join(certificates.names_of(read))} until {ends}")
+
+
 def _print(path: Path, key: "SigningKey", *, json: bool) -> None:
     from eth_utils.address import to_checksum_address  # noqa: PLC0415 - `merit keys --help` needs no eth_utils
 

@@ -68,6 +68,10 @@ def up(
     edge_port: Annotated[
         int, typer.Option(min=0, max=65_000, help="Where the first edge server listens, the others after it; 0: free.")
     ] = DEFAULT_EDGE_PORT,
+    tls: Annotated[
+        bool,
+        typer.Option("--tls", help="Edge servers take clients over post-quantum TLS; DIR/keys/intake.crt is theirs."),
+    ] = False,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where the network lives; it goes on from there the next time.")
     ] = DEFAULT_DIRECTORY,
@@ -100,7 +104,7 @@ def up(
         tokens=tokens,
         accounts=_ACCOUNTS if classical else None,
     )
-    asyncio.run(_serve(network, port, edge_port, json=json))
+    asyncio.run(_serve(network, port, edge_port, tls=tls, json=json))
 
 
 def _funding(text: str) -> tuple[bytes, int]:
@@ -112,7 +116,7 @@ def _funding(text: str) -> tuple[bytes, int]:
     return bytes.fromhex(match[1][2:]), int(Decimal(match[2]).scaleb(18))
 
 
-async def _serve(network: "LocalNetwork", port: int, edge_port: int, *, json: bool) -> None:
+async def _serve(network: "LocalNetwork", port: int, edge_port: int, *, tls: bool, json: bool) -> None:
     from chain.rpc.http import RpcServer  # noqa: PLC0415 - loads the web server
 
     stopping = asyncio.Event()
@@ -131,7 +135,8 @@ async def _serve(network: "LocalNetwork", port: int, edge_port: int, *, json: bo
             from node.edge.local import LocalEdgeServers  # noqa: PLC0415 - loads web3, 2.2 s
 
             edges = LocalEdgeServers(network, members, SystemClock())
-            urls = dict(zip(members, await edges.listen(stack, first_port=edge_port), strict=True))
+            context = network.intake_tls() if tls else None
+            urls = dict(zip(members, await edges.listen(stack, first_port=edge_port, tls=context), strict=True))
             tasks.append(_work(edges))
         _announce(network, server, urls, json=json)
         await _until_one_ends(*tasks)
@@ -178,6 +183,10 @@ async def _print_blocks(network: "LocalNetwork", *, quiet: bool) -> None:
         printed = reader.latest()
 
 
+def _is_secure(edges: dict[int, str]) -> bool:
+    return any(url.startswith("https:") for url in edges.values())
+
+
 def _clock_time(seconds: int) -> str:
     minutes, second = divmod(seconds % 86_400, 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d} UTC"
@@ -222,6 +231,7 @@ def _announce(network: "LocalNetwork", server: "RpcServer", edges: dict[int, str
                 },
                 "accounts": accounts,
                 "edge_servers": [{"member": member, "url": url} for member, url in edges.items()],
+                "certificate": str(network.keys_path / "intake.crt") if _is_secure(edges) else None,
                 "clients": [_key_file(network, member) for member in _members(network, "CLIENT")],
                 "sponsors": [_key_file(network, member) for member in _members(network, "SPONSOR")],
             }
@@ -245,6 +255,7 @@ def _announce(network: "LocalNetwork", server: "RpcServer", edges: dict[int, str
         sponsors = [str(member) for member in _members(network, "SPONSOR")] or ["none"]
         lines += [
             f"  Edge servers  {' '.join(edges.values())}",
+            *([f"                --trust {network.keys_path / 'intake.crt'}"] if _is_secure(edges) else []),
             f"  Clients       members {', '.join(clients)}",
             f"  Sponsor       member {', '.join(sponsors)}",
             f"                keys {network.member_key_path(1).with_name('member-N.pem')}, same password",
