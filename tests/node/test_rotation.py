@@ -11,7 +11,9 @@ from chain.crypto.schemes import Scheme
 from contracts.addresses import REGISTRY
 from contracts.bindings import Registry, Role
 from node.founding import Membership
+from node.sponsor import recorded
 from tests.chain.rpc.harness import Background
+from tests.node.small_ledger import EXAMPLES, SmallLedger
 from tests.node.testnet.running import Done, merit
 
 CLIENT = 4
@@ -121,3 +123,43 @@ def test_a_backup_opens_with_its_own_password_and_overwrites_nothing(tmp_path: P
     same = merit("keys", "backup", key, tmp_path / "same.pem", "--password-file", mine)
     assert same.code == 0
     assert keystore.load(tmp_path / "same.pem", b"one").seed == keystore.load(key, b"one").seed
+
+
+@pytest.mark.slow
+def test_the_audit_is_clean_across_the_rotation_of_a_client_and_an_edge_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Job 1 is learned with the old keys, job 2 with the new ones, after the old ones have ended."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    edge, client, directory = 1, 5, tmp_path / "net"
+    ledger = SmallLedger(directory)
+    try:
+        ledger.learn(EXAMPLES / "own_model.toml", tmp_path / "first", rounds=2)
+        keys = [ledger.network.member_key_path(member) for member in (edge, client)]
+        password = ["--password-file", ledger.network.password_path]
+        for key in keys:
+            news = ledger.asked("keys", "rotate", key, f"{key}.new", *password)
+            number = ledger.asked("council", "propose", news["proposal"], *ledger.secret(2))["proposal"]
+            for voter in (3, 4):
+                ledger.asked("council", "vote", number, "--approve", *ledger.secret(voter))
+            ledger.asked("council", "execute", number, *ledger.secret(2))
+    finally:
+        ledger.stop()
+    for key in keys:
+        key.rename(f"{key}.old")
+        Path(f"{key}.new").rename(key)
+    ledger = SmallLedger(directory)
+    try:
+        ends = [ledger.asked("keys", "rotate", f"{key}.old", key, "--end", *password)["old_until"] for key in keys]
+        ledger.learn(EXAMPLES / "own_model.toml", tmp_path / "second", rounds=2)
+        registry = Registry(ledger.network.web3(), REGISTRY)
+        assert [registry.keys(member)[0].valid_to for member in (edge, client)] == ends
+        records = {job: recorded(ledger.rpc, job) for job in (1, 2)}
+        assert {record.client for job in records for record in records[job]} == {5, 6}
+        rewards = ledger.asked("rewards")["rewards"]
+        assert {row["job"] for row in rewards if row["client"] == client} == {1, 2}
+    finally:
+        ledger.stop()
+    report = merit("audit", directory)
+    assert report.code == 0, report
+    assert "checked by signature" not in report.out
