@@ -5,6 +5,7 @@
     +-- InvalidRound     a round's inputs contradict its terms or each other
     +-- InvalidReferences  an edge server's references, or a sketch, that are none
     +-- UnknownRule      a rule, discount or aggregation form that this version does not have
+    |   +-- UnusableRule a scoring rule of a package that is not here, lacks it, or breaks what a rule keeps to
     +-- InvalidDataFile  an idx file that is not what its header says
     +-- MissingDataFile  a data set's file that is not there
     +-- UnusableData     arrays that are no data set
@@ -69,6 +70,16 @@ class UnknownRule(LearnerError):  # noqa: N818
         self.name = name
         self.version = version
         self.known = tuple(known)
+
+
+class UnusableRule(UnknownRule):
+    """A scoring rule of another package, which is not installed, lacks it, or does not do what a rule must."""
+
+    def __init__(self, *, name: str, version: int, package: str, reason: str) -> None:
+        """Say which package would have it, and what is wrong."""
+        MeritError.__init__(self, f"scoring rule {name!r}: {reason}")
+        self.kind, self.name, self.version, self.known = "scoring rule", name, version, ()
+        self.package = package
 
 
 class InvalidDataFile(LearnerError):  # noqa: N818

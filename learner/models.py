@@ -86,6 +86,12 @@ def build(name: str, *, features: int, classes: int, seed: int = 0) -> nn.Module
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = factory(features, classes)
+    check(name, module)
+    return module
+
+
+def check(name: str, module: object) -> None:
+    """Raise `InvalidModel`, naming the model, for what is no module or cannot travel as a vector."""
     if not isinstance(module, nn.Module):
         raise InvalidModel(reason=f"{name} made a {type(module).__name__}, not a torch module")
     if any(True for _ in module.buffers()):
@@ -96,7 +102,6 @@ def build(name: str, *, features: int, classes: int, seed: int = 0) -> nn.Module
         raise InvalidModel(reason=f"{name} has parameters that are not float32")
     if dimension(module) == 0:
         raise InvalidModel(reason=f"{name} has no parameters")
-    return module
 
 
 def dimension(module: nn.Module) -> int:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from learner.aggregation import FORMS
-from learner.contribution import RULES, names
+from learner.contribution import RULES, names, rule
+from learner.contribution.plugins import names_a_package
 from learner.errors import InvalidTerms
 from learner.staleness import DISCOUNTS
 
@@ -45,6 +46,8 @@ class Terms:
 def check_terms(terms: Terms, *, context: bool = False) -> None:
     """Raise `InvalidTerms`, naming the term, unless every bound of RULES.md holds; to be called when a job is made.
 
+    Raises `UnusableRule` for a scoring rule of a package that is not here.
+
     `context`: whether whoever computes the job's rounds gives them a `learner.context.Context`; without one, rules
     that need it are refused.
 
@@ -65,9 +68,16 @@ def check_terms(terms: Terms, *, context: bool = False) -> None:
     versions = sorted({version for _, version in RULES})
     if terms.rules_version not in versions:
         raise InvalidTerms(field="rules_version", value=terms.rules_version, allowed=_one_of(versions))
-    _named("scoring", terms.scoring, names(terms.rules_version, alone=not context))
+    _check_scoring(terms, context=context)
     _named("staleness", terms.staleness, [name for name, version in DISCOUNTS if version == terms.rules_version])
     _named("aggregation", terms.aggregation, list(FORMS))
+
+
+def _check_scoring(terms: Terms, *, context: bool) -> None:
+    if not names_a_package(terms.scoring):
+        _named("scoring", terms.scoring, names(terms.rules_version, alone=not context))
+    elif not (rule(terms.scoring, terms.rules_version).needs.nothing or context):
+        raise InvalidTerms(field="scoring", value=terms.scoring, allowed="a rule that needs no context")
 
 
 def _within(field: str, value: int, least: int, most: int) -> None:

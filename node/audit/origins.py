@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from chain.engines.base import EngineName
 from chain.engines.cometbft import binary
 from chain.engines.cometbft.rpc import CometRpc
 from chain.engines.errors import CometBinaryError, CometUnreachableError, UnknownHeightError
@@ -141,8 +140,6 @@ def _inspected(comet: Path) -> Iterator[str]:
 
 class InspectedChain:
     """What CometBFT has stored, as a source of a chain."""
-
-    engine = EngineName.COMETBFT
 
     def __init__(self, name: str, comet: CometRpc, runner: asyncio.Runner) -> None:
         """Ask how far it goes."""

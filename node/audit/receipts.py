@@ -32,7 +32,7 @@ class _Seen:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.name, self.decided, self.engine = source.name, source.decided, source.engine
+        self.name, self.decided = source.name, source.decided
         self.signed: list[tuple[bytes, bytes]] = []
 
     def records(self, height: int) -> HeightRecords:
@@ -91,7 +91,7 @@ class _Making:
         if findings.divergences or chain.cursor is None or not chain.complete:
             why = findings.divergences[0].line() if findings.divergences else chain.silent
             raise NotAuditableError(origin.name, why)
-        self._past = Past(chain.cursor, chain.headers, origin.source.engine)
+        self._past = Past(chain.cursor, chain.headers)
         self._height = chain.height
 
     @property

@@ -27,7 +27,7 @@ from learner import rewards
 from learner.allocation.plan import Plan
 from learner.context import Context
 from learner.contribution import History
-from learner.errors import InvalidPlan, InvalidReferences, UnknownRule
+from learner.errors import InvalidPlan, InvalidReferences, UnknownRule, UnusableRule
 from learner.fixedpoint import Model, Update, check_update
 from learner.references import References
 from learner.rounds import RoundInputs
@@ -272,6 +272,8 @@ class Rounds:
         try:
             job_file = decode_job_file(raw)
             asked = job_file.ledger_terms(model=terms.model, edge_set=terms.edge_set)
+        except UnusableRule:
+            raise  # not the members' fault: who audits needs that package
         except MeritError as error:
             self._diverges(job, Part.JOB_FILE, "a job file", str(error))
             return
@@ -497,6 +499,8 @@ class Rounds:
         planning = None if planned is None else Planning(plan, reports, planned)
         try:
             scored = score(selection, inputs, bases, planning, names, vests=log.vests > 0)
+        except UnusableRule:
+            raise
         except UnknownRule as error:
             self._findings.remark(f"job {log.job} round {selection.round}: not computed again: {error}")
             self._tally.add("rounds checked by signature only")

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import msgspec
 
-from chain.engines.base import EngineName
 from node.audit.errors import FaultError
 from node.audit.report import Part
 
@@ -14,13 +13,12 @@ _Number = Annotated[int, msgspec.Meta(ge=1, le=(1 << 53) - 1)]
 class RoundsScope(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="holds", tag="rounds"
 ):
-    """Rounds `first` to `last` of a job, in a chain that `engine` has decided: these are computed again.
+    """Rounds `first` to `last` of a job: these are computed again.
 
     All other rounds are followed by what the quorum signed: their records, attestations and payments are judged, what
     is computed from blobs is not.
     """
 
-    engine: EngineName
     job: _Number
     first: _Number
     last: _Number

@@ -45,7 +45,7 @@ COMMANDS = {  # at most 61 characters of help, which fit into 80 columns
     "export": "Write rounds with their proofs into one file to audit.",
     "allocate": "Deal samples and updates out with the least staleness.",
     "simulate": "Break consensus in virtual time, seed after seed.",
-    "keys": "Make signing keys and show what a key file holds.",
+    "keys": "Make, show, copy and rotate signing keys.",
     "bench": "Measure signatures, execution of records and exact numerics.",
     "doctor": "Say what is here, and what a missing part costs and needs.",
 }

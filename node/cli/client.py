@@ -31,6 +31,7 @@ def run(
     partition: Annotated[str, typer.Option(help="How the data are cut: iid, shards or dirichlet.")] = "iid",
     interval: Annotated[float, typer.Option(help="Seconds in which the job's number of new samples comes.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the partition, the stream and the training.")] = 1,
+    trust: Annotated[Path | None, typer.Option(help="Certificates (PEM) of the edge servers with https URLs.")] = None,
     json: Json = False,
 ) -> None:
     """Train whenever new samples have come, until the job closes."""
@@ -49,13 +50,13 @@ def run(
     chosen = config.override(config.RunFile(), changes)
     signing_key = keystore.load(key, password_file.read_bytes())
     work = contribute(
-        server, signing_key, job, chosen, part, interval=interval, directory=directory, clock=SystemClock()
+        server, signing_key, job, chosen, part, interval=interval, directory=directory, clock=SystemClock(), trust=trust
     )
     delivered = asyncio.run(work)
     if json:
-        print_json(delivered)
+        print_json({"member": delivered.member, "trained": delivered.trained})
     else:
-        typer.echo(f"job {job} is closed; client {delivered['member']} trained {delivered['trained']} times")
+        typer.echo(f"job {job} is closed; client {delivered.member} trained {delivered.trained} times")
 
 
 @app.command()

@@ -30,13 +30,14 @@ def create(
     edge_set: Annotated[int, typer.Option(help="Number of the edge set that serves the job.")] = 1,
     model: Annotated[Path | None, typer.Option(help="Model 0 as a blob; made from the job file without.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of model 0.")] = 0,
+    trust: Annotated[Path | None, typer.Option(help="Certificate (PEM) of an edge server with an https URL.")] = None,
     json: Json = False,
 ) -> None:
     """Propose a job with a budget, and bring its file and model 0 to an edge server."""
     from node.sponsor import Sponsor  # noqa: PLC0415 - heavy imports wait until the command runs
 
     sponsor = Sponsor.connect(rpc, key, password_file.read_bytes())
-    number = sponsor.create(job_file, server, budget=budget, edge_set=edge_set, model=model, seed=seed)
+    number = sponsor.create(job_file, server, budget=budget, edge_set=edge_set, model=model, seed=seed, trust=trust)
     if json:
         print_json({"job": number})
     else:

@@ -76,6 +76,10 @@ def up(
             min=0, max=65535, help="Where the dashboard listens; 0: free. [default: 8580; free with --port 0]"
         ),
     ] = None,
+    tls: Annotated[
+        bool,
+        typer.Option("--tls", help="Edge servers take clients over post-quantum TLS; DIR/keys/intake.crt is theirs."),
+    ] = False,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where the network lives; it goes on from there the next time.")
     ] = DEFAULT_DIRECTORY,
@@ -112,7 +116,7 @@ def up(
     )
     if dashboard_port is None:
         dashboard_port = DEFAULT_DASHBOARD_PORT if port else 0
-    asyncio.run(_serve(network, port, edge_port, dashboard_port, json=json))
+    asyncio.run(_serve(network, port, edge_port, dashboard_port, tls=tls, json=json))
 
 
 def _funding(text: str) -> tuple[bytes, int]:
@@ -124,7 +128,9 @@ def _funding(text: str) -> tuple[bytes, int]:
     return bytes.fromhex(match[1][2:]), int(Decimal(match[2]).scaleb(18))
 
 
-async def _serve(network: "LocalNetwork", port: int, edge_port: int, dashboard_port: int, *, json: bool) -> None:
+async def _serve(
+    network: "LocalNetwork", port: int, edge_port: int, dashboard_port: int, *, tls: bool, json: bool
+) -> None:
     from chain.rpc.http import RpcServer  # noqa: PLC0415 - loads the web server
     from node.dashboard.local import beside, connection  # noqa: PLC0415 - loads web3, 2.2 s
 
@@ -148,7 +154,8 @@ async def _serve(network: "LocalNetwork", port: int, edge_port: int, dashboard_p
 
             teach = _teachers(network.directory, members)
             edges = LocalEdgeServers(network, members, SystemClock(), teach=teach, scored=dashboard.insight.scored)
-            urls = dict(zip(members, await edges.listen(stack, first_port=edge_port), strict=True))
+            context = network.intake_tls() if tls else None
+            urls = dict(zip(members, await edges.listen(stack, first_port=edge_port, tls=context), strict=True))
             tasks.append(_work(edges))
             dashboard.attach(connection(network), edges.servers[0])
         else:
@@ -209,6 +216,10 @@ async def _print_blocks(network: "LocalNetwork", *, quiet: bool) -> None:
         printed = reader.latest()
 
 
+def _is_secure(edges: dict[int, str]) -> bool:
+    return any(url.startswith("https:") for url in edges.values())
+
+
 def _clock_time(seconds: int) -> str:
     minutes, second = divmod(seconds % 86_400, 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d} UTC"
@@ -256,6 +267,7 @@ def _announce(
                 },
                 "accounts": accounts,
                 "edge_servers": [{"member": member, "url": url} for member, url in edges.items()],
+                "certificate": str(network.keys_path / "intake.crt") if _is_secure(edges) else None,
                 "clients": [_key_file(network, member) for member in _members(network, "CLIENT")],
                 "sponsors": [_key_file(network, member) for member in _members(network, "SPONSOR")],
             }
@@ -280,6 +292,7 @@ def _announce(
         sponsors = [str(member) for member in _members(network, "SPONSOR")] or ["none"]
         lines += [
             f"  Edge servers  {' '.join(edges.values())}",
+            *([f"                --trust {network.keys_path / 'intake.crt'}"] if _is_secure(edges) else []),
             f"  Clients       members {', '.join(clients)}",
             f"  Sponsor       member {', '.join(sponsors)}",
             f"                keys {network.member_key_path(1).with_name('member-N.pem')}, same password",

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from OpenSSL import SSL
+
 from chain.rpc.http import LoopbackServer
 from contracts import addresses, bindings
 from merit.clock import Clock
@@ -19,6 +21,7 @@ from node.errors import RunDirectoryError
 from node.network import LocalNetwork
 from node.rounds.attestation import ScoredRound
 from node.sender import MLDSASigner, Sender
+from node.tls.front import Front
 
 
 class LocalEdgeServers:
@@ -133,22 +136,31 @@ class LocalEdgeServers:
             return None
         return Roots(self._teach[member], BlobStore(self._network.directory / "edge" / str(member) / "sealed"))
 
-    async def listen(self, stack: contextlib.AsyncExitStack, *, first_port: int = 0) -> list[str]:
+    async def listen(
+        self, stack: contextlib.AsyncExitStack, *, first_port: int = 0, tls: SSL.Context | None = None
+    ) -> list[str]:
         """Start every intake and return their URLs, which `merit_status` tells from then on; `stack` stops them.
 
-        Server n listens on `first_port` + n, from 0; on a free port when that is 0.
+        Server n listens on `first_port` + n, from 0; on a free port when that is 0. With `tls` that port takes TLS, the
+        URLs returned are https, and the plain intakes behind it, on free ports, are what `merit_status` tells.
 
         Raises:
-            BindError: a port is taken.
+            BindError, TransportError: a port is taken.
 
         """
-        urls = []
+        served, urls = {}, []
         for number, server in enumerate(self.servers):
-            http = LoopbackServer(Intake(server, self._clock).app, port=first_port + number if first_port else 0)
+            port = first_port + number if first_port else 0
+            http = LoopbackServer(Intake(server, self._clock).app, port=0 if tls else port)
             await http.start()
             stack.push_async_callback(http.stop)
+            served[server.member] = http.url
             urls.append(http.url)
-        served = {server.member: url for server, url in zip(self.servers, urls, strict=True)}
+            if tls is not None:
+                front = Front(tls, ("127.0.0.1", http.port), port=port)
+                await front.start()
+                stack.push_async_callback(front.stop)
+                urls[-1] = front.url
         for node in range(self._network.validators):
             self._network.dispatcher(node).announce(served)
         return urls

@@ -21,7 +21,7 @@ from contracts.errors import ContractsError
 from contracts.records import ReportingHeader, SignedRecord, UpdateHeader
 from learner import rounds
 from learner.allocation.plan import Plan
-from learner.errors import UnknownRule
+from learner.errors import UnknownRule, UnusableRule
 from learner.fixedpoint import check_update
 from learner.terms import Terms
 from merit.clock import Clock
@@ -896,11 +896,12 @@ class EdgeServer:
             if selection.round not in desk.unknown_rules:
                 desk.unknown_rules.add(selection.round)
                 _log.error(
-                    "edge server %d cannot compute round %d of job %d: %s; install a newer merit-ledger",
+                    "edge server %d cannot compute round %d of job %d: %s%s",
                     self.member,
                     selection.round,
                     desk.log.job,
                     error,
+                    "" if isinstance(error, UnusableRule) else "; install a newer merit-ledger",
                 )
             return None
         try:

@@ -64,11 +64,13 @@ def _keys(home: NodeHome, file: NodeFile) -> Iterator[Path]:
         if (path := home.comet / "config" / name).exists():
             yield path
     if file.edge is not None:
-        for path in (home.key, home.password):
+        tls = (home.tls_key, home.tls_certificate) if file.edge.tls else ()
+        for path in (home.key, home.password, *tls):
             if not path.is_file():
                 message = f"{path} is missing, which the edge server needs ([edge] in {home.file})"
                 raise HomeError(message)
-            yield path
+            if path != home.tls_certificate:
+                yield path
 
 
 class _CometGenesis(msgspec.Struct):

@@ -3,6 +3,8 @@
     HOME/node.toml          addresses, peers and settings (`NodeFile`)
     HOME/genesis.json       what all agree on
     HOME/keys/edge.pem      the edge server's key, encrypted; HOME/keys/password opens it; both mode 0600
+    HOME/keys/intake.pem    the key of the intake's TLS, opened by the same password; its certificate is intake.crt
+    HOME/keys/trusted.crt   certificates of the other members' intakes that are reached over TLS
     HOME/comet/             CometBFT's home: its keys, its blocks, its votes
     HOME/ledger/            the ledger's store
     HOME/blobs/             updates and models
@@ -23,7 +25,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import tomli_w
@@ -32,25 +34,39 @@ from chain.engines.cometbft.home import Timing
 from contracts.records import MAX_ENTRIES
 from node.configuration import convert, read_toml
 from node.errors import ConfigError, RunDirectoryError
+from node.tls.identity import CERTIFICATE_NAME, KEY_NAME
 
 SOCKET: Final = "abci.sock"
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
+class TlsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The intake over TLS 1.3 with ML-DSA certificates, on any address: the one port that needs no tunnel.
+
+    A key exchange other than X25519MLKEM768 is refused, unless `classical` allows it.
+    """
+
+    port: Port
+    host: str = "127.0.0.1"
+    classical: bool = False
+
+
 class EdgeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The edge server beside the node: its member id, its intake's port, records in one transaction at most."""
+    """The edge server beside the node: its member id, its intake's port and TLS, records in one transaction at most."""
 
     member: Annotated[int, msgspec.Meta(ge=1)]
     port: Port
     batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
+    tls: TlsFile | None = None
 
 
 class PeerFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another member's node, as this one reaches it.
 
     `validator`: its validator address in hexadecimal, empty for a node that only follows. `p2p`: ID@HOST:PORT of its
-    CometBFT. `handover`: HOST:PORT for transactions. `intake`: URL of its edge server, empty if it has none. `rpc`: URL
+    CometBFT. `handover`: HOST:PORT for transactions. `intake`: URL of its edge server, empty if it has none; https is
+    post-quantum TLS, with a certificate in HOME/keys/trusted.crt. `rpc`: URL
     of its JSON-RPC, which `merit node compare` asks; the node itself does not need it.
     """
 
@@ -135,7 +151,11 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ports = {"p2p": self.p2p, "comet": self.comet, "rpc": self.rpc, "handover": self.handover}
         if self.dashboard is not None:
             ports["dashboard"] = self.dashboard
-        return ports | ({"edge.port": self.edge.port} if self.edge else {})
+        if self.edge is not None:
+            ports["edge.port"] = self.edge.port
+            if self.edge.tls is not None:
+                ports["edge.tls.port"] = self.edge.tls.port
+        return ports
 
     @property
     def rpc_url(self) -> str:
@@ -159,8 +179,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def encode(self) -> bytes:
         """Return the TOML."""
-        content = msgspec.to_builtins(self)
-        return tomli_w.dumps({key: value for key, value in content.items() if value is not None}).encode()
+        return tomli_w.dumps(_without_none(msgspec.to_builtins(self))).encode()
 
 
 class NodeHome:
@@ -173,6 +192,9 @@ class NodeHome:
         self.genesis = path / "genesis.json"
         self.key = path / "keys" / "edge.pem"
         self.password = path / "keys" / "password"
+        self.tls_key = path / "keys" / KEY_NAME
+        self.tls_certificate = path / "keys" / CERTIFICATE_NAME
+        self.trusted = path / "keys" / "trusted.crt"
         self.comet = path / "comet"
         self.ledger = path / "ledger"
         self.blobs = path / "blobs"
@@ -214,3 +236,12 @@ def host_and_port(text: str) -> tuple[str, int]:
         message = f"{text!r} is no HOST:PORT"
         raise ConfigError(message)
     return host, int(port)
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is None is left out, in tables within tables too."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }

@@ -54,6 +54,10 @@ from node.machine.metrics import MetricsPage, NodeFigures
 from node.machine.watch import EdgeWatch
 from node.rounds.attestation import ScoredRound
 from node.sender import MLDSASigner, Sender
+from node.tls import certificates
+from node.tls.front import Front
+from node.tls.identity import context_of
+from node.tls.transport import transport_for
 
 _log = logging.getLogger(__name__)
 
@@ -242,13 +246,15 @@ class EdgeThread:
         scored: Callable[[ScoredRound], None] | None = None,
     ) -> None:
         """Load the key and the blob store; `scored` is called in the thread with every round that it computes."""
-        self._edge, self._clock, self._dispatcher, self._blocks = edge, clock, dispatcher, blocks
+        self._home, self._edge, self._clock, self._dispatcher, self._blocks = home, edge, clock, dispatcher, blocks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due = asyncio.Event()  # in the thread's own loop
         self._ending = asyncio.Event()  # in the thread's own loop
         self._main = asyncio.get_running_loop()
         self._over: asyncio.Future[Exception | None] = self._main.create_future()
-        key = keystore.load(home.key, home.password.read_bytes())
+        password = home.password.read_bytes()
+        key = keystore.load(home.key, password)
+        self._tls = None if edge.tls is None else context_of(home.tls_key, home.tls_certificate, password)
         w3 = connect(dispatcher)
         chain_id, genesis_hash = w3.eth.chain_id, bytes.fromhex(str(dispatcher.handle("merit_genesisHash"))[2:])
         self._fetching = ThreadPoolExecutor(FETCHING_THREADS, thread_name_prefix="fetching")
@@ -298,7 +304,13 @@ class EdgeThread:
         self._peers.know(self._http_peers(file))
 
     def _http_peers(self, file: NodeFile) -> list[HttpPeer]:
-        return [HttpPeer(peer.member, peer.intake, self._clock) for peer in file.peers if peer.intake]
+        secure = any(peer.intake.startswith("https:") for peer in file.peers)
+        trusted = certificates.read(self._home.trusted) if secure else ()
+        return [
+            HttpPeer(peer.member, peer.intake, self._clock, transport=transport_for(peer.intake, trusted))
+            for peer in file.peers
+            if peer.intake
+        ]
 
     async def ended(self) -> Exception | None:
         """Wait until the thread has ended; return what ended it, if that was a failure."""
@@ -328,8 +340,16 @@ class EdgeThread:
         self._loop = asyncio.get_running_loop()
         intake = Intake(self._server, self._clock)
         http = LoopbackServer(intake.app, port=self._edge.port, protocol=lane(intake.offer, MAX_RECORD_BYTES))
-        await http.start()
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._fetching.shutdown, wait=False, cancel_futures=True)
+            await http.start()
+            stack.push_async_callback(http.stop)
+            if self._tls is not None and (tls := self._edge.tls) is not None:
+                place = ("127.0.0.1", self._edge.port)
+                front = Front(self._tls, place, host=tls.host, port=tls.port, classical=tls.classical)
+                await front.start()
+                stack.push_async_callback(front.stop)
+                _log.info("intake over TLS: %s", front.url)
             while not self._ending.is_set():
                 self._due.clear()
                 with self.watch.step():
@@ -338,9 +358,6 @@ class EdgeThread:
                 due_in = self._server.due_in()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._due.wait(), STEP_S if due_in is None else min(STEP_S, due_in))
-        finally:
-            await http.stop()
-            self._fetching.shutdown(wait=False, cancel_futures=True)
 
 
 def _roots(home: NodeHome, member: int) -> Roots | None:

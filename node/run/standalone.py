@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import httpx
 import torch
 
 from chain.crypto.schemes import SigningKey
 from merit.chance import seed_of
 from merit.clock import Clock
-from node.client import Client, Identity, Servers
+from node import sdk
 from node.errors import ConfigError
 from node.run.config import RunFile
 from node.run.host import StreamTrainer
@@ -50,39 +49,19 @@ async def contribute(
     interval: float,
     directory: Path,
     clock: Clock,
-) -> dict[str, int]:
-    """Run one client until the job closes; return how often it trained and its member id.
-
-    Raises:
-        ConfigError: the edge servers do not know the key.
-        ServersUnreachableError: no edge server answers.
-
-    """
+    trust: Path | None = None,
+) -> sdk.Learned:
+    """Run one client on its share of a run's data until the job closes; errors as in `sdk.contribute`."""
     torch.set_num_threads(1)
     split = load_data(run)
     samples = shares(run, split)[share.number - 1]
-    async with httpx.AsyncClient() as http:
-        servers = Servers([url.rstrip("/") for url in urls], first=0, clock=clock, http=http)
-        status = (await servers.request("GET", "/v1/status")).json()
-        answer = await servers.request("GET", f"/v1/members/{key.address.hex()}")
-        if not answer.is_success:
-            message = f"the edge servers know no member with the address 0x{key.address.hex()}: have it admitted first"
-            raise ConfigError(message)
-        identity = Identity(
-            member=answer.json()["member"],
-            key=key,
-            genesis_hash=bytes.fromhex(status["genesis_hash"]),
-            ledger=bytes.fromhex(status["ledger"]),
-        )
-
-        client = Client(
-            identity=identity,
-            job=job,
-            servers=servers,
-            trainer=StreamTrainer(split.train, samples, seed_of(run.seed, "client", identity.member)),
-            interval_s=interval,
-            directory=directory,
-            clock=clock,
-        )
-        await client.run()
-    return {"member": identity.member, "trained": client.steps}
+    return await sdk.contribute(
+        lambda member: StreamTrainer(split.train, samples, seed_of(run.seed, "client", member)),
+        servers=urls,
+        key=key,
+        directory=directory,
+        job=job,
+        interval=interval,
+        clock=clock,
+        trust=trust,
+    )

@@ -112,7 +112,7 @@ for room in {ROOMS}:
 """
     training = run(unpacked, program).split()
     trains = ("learner.allocation.cycles", "learner.dense", "learner.models", "learner.roots", "learner.simulation.")
-    trains += ("learner.training", "node.run.")
+    trains += ("learner.training", "node.run.", "node.sdk")
     assert [name for name in training if not name.startswith(trains)] == []
 
 

@@ -95,13 +95,13 @@ def test_rounds_whose_blobs_are_gone_cannot_be_exported(run: Path, tmp_path: Pat
 
 
 def test_a_scope_of_more_rounds_than_the_bundle_has_is_a_divergence(exported: Exported, tmp_path: Path) -> None:
-    scope = RoundsScope(engine="embedded", job=1, first=2, last=99)  # type: ignore[arg-type]
+    scope = RoundsScope(job=1, first=2, last=99)
     report = audit_bundle(rewritten(exported.path, tmp_path / "more", {Key(Kind.SCOPE): encode_scope(scope)}))
     assert "rounds 2 to 99 of job 1" in first(report)
 
 
 def test_a_blob_that_no_round_of_the_scope_needs_is_a_divergence(exported: Exported, tmp_path: Path) -> None:
-    scope = RoundsScope(engine="embedded", job=1, first=2, last=2)  # type: ignore[arg-type]
+    scope = RoundsScope(job=1, first=2, last=2)
     report = audit_bundle(rewritten(exported.path, tmp_path / "fewer", {Key(Kind.SCOPE): encode_scope(scope)}))
     assert "no blob that these rounds do not need" in first(report)
 

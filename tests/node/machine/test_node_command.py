@@ -13,14 +13,17 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 from web3 import Web3
 
 from chain.crypto.schemes import SigningKey
 from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
 from merit.clock import SystemClock
 from node.cli.backup import NOT_IN_IT
-from node.machine.home import NodeHome
+from node.machine.home import NodeHome, TlsFile
 from node.testnet.layout import Layout, TestnetFile, free_port_base, make
+from node.tls import certificates, identity
+from node.tls.transport import transport
 
 CLOCK = SystemClock()
 LIMIT_S = 90.0
@@ -77,6 +80,16 @@ def until_height(home: NodeHome, height: int) -> dict[str, Any]:
         CLOCK.wait(0.2)
 
 
+def secure(home: NodeHome) -> str:
+    """Let a home's intake be reached over TLS, too; return its URL."""
+    file = home.read()
+    assert file.edge is not None
+    tls = TlsFile(port=free_port_base(1, 43_500))
+    home.file.write_bytes(structs.replace(file, edge=structs.replace(file.edge, tls=tls)).encode())
+    identity.make(home.key.parent, ["127.0.0.1"], home.password.read_bytes(), now=CLOCK.now())
+    return f"https://127.0.0.1:{tls.port}"
+
+
 def metrics(rpc: str) -> dict[str, float]:
     lines = httpx.get(f"{rpc}/metrics").raise_for_status().text.splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
@@ -100,8 +113,11 @@ def pay(rpc: str, key: SigningKey) -> None:
 @pytest.mark.usefixtures("program")
 def test_a_node_runs_is_backed_up_restored_and_goes_on(layout: Layout, home: NodeHome, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
+    url = secure(home)
     with running(home) as said:
         assert said["rpc"] == home.read().rpc_url
+        with httpx.Client(transport=transport(certificates.read(home.tls_certificate))) as http:
+            assert http.get(f"{url}/v1/status").json()["edge"] == 1
         pay(said["rpc"], layout.member_key(3))
         (home.blobs / "ab").mkdir(parents=True, exist_ok=True)
         (home.blobs / "ab" / f"ab{'0' * 62}").write_bytes(b"not what its name says")
