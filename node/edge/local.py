@@ -56,6 +56,11 @@ class LocalEdgeServers:
         return min(self._running)
 
     @property
+    def members(self) -> list[int]:
+        """The servers' member ids, in the order of their validators, also of those that do not run."""
+        return list(self._stores)
+
+    @property
     def awake(self) -> dict[int, EdgeServer]:
         """Those that run and do not stand still, by their places from 0."""
         return {node: self._running[node] for node in sorted(self._running.keys() - self._paused)}

@@ -89,9 +89,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"for_": "for"}):
     """One thing that is done to a node; `for` 0 leaves it broken until a `restart`.
 
-    `join`: one more edge server is admitted by vote, starts from a snapshot and becomes a validator; `node` is the name
-    that it gets. `leave`: an edge server leaves the validators by vote, and its node ends for good. `rotate`: its
-    validator and its edge server get new keys by vote.
+    `join`: one more edge server is admitted by vote, starts from a snapshot (with the embedded engine, from the first
+    block) and becomes a validator; `node` is the name that it gets. `leave`: an edge server leaves the validators by
+    vote, and its node ends for good. `rotate`: its validator and its edge server get new keys by vote.
     """
 
     at: Seconds
@@ -204,11 +204,6 @@ def _wrong_engine(manifest: Manifest) -> str:
         return _only_embedded(manifest)
     if manifest.learning is None:
         return "network.engine: the embedded one needs a [learning] table"
-    kinds = {step.do for step in manifest.step} | set(manifest.storm.do if manifest.storm else ())
-    if unknown := sorted(kinds & {"join", "leave", "rotate"}):
-        return f"network.engine: {', '.join(unknown)} needs cometbft: validators of the embedded one are genesis's"
-    if manifest.decision:
-        return "network.engine: decisions need cometbft"
     if manifest.network.powers:
         return "network.powers: those of the embedded engine are equal"
     validators, wanted = manifest.network.validators, manifest.assert_

@@ -25,6 +25,7 @@ from contracts import addresses, bindings
 from merit.chance import seed_of
 from merit.clock import Clock
 from merit.virtual import VirtualClock, run_virtually
+from node.experiments.assembly import Assembly
 from node.experiments.evidence import Evidence, Sample, rounds_and_accuracy
 from node.experiments.faults import FaultPart, LiePart, links_from, place
 from node.experiments.ledger import Manifest, Step, run_file, storm_steps
@@ -94,6 +95,8 @@ class _Experiment(Session):
         self._begun = 0.0
         self._engine: ScatteredEngine
         self._disconnected: Counter[str] = Counter()
+        self._assembly: Assembly
+        self._gone: set[str] = set()
         household = Household(out / "run" / "clients", clock, self._journey)
         super().__init__(
             out / "run",
@@ -102,6 +105,7 @@ class _Experiment(Session):
             lambda _: None,
             source=manifest.title,
             simulated=Simulated(household, seed_of(manifest.seed, "keys"), self._make_engine),
+            council=True,
         )
 
     def _make_engine(
@@ -149,6 +153,7 @@ class _Experiment(Session):
     async def train(self) -> None:
         """Train while things break; return when both are over."""
         self._begun = self._time.monotonic()
+        self._assembly = Assembly(self.network, self.servers, self._time, self._happened)
         async with asyncio.TaskGroup() as group:
             breaking, sampling = group.create_task(self._break()), group.create_task(self._sample())
             seconds = self._manifest.seconds
@@ -158,6 +163,7 @@ class _Experiment(Session):
     async def _break(self) -> None:
         plans: list[tuple[float, Callable[[], Coroutine[Any, Any, None]]]] = [
             *((step.at, partial(self._do, step)) for step in (*self._manifest.step, *storm_steps(self._manifest))),
+            *((asked.at, partial(self._assembly.decide, asked.text, *asked.call)) for asked in self._manifest.decision),
             *((fault.at, partial(self._cut, fault)) for fault in self._manifest.fault),
             *((lie.seconds[0] if lie.seconds else 0.0, partial(self._lie, lie)) for lie in self._manifest.byzantine),
         ]
@@ -167,6 +173,27 @@ class _Experiment(Session):
                 group.create_task(breaks())
 
     async def _do(self, step: Step) -> None:
+        """Do to a node what a step says; a storm's have nobody to hit where one has left."""
+        if step.node in self._gone:
+            return
+        node = place(step.node)
+        match step.do:
+            case "join":
+                await self._assembly.join()
+            case "leave":
+                self._gone.add(step.node)
+                await self._assembly.leave(node, self._member(node))
+                self._happened(f"{step.node}: gone")
+            case "rotate":
+                await self._assembly.rotate(node, self._member(node))
+                self._happened(f"{step.node}: new keys")
+            case _:
+                await self._perturb(step)
+
+    def _member(self, node: int) -> int:
+        return self.servers.members[node]
+
+    async def _perturb(self, step: Step) -> None:
         """Break a node for a while; for 0 until a restart. What is killed comes back with what its disk has."""
         node, engine = place(step.node), self._engine
         self._perturbations += 1
@@ -185,6 +212,8 @@ class _Experiment(Session):
             if step.for_ == 0:
                 return
             await self._time.sleep(step.for_)
+        if step.node in self._gone:
+            return
         match step.do:
             case "pause":
                 self.servers.resume(node)
@@ -212,9 +241,9 @@ class _Experiment(Session):
             case "partition":
                 links = self._around(fault.nodes)
             case "one-way partition":
-                links = links_from(fault.nodes, (), self._manifest.network.validators)
+                links = links_from(fault.nodes, (), self.network.validators)
             case "clog":
-                links = links_from(fault.nodes, fault.to, self._manifest.network.validators)
+                links = links_from(fault.nodes, fault.to, self.network.validators)
                 breaks, mends = self._engine.clog, self._engine.unclog
         self._perturbations += 1
         self._happened(what)
@@ -238,7 +267,7 @@ class _Experiment(Session):
 
     def _around(self, nodes: Sequence[str]) -> list[tuple[int, int]]:
         """Return the links between nodes and all others, in both directions."""
-        out = links_from(nodes, (), self._manifest.network.validators)
+        out = links_from(nodes, (), self.network.validators)
         return [*out, *((b, a) for a, b in out)]
 
     async def _sample(self) -> None:
@@ -269,7 +298,7 @@ class _Experiment(Session):
 
         Signatures are not: ML-DSA signs with fresh randomness, so the hashes of blocks differ between runs.
         """
-        names = {member.address: name for name, member in self._members().items()}
+        names = self._names()
         lines = [f"{seconds:.2f} s: {what}" for seconds, what in self._evidence.happened]
         for height in map(Height, range(1, self._top() + 1)):
             header, commit = self._engine.header(height), self._engine.commit(height)
@@ -318,7 +347,15 @@ class _Experiment(Session):
             self._found.append(self._finals_present())
 
     def _members(self) -> dict[str, Member]:
+        """Return those that have not left."""
+        return {name: member for name, member in self._everybody().items() if name not in self._gone}
+
+    def _everybody(self) -> dict[str, Member]:
         return {f"node{number + 1}": self._engine.member(number) for number in range(self.network.validators)}
+
+    def _names(self) -> dict[bytes, str]:
+        """Return whose each validator's address is, or was."""
+        return {address: name for name, member in self._everybody().items() for address in member.addresses}
 
     def _top(self) -> Height:
         return max(member.height for member in self._members().values())
@@ -338,7 +375,7 @@ class _Experiment(Session):
         return Assertion(name="level", holds=True, detail=f"all nodes reached height {goal}")
 
     def _no_fork(self) -> Assertion:
-        members = self._members()
+        members = self._everybody()
         newest = self._top()
         for height in map(Height, range(1, newest + 1)):
             there = {name: member for name, member in members.items() if member.height >= height}
@@ -350,7 +387,7 @@ class _Experiment(Session):
 
     def _convicted(self, height: Height) -> list[str]:
         """Name whom the evidence in a block convicts."""
-        names = {member.address: name for name, member in self._members().items()}
+        names = self._names()
         evidence = map(decode_evidence, self._engine.evidence(height))
         return [names[one.validator] for found in evidence for one in accusations(found)]
 
@@ -370,13 +407,14 @@ class _Experiment(Session):
         """Every record that a client was told is on the ledger is there, on every node."""
         path = self._out / "run" / "clients" / "final.jsonl"
         promised = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-        for node, name in enumerate(self._members()):
-            there = {(event.client, event.digest.hex()) for event in recorded_on(self.network.web3(node), JOB)}
+        for name in self._members():
+            w3 = self.network.web3(place(name))
+            there = {(event.client, event.digest.hex()) for event in recorded_on(w3, JOB)}
             lost = [entry for entry in promised if (entry["client"], entry["digest"]) not in there]
             if lost:
                 detail = f"{name} lacks {len(lost)} of {len(promised)}, first {lost[0]}"
                 return Assertion(name="finals present", holds=False, detail=detail)
-        detail = f"{len(promised)} records, all on {self.network.validators} nodes"
+        detail = f"{len(promised)} records, all on {len(self._members())} nodes"
         return Assertion(name="finals present", holds=bool(promised), detail=detail)
 
     def _audit(self) -> Assertion:

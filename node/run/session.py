@@ -119,6 +119,7 @@ class Session:
         feed: called with every event of the run, in order.
         source: the run file or preset that `run` came from.
         simulated: for a run in virtual time, which has no threads and no other processes.
+        council: the edge servers govern by vote.
 
     """
 
@@ -131,6 +132,7 @@ class Session:
         *,
         source: str,
         simulated: Simulated | None = None,
+        council: bool = False,
     ) -> None:
         """Prepare the directory.
 
@@ -165,6 +167,7 @@ class Session:
             members=self._memberships(),
             tokens={self.roles.sponsor: self._budget()},
             contracts=_contracts_of(run),
+            council=True if council else None,
             clock=clock,
             key_seed=simulated.seed if simulated else None,
             threads=simulated is None,

@@ -13,7 +13,11 @@ from web3 import Web3
 
 from chain.crypto.schemes import Scheme
 from chain.errors import StoreChainError
+from chain.light import validator_address
 from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
+from contracts.addresses import COUNCIL
+from contracts.bindings import Council
+from node.audit import audit_directory
 from node.errors import RunDirectoryError
 from node.founding import Membership
 from node.network import LocalNetwork
@@ -79,6 +83,44 @@ def test_a_network_goes_on_where_it_stopped(tmp_path: Path) -> None:
         assert network.network.genesis_hash == genesis_hash
         send(network)
         assert network.network.web3().eth.block_number == before.number + 1
+
+
+def test_a_network_goes_on_with_keys_and_validators_that_came_later(tmp_path: Path) -> None:
+    """One validator changes its key and another joins; both are found again after a restart."""
+
+    def govern(network: Background, *calls: bytes) -> None:
+        account = MLDSAAccount(network.network.key("governor"))
+        w3 = network.http()
+        w3.middleware_onion.inject(MLDSAMiddleware(account), layer=0)
+        for data in calls:
+            name = w3.eth.send_transaction(
+                {"from": account.address, "to": Web3.to_checksum_address(COUNCIL), "data": data}
+            )
+            assert w3.eth.wait_for_transaction_receipt(name, timeout=60, poll_latency=0.02)["status"] == 1
+
+    def deciding(network: Background) -> set[bytes]:
+        return set(network.network.engine.validators(network.network.engine.height).addresses)
+
+    edges = [Membership(1), Membership(1)]
+    with running(tmp_path, validators=1, members=edges) as network:
+        send(network)
+        made = network.run(network.network.add_validator_key(0))
+        assert network.run(network.network.add_validator()) == 1
+        first, joined = (network.network.key(f"validator-{number}").public_key for number in (1, 2))
+        rotate = Council.encode_rotate_validator(validator_address(first), made.public_key)
+        govern(network, rotate, Council.encode_add_validator(2, joined, 1))
+        send(network, 3)
+        wanted = {validator_address(made.public_key), validator_address(joined)}
+        assert deciding(network) == wanted
+        assert network.network.web3(1).eth.block_number == network.network.web3(0).eth.block_number
+    with running(tmp_path) as network:
+        assert network.network.validators == 2
+        send(network, 2)
+        assert deciding(network) == wanted
+        commit = network.network.engine.commit(network.network.engine.height)
+        assert {slot.validator_address for slot in commit.signatures} == wanted
+    report = audit_directory(tmp_path)
+    assert report.ok, report.lines
 
 
 def test_members_are_admitted_with_keys_of_their_own_and_edge_servers_form_a_set(tmp_path: Path) -> None:

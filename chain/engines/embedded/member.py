@@ -41,6 +41,11 @@ class Member:
         return self._replica.address
 
     @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """Those of all keys that the validator has here, the newest last."""
+        return self._replica.addresses
+
+    @property
     def application(self) -> ReplicatedApplication:
         """The validator's own replica of the ledger."""
         return self._replica.application

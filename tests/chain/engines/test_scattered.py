@@ -1,6 +1,6 @@
 """Validators at their own pace: what cut, slow and clogged links, stops, wrong clocks and liars do to them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,8 @@ class Net:
     """Four validators with ledgers of one number."""
 
     engine: ScatteredEngine
-    applications: Sequence[Counter]
-    stores: Sequence[EngineStore]
+    applications: list[Counter]
+    stores: list[EngineStore]
     clock: VirtualClock
 
     @property
@@ -224,5 +224,77 @@ def test_who_says_two_things_is_accused_and_nobody_else(tmp_path: Path) -> None:
         assert reported == [[liar]] * 4
         heights = range(1, net.engine.height + 1)
         assert sum(len(net.engine.evidence(Height(height))) for height in heights) == 1
+
+    play(tmp_path, main)
+
+
+def newcomer(path: Path, net: Net, number: int) -> Validator:
+    net.stores.append(EngineStore(path / f"{number}", make_genesis().digest()))
+    net.applications.append(Counter(path / f"{number}.json"))
+    return Validator(KEYS[number], net.applications[-1], net.stores[-1])
+
+
+def signers(net: Net, height: int) -> set[int]:
+    addresses = [light.validator_address(key.public_key) for key in KEYS]
+    commit = net.engine.commit(Height(height))
+    return {addresses.index(slot.validator_address) for slot in commit.signatures if slot != light.ABSENT}
+
+
+SLOW = World(timeouts=FAST, weather=Weather(least_ms=10, spread_ms=20))
+
+
+def test_a_key_changes_over_slow_links_without_a_lost_round(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        await net.engine.add_key(0, KEYS[4])
+        first = net.heights[0] + 1
+        for raw in (b"+1 validators 0=0 4=1", b"+2", b"+3", b"+4", b"+5"):
+            assert net.engine.submit(raw).accepted
+            await net.clock.sleep(2)
+        assert net.totals == [15] * 4
+        assert {frozenset(signers(net, height)) for height in range(1, first + 2)} == {frozenset({0, 1, 2, 3})}
+        assert signers(net, max(net.heights)) == {1, 2, 3, 4}
+        assert net.engine.member(0).address == light.validator_address(KEYS[4].public_key)
+        assert not any(net.engine.lost.values())
+
+    play(tmp_path, main, SLOW)
+
+
+def test_a_validator_that_starts_from_nothing_votes_for_nothing_until_it_has_learnt_all(tmp_path: Path) -> None:
+    """The ledger made it a validator long before it runs: then its vote counts from the moment at which it is level."""
+
+    async def main(net: Net) -> None:
+        for number, raw in enumerate((b"+1 validators 5=1", b"+2", b"+3", b"+4")):
+            assert net.engine.submit_at(net.engine.nodes[number].replica, raw).accepted
+            await net.clock.sleep(2)
+        top = net.heights[0]
+        assert 5 not in signers(net, top)
+        number = await net.engine.add_validator(newcomer(tmp_path, net, 5))
+        seen = set()
+        for _ in range(200):
+            await net.clock.sleep(0.01)
+            seen.add(net.heights[number])
+            if net.heights[number] < top:
+                assert net.stores[number].last_signature() is None
+        assert {0, 1, top} <= seen
+        assert net.engine.submit(b"+5").accepted
+        await net.clock.sleep(3)
+        assert net.totals == [15] * 5
+        assert 5 in signers(net, max(net.heights))
+
+    play(tmp_path, main, SLOW)
+
+
+def test_a_liar_whose_key_has_changed_is_convicted_by_the_new_one(tmp_path: Path) -> None:
+    async def main(net: Net) -> None:
+        await net.engine.add_key(3, KEYS[6])
+        for raw in (b"+1 validators 3=0 6=1", b"+2", b"+3"):
+            assert net.engine.submit(raw).accepted
+            await net.clock.sleep(2)
+        net.engine.lie(3, Lie(Habit.EQUIVOCATING))
+        for number in range(6):
+            assert net.engine.submit(b"+1 %d" % number).accepted
+            await net.clock.sleep(4)
+        reported = {(one.validator, one.power) for one in net.applications[0].reported}
+        assert reported == {(light.validator_address(KEYS[6].public_key), 1)}
 
     play(tmp_path, main)

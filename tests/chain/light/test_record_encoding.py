@@ -236,3 +236,26 @@ def test_a_proposer_signs_the_canonical_proposal_of_comet() -> None:
     ]
     body = b"".join(fields)
     assert light.proposal_sign_bytes(PROPOSAL, "merit-test") == bytes([len(body)]) + body
+
+
+def test_sign_bytes_of_a_proposal_are_those_that_go_printed() -> None:
+    """The bytes of `types.ProposalSignBytes`, as tendermint-rs keeps them beside the Go program that printed them."""
+    stamp = light.Timestamp(1_518_332_962, 765_000_000)
+    named = light.BlockId(
+        bytes.fromhex("deadbeefdeadbeefbafbafbafbafbafa" * 2),
+        light.PartSetHeader(65_535, bytes.fromhex("0022446688aaccee1133557799bbddff" * 2)),
+    )
+    proposal = light.Proposal(light.Height(12_345), 23_456, -1, named, stamp, b"")
+    assert light.proposal_sign_bytes(proposal, "test_chain_id").hex() == (
+        "8801082011393000000000000019a05b00000000000020ffffffffffffffffff012a4a0a20deadbeefdeadbeefbafbafbafbafbafa"
+        "deadbeefdeadbeefbafbafbafbafbafa122608ffff0312200022446688aaccee1133557799bbddff0022446688aaccee1133557799"
+        "bbddff320c08a2d8ffd30510c0f2e3ec023a0d746573745f636861696e5f6964"
+    )
+
+
+@pytest.mark.parametrize("kind", light.VoteType)
+def test_sign_bytes_of_votes_are_those_of_comets_own_tests(kind: light.VoteType) -> None:
+    """CometBFT, types/vote_test.go, `TestVoteSignBytesTestVectors` 1 and 2: for nil, at the zero time of Go."""
+    vote = light.CanonicalVote(kind, light.Height(1), 1, light.NIL_BLOCK_ID, light.Timestamp(-62_135_596_800))
+    expected = f"2108{kind:02x}110100000000000000190100000000000000" + "2a0b088092b8c398feffffff01"
+    assert light.vote_sign_bytes(vote, "").hex() == expected

@@ -66,7 +66,6 @@ REFUSED = {
     f"{LEARNS}[[behaviour]]\nclients = [0]\n": "at behaviour[0].clients[0]",
     f"{STILL}[network]\nengine = 'geth'\n": "at network.engine",
     f"{STILL}[network]\nengine = 'embedded'\n": "the embedded one needs a [learning] table",
-    f"{LEARNS}[network]\nengine = 'embedded'\n{STEP}node = 'node5'\ndo = 'join'\n": "join needs cometbft",
     f"{EMBEDDED}powers = [1, 2, 3, 4]\n": "network.powers: those of the embedded engine are equal",
     f"{EMBEDDED}[network.links]\nlos = 0.1\n": "the nearest valid one is network.links.loss",
     f"{EMBEDDED}[[link]]\nfrom = ['node5']\n": "link[0]: no node 'node5', there are 4",
@@ -83,7 +82,7 @@ REFUSED = {
     f"{STILL}{LIE}": 'byzantine: needs network.engine = "embedded"',
     f"{STILL}seeds = 4\n": 'seeds: needs network.engine = "embedded"',
     f"{STILL}[assert]\naccused = []\n": 'assert.accused: needs network.engine = "embedded"',
-    f"{LEARNS}[network]\nengine = 'embedded'\n{DECISION}": "decisions need cometbft",
+    f"{EMBEDDED}{STEP}node = 'node7'\ndo = 'join'\n": "the node that joins is node5",
 }
 
 
