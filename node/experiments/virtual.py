@@ -105,6 +105,7 @@ class _Experiment(Session):
             lambda _: None,
             source=manifest.title,
             simulated=Simulated(household, seed_of(manifest.seed, "keys"), self._make_engine),
+            council=True,
         )
 
     def _make_engine(

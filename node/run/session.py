@@ -121,6 +121,7 @@ class Session:
         source: the run file or preset that `run` came from.
         simulated: for a run in virtual time, which has no threads and no other processes.
         show: shows the run to people while it goes on.
+        council: the edge servers govern by vote.
 
     """
 
@@ -134,6 +135,7 @@ class Session:
         source: str,
         simulated: Simulated | None = None,
         show: RunDashboard | None = None,
+        council: bool = False,
     ) -> None:
         """Prepare the directory.
 
@@ -169,7 +171,7 @@ class Session:
             members=self._memberships(),
             tokens={self.roles.sponsor: self._budget()},
             contracts=_contracts_of(run),
-            council=True if simulated else None,  # what is decided by vote in experiments is so here, as on processes
+            council=True if council else None,
             clock=clock,
             key_seed=simulated.seed if simulated else None,
             threads=simulated is None,

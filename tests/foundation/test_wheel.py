@@ -17,7 +17,7 @@ from tests.foundation.test_arrows import ROOMS
 from tests.node.audit.conftest import made
 from tests.node.test_up import document, pay
 
-DATA = ("*.cu", "*.html", "*.j2", "*.json", "*.md", "*.proto", "*.py", "*.pyi", "*.toml", "*.typed", "*.vy")
+DATA = ("*.css", "*.cu", "*.html", "*.j2", "*.js", "*.json", "*.md", "*.proto", "*.py", "*.pyi", "*.toml", "*.typed", "*.vy")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ for room in {ROOMS}:
 """
     training = run(unpacked, program).split()
     trains = ("learner.allocation.cycles", "learner.dense", "learner.models", "learner.roots", "learner.simulation.")
-    trains += ("learner.training", "node.run.", "node.sdk")
+    trains += ("learner.training", "node.edge.roots", "node.run.", "node.sdk")
     assert [name for name in training if not name.startswith(trains)] == []
 
 

@@ -5,7 +5,6 @@ rules, and to switch to version 2 of execution, contracts and rules in blocks th
 """
 
 import asyncio
-import functools
 import sys
 from pathlib import Path
 
@@ -64,9 +63,8 @@ class GovernedSession(sessions.Session):
 
 
 async def main(directory: Path) -> None:
-    sessions.LocalNetwork = functools.partial(sessions.LocalNetwork, council=True)  # type: ignore[misc,assignment] # a wish that run files do not have
     run = msgspec.structs.replace(RUN, rounds=ROUNDS)
-    await GovernedSession(directory, run, SystemClock(), lambda _: None, source="test").run()
+    await GovernedSession(directory, run, SystemClock(), lambda _: None, source="test", council=True).run()
 
 
 if __name__ == "__main__":

@@ -107,3 +107,77 @@ def test_what_cannot_come_true_does_not_hold(tmp_path: Path) -> None:
     done = merit("experiment", "run", str(file), "--out", str(tmp_path / "false"), "--json")
     assert done.code == 1
     assert [one["name"] for one in json.loads(done.out)["assertions"] if not one["holds"]] == ["moves 3.5-5.8 s"]
+
+
+VOTES = """\
+kind = "ledger"
+title = "Keys change, a server joins, one leaves, and a rule changes"
+seed = 14
+seconds = 6
+
+[network]
+engine = "embedded"
+
+[learning]
+preset = "digits"
+rounds = 2
+
+[learning.clients]
+count = 3
+interval = 2.0
+slow = 0
+
+[learning.round]
+phi = 2
+max_wait = 4
+
+[[step]]
+at = 1
+node = "node2"
+do = "rotate"
+
+[[step]]
+at = 2
+node = "node5"
+do = "join"
+
+[[decision]]
+at = 2.5
+text = "Score uniformly"
+
+[[decision.call]]
+do = "use-rules"
+job = 1
+scoring = "uniform"
+aggregation = "delta"
+staleness = "constant"
+
+[[step]]
+at = 4
+node = "node1"
+do = "leave"
+
+[assert]
+rounds = 2
+accused = []
+"""
+
+
+@pytest.mark.slow
+def test_votes_change_rules_and_who_decides(tmp_path: Path) -> None:
+    file = tmp_path / "votes.toml"
+    file.write_text(VOTES)
+    done = merit("experiment", "run", str(file), "--out", str(tmp_path / "votes"), "--json")
+    assert done.code == 0, done
+    trace = (tmp_path / "votes" / "trace.txt").read_text()
+    happened = [line.split(": ", 1)[1] for line in trace.splitlines() if line[:1].isdigit()]
+    assert happened == [
+        "node2: new keys",
+        "edge server 9 is admitted",
+        "node5 has started from the first block and is level",
+        "edge server 9 validates",
+        "decided: Score uniformly (proposal 5)",
+        "edge server 1 validates no more",
+        "node1: gone",
+    ]
+    assert "proposed by node5" in trace
