@@ -69,6 +69,7 @@ _CALL_STIPEND: Final = 2_300
 _NO_OVERRIDES: Final[AccountOverrides] = {}
 _ACCESS_ROUNDS: Final = 4  # each adds what naming the last ones changed; two are enough for any contract seen
 _WORD: Final = 32
+_INDICES: Final = 2**32  # a key has four bytes for a transaction's place
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +254,8 @@ class Reader:
 
     def transaction_at(self, number: int, index: int) -> FoundTransaction | None:
         """Return the transaction at a place; None when the block has fewer."""
+        if index >= _INDICES:
+            return None
         raw = self._store.read(Space.TRANSACTION, item_key(number, index))
         if raw is None:
             return None

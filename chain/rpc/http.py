@@ -56,12 +56,17 @@ class Access:
     origins: frozenset[str] = frozenset()
 
     def refusal(self, request: "HTTPConnection") -> str | None:
-        """Say why a request is refused; None when it is not."""
+        """Say why a request is refused; None when it is not.
+
+        An origin that is one word is a program's that introduces itself (titanoboa does): browsers send `null` or an
+        address.
+        """
         host = request.headers.get("host", "").lower()
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if name not in _LOOPBACK_NAMES and name not in self.hosts:
             return "this server answers to localhost only; the Host header names another\n"
-        if "origin" in request.headers and request.headers["origin"] not in self.origins:
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in self.origins and (origin == "null" or not origin.isalnum()):
             return "requests from web pages are refused (Origin header)\n"
         return None
 

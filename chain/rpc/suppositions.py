@@ -12,7 +12,7 @@ from chain.rpc.limits import OVERRIDDEN_ACCOUNTS, OVERRIDDEN_SLOTS
 from chain.rpc.parameters import address, count, data, flag, hash32, mapping, quantity, shown, storage_key
 
 CALLS: Final = "callTracer"
-_STEPS: Final = frozenset({None, "", "structLogger"})
+_STEPS: Final = (None, "", "structLogger")
 
 
 def account_overrides(value: object, name: str) -> AccountOverrides:
@@ -82,7 +82,7 @@ def trace_request(value: object, name: str) -> TraceRequest:
     others = {"tracer", "tracerConfig", "timeout", "reexec", "stateOverrides", "blockOverrides"}
     fields = _known(value, name, steps | others)
     tracer = fields.get("tracer")
-    if tracer != CALLS and not (tracer is None or tracer in _STEPS):
+    if tracer not in (CALLS, *_STEPS):
         message = f"{name}.tracer: {shown(tracer)} is not known; there is {CALLS}, and without a name the instructions"
         raise InvalidParamsError(message)
     config = _known(fields.get("tracerConfig", {}), f"{name}.tracerConfig", {"onlyTopCall", "withLog"} | steps)

@@ -52,6 +52,8 @@ def test_a_request_that_names_another_host_is_refused(running: Background, host:
 def test_a_request_of_a_web_page_is_refused(running: Background) -> None:
     assert post(running, Origin="https://merit.example")[0] == 403
     assert post(running, Origin=running.server.url)[0] == 403
+    assert post(running, Origin="null")[0] == 403
+    assert post(running, Origin="Titanoboa")[0] == 200
     assert post(running, Content_Type="text/plain")[0] == 415
 
 

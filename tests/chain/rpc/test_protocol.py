@@ -151,6 +151,7 @@ def test_an_unknown_method_is_named(dispatcher: Dispatcher) -> None:
         ("eth_call", [{"to": TOKEN}, "latest", {}, {"time": 1}], "block overrides.time: 1 is not a quantity"),
         ("eth_getStorageValues", [{}], "empty request"),
         ("debug_traceCall", [{}, "latest", {"tracer": "4byteTracer"}], "'4byteTracer' is not known"),
+        ("debug_traceCall", [{}, "latest", {"tracer": {}}], "{} is not known"),
         ("eth_getLogs", [{"topics": [1]}], r"filter.topics\[0\]: 1 is not a list"),
         ("eth_getLogs", [{"topics": [None] * 5}], "5 items, at most 4 are allowed"),
         ("eth_getLogs", [{"address": 1}], "filter.address: 1 is not a list"),
@@ -183,6 +184,7 @@ def test_blocks_are_named_in_every_way_of_eip_1898(dispatcher: Dispatcher) -> No
     assert dispatcher.handle("eth_getUncleCountByBlockNumber", ["0x0"]) == "0x0"
     assert dispatcher.handle("eth_getUncleCountByBlockHash", [HASH]) is None
     assert dispatcher.handle("eth_getBlockTransactionCountByHash", [HASH]) is None
+    assert dispatcher.handle("eth_getTransactionByBlockNumberAndIndex", ["0x0", "0x100000000"]) is None
 
 
 def test_a_proof_names_whole_storage_keys_as_data_and_others_as_quantities(dispatcher: Dispatcher) -> None:
