@@ -100,7 +100,7 @@ function dress(layout) {
     plot_bgcolor: "rgba(0,0,0,0)",
     hoverlabel: { bgcolor: colour("paper"), bordercolor: colour("edge"), font: { color: colour("ink") } },
     margin: { l: 48, r: 8, t: 8, b: 40 },
-    legend: { orientation: "h", y: -0.25 },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     hovermode: "x unified",
   };
 }

@@ -1,0 +1,116 @@
+"""The dashboard beside a network that runs: what it reads from the ledger itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
+from contracts import addresses
+from merit.clock import SystemClock
+from node.dashboard.local import beside, connection
+from node.dashboard.server import Dashboard
+from node.founding import Membership
+from tests.chain.rpc.harness import Background
+
+MOST_LOOKS = 600
+MEMBERS = [Membership(1), Membership(1), Membership(2)]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Two validators, a dashboard beside them, and the hash of the newest transaction."""
+
+    network: Background
+    dashboard: Dashboard
+    http: httpx.Client
+    transaction: str
+    sender: str
+
+    def until(self, path: str, what: str) -> str:
+        """Ask for a page until it says something."""
+        for _ in range(MOST_LOOKS):
+            text = self.http.get(path).text
+            if what in text:
+                return text
+            SystemClock().wait(0.05)
+        raise AssertionError(text)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    network = Background(tmp_path_factory.mktemp("net"), validators=2, members=MEMBERS)
+    try:
+        account = MLDSAAccount(network.network.key("governor"))
+        w3 = network.http()
+        w3.middleware_onion.inject(MLDSAMiddleware(account), layer=0)
+        name = w3.eth.send_transaction({"from": account.address, "to": account.address})
+        w3.eth.wait_for_transaction_receipt(name, timeout=60, poll_latency=0.02)
+        dashboard = beside(network.network, SystemClock())
+        network.run(dashboard.start())
+        dashboard.attach(connection(network.network))
+        with httpx.Client(base_url=dashboard.url, trust_env=False, timeout=60, follow_redirects=True) as http:
+            made = Stage(network, dashboard, http, w3.to_hex(name), account.address.lower())
+            made.until("/blocks", 'id="block-1"')
+            made.until("/validators", '<i class="commit" title="1">')
+            yield made
+        network.run(dashboard.stop())
+    finally:
+        network.stop()
+
+
+def test_a_block_shows_its_transaction_and_who_signed(stage: Stage) -> None:
+    text = stage.http.get("/blocks/1").text
+    assert f'href="/transactions/{stage.transaction}"' in text
+    assert "2 of 2 validators signed height 1 with ML-DSA-65" in text
+    assert text.count('<span class="badge good">signed</span>') == 2
+    assert text.count('<span class="badge">proposed</span>') == 1
+
+
+def test_validators_are_shown_with_their_power_and_their_votes(stage: Stage) -> None:
+    text = stage.http.get("/validators").text
+    assert text.count("<td>50%</td>") == 2
+    assert text.count('<i class="commit" title="1">') == 2
+
+
+def test_a_transaction_is_found_by_its_hash(stage: Stage) -> None:
+    answer = stage.http.get("/search", params={"q": stage.transaction})
+    assert str(answer.url).endswith(f"/transactions/{stage.transaction}")
+    assert "signed with ML-DSA" in answer.text
+    assert '<a href="/blocks/1">1</a>' in answer.text
+
+
+def test_a_member_is_found_by_its_address(stage: Stage) -> None:
+    key = stage.network.network.member_key(3)
+    answer = stage.http.get("/search", params={"q": f"0x{key.address.hex()}"})
+    assert str(answer.url).endswith("/members/3")
+    assert "Client 3" in answer.text
+    assert "ML-DSA-44" in answer.text
+
+
+def test_every_member_is_listed_with_its_role(stage: Stage) -> None:
+    text = stage.http.get("/members").text
+    assert text.count(">edge server<") == 2
+    assert text.count(">client<") == 1
+
+
+def test_accounts_that_are_no_members_are_shown_if_they_are_anything(stage: Stage) -> None:
+    assert "Ledger contract" in stage.http.get(f"/accounts/0x{addresses.LEDGER.hex()}").text
+    assert "<dt>Transactions sent</dt><dd>1</dd>" in stage.http.get(f"/accounts/{stage.sender}").text
+    nobody = stage.http.get("/accounts/0x" + "ab" * 20)
+    assert nobody.status_code == 404
+    assert "is no member" in nobody.text
+
+
+@pytest.mark.parametrize("path", ["/transactions/0x" + "ab" * 32, "/members/4", "/blocks/1000"])
+def test_what_the_ledger_does_not_hold_is_not_found(stage: Stage, path: str) -> None:
+    assert stage.http.get(path).status_code == 404
+
+
+def test_pages_stay_when_the_ledger_goes_and_are_whole_when_it_is_back(stage: Stage) -> None:
+    stage.network.run(stage.dashboard.detach())
+    assert 'id="block-1"' in stage.http.get("/blocks").text
+    assert stage.http.get("/blocks/1").status_code == 503
+    stage.dashboard.attach(connection(stage.network.network))
+    assert stage.http.get("/blocks/1").status_code == 200
