@@ -102,7 +102,8 @@ class Effort:
 
             def take(kept: Kept) -> None:
                 known[kept.key] = kept
-                store.write(bindings[kept.key], kept)
+                if kept.scored is not None and not kept.divergences:  # what was lost or wrong is looked at again
+                    store.write(bindings[kept.key], kept)
 
             self._compute(work, [key for key in bindings if key not in known], take)
         return known
@@ -125,7 +126,7 @@ def _in_processes(shares: Sequence[frozenset[Key]], work: Work, take: Callable[[
     """Compute each share in a process of its own; take what they give as it comes."""
     context = multiprocessing.get_context("fork")  # the replay is large, and need not be copied
     readers: list[Connection] = []
-    processes: list[multiprocessing.process.BaseProcess] = []
+    processes = []
     for share in shares:
         reader, writer = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(share, work, writer), daemon=True)
@@ -134,11 +135,11 @@ def _in_processes(shares: Sequence[frozenset[Key]], work: Work, take: Callable[[
         readers.append(reader)
         processes.append(process)
     while readers:
-        for reader in wait(readers):
-            if isinstance(reader, Connection):
-                _receive(reader, readers, work.blobs, take)
-    for process in processes:
-        process.join()
+        for ready in wait(readers):
+            if isinstance(ready, Connection):
+                _receive(ready, readers, work.blobs, take)
+    for started in processes:
+        started.join()
 
 
 def _receive(reader: Connection, readers: list[Connection], blobs: Blobs, take: Callable[[Kept], None]) -> None:

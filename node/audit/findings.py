@@ -1,5 +1,6 @@
 """Collects what the parts of an audit find."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ class Findings:
         self.tallies: dict[str, Tally] = {}
         self._clock = clock
         self._progress = progress
+        self._most = MOST_PER_PART
         self._more: Counter[tuple[str, Part]] = Counter()
 
     def diverges(self, divergence: Divergence) -> None:
@@ -33,7 +35,7 @@ class Findings:
             return
         place = (divergence.store, divergence.part)
         same = sum((known.store, known.part) == place for known in self.divergences)
-        if same < MOST_PER_PART:
+        if same < self._most:
             self.divergences.append(replace(divergence, found=_short(divergence.found)))
         else:
             self._more[place] += 1
@@ -49,8 +51,10 @@ class Findings:
             yield f"{store}: {part}: {count} more divergences are not listed"
 
     def apart(self) -> "Findings":
-        """Return an empty collection of the same kind."""
-        return Findings(self._clock)
+        """Return an empty collection that lists everything; who takes it over drops what is too much."""
+        found = Findings(self._clock)
+        found._most = sys.maxsize
+        return found
 
     def say(self, text: str) -> None:
         """Tell how far a part of the audit has come."""

@@ -9,7 +9,7 @@ from contracts.digests import Part as NamedPart
 from contracts.digests import settlement
 from learner.rounds import Outcome, RoundResult
 from node.audit.findings import Findings
-from node.audit.report import Divergence
+from node.audit.report import Divergence, Tally
 from node.rounds.attestation import ScoredRound
 from node.rounds.context import Beside
 from node.rounds.history import decode_history
@@ -86,5 +86,6 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
             findings.diverges(divergence)
         for text in self.remarks:
             findings.remark(text)
+        tally = findings.tallies.setdefault(part, Tally(part))
         for what, number in self.counts.items():
-            findings.tallies[part].add(what, number)
+            tally.add(what, number)

@@ -762,7 +762,7 @@ class Rounds:
         """Check that the rounds of the scope are all there; say what of others was not judged."""
         job = self._jobs.get(scope.job)
         decided = 0 if job is None else len(job.log.outcomes)
-        if scope.last > decided:
+        if scope.last > decided and not self._findings.divergences:  # or that is why
             expected, found = f"rounds {scope.first} to {scope.last} of job {scope.job}", f"{decided} decided rounds"
             self._findings.diverges(Divergence(store=self._store, part=Part.BUNDLE, expected=expected, found=found))
         if self._uncompared:

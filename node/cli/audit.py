@@ -66,7 +66,6 @@ def audit(
     if edge and not urls:
         message = "what is on disk brings its blobs; use it with nodes"
         raise typer.BadParameter(message, param_hint="--edge")
-
     if (jobs > 1 or resume) and urls:
         message = "rounds of a network that runs are computed as its blobs come; export them first (merit export)"
         raise typer.BadParameter(message, param_hint="--jobs, --resume")
@@ -117,7 +116,10 @@ def _audit_disk(target: Path, jobs: int, keep: Path | None, **more: Any) -> "Aud
     from node.audit import audit_bundle, audit_directory  # noqa: PLC0415 - loads the EVM
     from node.audit.effort import Effort  # noqa: PLC0415 - as above
 
-    return (audit_bundle if target.is_file() else audit_directory)(target, effort=Effort(jobs, keep), **more)
+    effort = Effort(jobs, keep)
+    if target.is_file():
+        return audit_bundle(target, effort=effort, **more)
+    return audit_directory(target, effort=effort, **more)
 
 
 def _explained(

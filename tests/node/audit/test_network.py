@@ -166,10 +166,10 @@ def test_the_command_as_json_names_the_nodes(served: Served, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "name a directory, or nodes by --rpc URL"),
-        (["DIRECTORY", "--rpc", NOBODY], "name a directory, or nodes by --rpc URL"),
-        (["DIRECTORY", "--edge", NOBODY], "use it with --rpc"),
-        (["--edge", NOBODY], "name a directory, or nodes by --rpc URL"),
+        ([], "name a directory, a bundle, a receipt, or nodes by their URLs"),
+        (["DIRECTORY", "--rpc", NOBODY], "name one directory or file, or nodes"),
+        (["DIRECTORY", "--edge", NOBODY], "use it with nodes"),
+        (["--edge", NOBODY], "name a directory, a bundle, a receipt, or nodes by their URLs"),
         (["--rpc", "ws://127.0.0.1:8545"], "expected a URL such as"),
         (["--rpc", "127.0.0.1:8545"], "expected a URL such as"),
         (["--rpc", "http://"], "expected a URL such as"),
