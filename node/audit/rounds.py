@@ -37,7 +37,7 @@ from merit.errors import MeritError
 from node.audit import checks
 from node.audit.arithmetic import Arithmetic, arithmetic
 from node.audit.blobs import Blobs
-from node.audit.errors import FaultError
+from node.audit.errors import FaultError, NotAuditableError
 from node.audit.findings import Findings
 from node.audit.history import HistoryBlock, Transaction
 from node.audit.kept import Kept, KeptRound
@@ -272,8 +272,9 @@ class Rounds:
         try:
             job_file = decode_job_file(raw)
             asked = job_file.ledger_terms(model=terms.model, edge_set=terms.edge_set)
-        except UnusableRule:
-            raise  # not the members' fault: who audits needs that package
+        except UnusableRule as error:  # a package that members may have; the job's first round, if any, asks for it
+            self._findings.remark(f"job {job.log.job}: its file is not compared with its terms: {error}")
+            asked = terms
         except MeritError as error:
             self._diverges(job, Part.JOB_FILE, "a job file", str(error))
             return
@@ -499,9 +500,10 @@ class Rounds:
         planning = None if planned is None else Planning(plan, reports, planned)
         try:
             scored = score(selection, inputs, bases, planning, names, vests=log.vests > 0)
-        except UnusableRule:
-            raise
         except UnknownRule as error:
+            if agreed and isinstance(error, UnusableRule):  # members have the package, whoever audits needs it as well
+                place = f"job {log.job} round {selection.round}"
+                raise NotAuditableError(place, str(error)) from None
             self._findings.remark(f"job {log.job} round {selection.round}: not computed again: {error}")
             self._tally.add("rounds checked by signature only")
             return None

@@ -30,6 +30,7 @@ def bench(
     *,
     listed: Annotated[bool, typer.Option("--list", help="Only list the benchmarks.")] = False,
     seconds: Annotated[float | None, typer.Option(min=1, help="How long each load lasts (ledger).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw what was measured into this file (signatures).")] = None,
     json: Json = False,
 ) -> None:
     """Measure this machine: signatures, execution of records, exact numerics, a ledger under load."""
@@ -45,8 +46,10 @@ def bench(
     results = {}
     for name, file in chosen.items():
         module = _load(name, file)
-        takes = "seconds" in signature(module.run).parameters
-        results[name] = _rows(name, module.run(seconds=seconds) if takes and seconds is not None else module.run())
+        takes = signature(module.run).parameters
+        wishes = {"seconds": seconds, "plot": plot}
+        given = {wish: value for wish, value in wishes.items() if wish in takes and value is not None}
+        results[name] = _rows(name, module.run(**given))
         if not json:
             columns = list(results[name][0])
             print_table(_title(module), columns, [[_short(row[c]) for c in columns] for row in results[name]])

@@ -87,14 +87,21 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 def speaks_for(certificate: x509.Certificate, host: str) -> bool:
     """Tell whether a certificate is for this very host name or address."""
-    return host.lower().removeprefix("[").removesuffix("]") in names_of(certificate)
+    return host.lower() in names_of(certificate)
+
+
+def is_address(host: str) -> bool:
+    """Tell an IP address from a host name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _general(name: str) -> x509.GeneralName:
-    try:
+    if is_address(name):
         return x509.IPAddress(ip_address(name))
-    except ValueError:
-        if not name or not all(label.replace("-", "").isalnum() for label in name.split(".")):
-            message = repr(name)
-            raise ValueError(message) from None
-        return x509.DNSName(name.lower())
+    if not all(label.replace("-", "").isalnum() for label in name.split(".")):
+        raise ValueError(repr(name))
+    return x509.DNSName(name.lower())

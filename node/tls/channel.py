@@ -16,7 +16,7 @@ from OpenSSL import SSL, crypto
 from chain.crypto.backend_cryptography import private_key_of
 from chain.crypto.schemes import SigningKey
 from node.errors import CertificateError, HandshakeError
-from node.tls.certificates import speaks_for
+from node.tls.certificates import is_address, speaks_for
 
 GROUP: Final = "X25519MLKEM768"
 """The one key exchange (RFC 9794, draft-ietf-tls-ecdhe-mlkem) that holds against quantum computers, and if not that,
@@ -93,7 +93,7 @@ class Channel:
             self._tls.set_accept_state()
         else:
             self._tls.set_connect_state()
-            if not host.startswith("[") and not host.replace(".", "").isdigit():
+            if not is_address(host):
                 self._tls.set_tlsext_host_name(host.encode("idna"))
 
     def shake(self) -> bool:
@@ -147,10 +147,13 @@ class Channel:
             raise HandshakeError(_reason(error)) from None
 
     def write(self, plaintext: bytes) -> None:
-        """Say something to the peer."""
+        """Say something to the peer; HandshakeError when the connection has failed."""
         at = 0
-        while at < len(plaintext):
-            at += self._tls.write(plaintext[at : at + CHUNK_BYTES])
+        try:
+            while at < len(plaintext):
+                at += self._tls.write(plaintext[at : at + CHUNK_BYTES])
+        except SSL.Error as error:
+            raise HandshakeError(_reason(error)) from None
 
     def close(self) -> None:
         """Say that nothing more will come; harmless at any time."""

@@ -104,6 +104,8 @@ class Front:
             _log.info("TLS: %s is cut off: nothing moved", _name(writer))
         except (ConnectionError, OSError) as error:
             _log.info("TLS: %s is gone: %s", _name(writer), error)
+        except asyncio.CancelledError:  # by `stop` alone; asyncio's streams would log a cancelled task as an error
+            _log.debug("TLS: %s is cut off: the front stops", _name(writer))
         finally:
             self._open.discard(task)
             await _close(writer)

@@ -93,9 +93,13 @@ def _reading(channel: Channel) -> Steps[bytes]:
 
 
 def _writing(channel: Channel, plaintext: bytes) -> Steps[None]:
-    for at in range(0, len(plaintext), CHUNK_BYTES):
-        channel.write(plaintext[at : at + CHUNK_BYTES])
-        yield channel.to_send()
+    try:
+        for at in range(0, len(plaintext), CHUNK_BYTES):
+            channel.write(plaintext[at : at + CHUNK_BYTES])
+            yield channel.to_send()
+    except HandshakeError as error:
+        message = f"TLS: {error}"
+        raise httpcore.WriteError(message) from None
 
 
 def _closing(channel: Channel) -> Steps[None]:

@@ -1,18 +1,25 @@
-"""ML-DSA by each backend of ours against RSA, Ed25519, secp256k1 and Falcon-512, side by side in one run."""
+"""ML-DSA by each backend of ours against RSA, Ed25519, secp256k1 and Falcon-512, side by side in one run.
+
+Beside training itself, too: what share of its round a client spends on its one signature, with the smallest model that
+Merit's presets train and with the paper's. An energy is time multiplied by `WATTS`, an assumption and no measurement.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from coincurve import PrivateKey
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from matplotlib.figure import Figure
 
 from chain.crypto.backend_cryptography import private_key_of
 from chain.crypto.backend_liboqs import liboqs_library, load
@@ -20,13 +27,25 @@ from chain.crypto.contexts import record_context
 from chain.crypto.schemes import Backend, Scheme, SigningKey, backends, verifying_backend
 from contracts.addresses import LEDGER
 from contracts.records import BODY_BYTES
+from learner import models
+from learner.data import Dataset
+from learner.training import SGD, one_thread, train
+from merit.chance import seed_of
 from merit.clock import Clock, SystemClock
+from node.run.config import preset
 from tests.benchmarks._timing import each_us, took_us
 
 ROUNDS = 41
+COLOURS = ("#0072b2", "#d55e00")  # Okabe and Ito's: anybody can tell them apart
 KEYGEN_EVERY = 5  # rounds; one RSA-3072 key takes longer than everything else in a round
 MESSAGES = [LEDGER + bytes((number,)) * BODY_BYTES for number in range(8)]  # as long as a record's signed message
 CONTEXT = record_context(bytes(32))
+WATTS = 5.0
+"""What an edge device draws while it works, assumed: a single-board computer like a Raspberry Pi 4. Where its
+core is slower than this machine's, energies grow with that; shares of a round are less concerned."""
+TRAINED = 3  # times that each client's part of a round is trained
+ROUNDS_OF_CLIENTS = {"softmax": "digits", "cnn": "paper"}
+"""Models, and the presets of `merit run` that say how a client trains them for one round."""
 SECURITY = {Scheme.ML_DSA_44: "NIST category 2", Scheme.ML_DSA_65: "NIST category 3"}
 
 
@@ -43,12 +62,12 @@ class Contestant:
     verify: Callable[[bytes, bytes], bool]
 
 
-def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
+def run(rounds: int = ROUNDS, plot: Path | None = None) -> list[dict[str, object]]:
     """Take turns in every round; medians in microseconds, and medians of the ratios within a round.
 
     Each ratio is to ML-DSA-44 by the backend that signs, or verifies, on this machine. A round signs and verifies eight
     messages and counts their mean, since ML-DSA tries until a signature is short enough. Our `cryptography` backend
-    parses the public key each time, as the ledger does; the peers' keys are parsed before.
+    parses the public key each time, as the ledger does; the peers' keys are parsed before. `plot`: also draw them.
     """
     clock = SystemClock()
     contestants = list(_contestants())
@@ -59,6 +78,7 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
             if round_ % KEYGEN_EVERY == 0:
                 taken["keygen"].append(took_us(clock, contestant.keygen))
             _sign_and_verify(clock, contestant, taken)
+    training = {name: train_us(clock, name, preset_) for name, preset_ in ROUNDS_OF_CLIENTS.items()}
     signer, verifier = (
         times[_index(contestants, Scheme.ML_DSA_44, backend)] for backend in (backends()[0], verifying_backend())
     )
@@ -74,13 +94,56 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
             "verify_us": round(median(taken["verify"]), 1),
             "sign_ratio": _ratio(taken["sign"], signer["sign"]),
             "verify_ratio": _ratio(taken["verify"], verifier["verify"]),
+            "energy_mj": round((median(taken["sign"]) + median(taken["verify"])) * WATTS / 1000, 3),
+            **{
+                f"percent_of_{name}": round(100 * (sign := median(taken["sign"])) / (sign + training[name]), 4)
+                for name in training
+            },
         }
         for contestant, size, taken in zip(contestants, signature_bytes, times, strict=True)
     ]
     if _liboqs() is None:
         missing = dict.fromkeys(rows[0]) | {"library": "no liboqs: scripts/install-liboqs"}
         rows += [missing | {"scheme": scheme} for scheme in ("ML-DSA-44", "ML-DSA-65", "Falcon-512")]
+    if plot is not None:
+        draw(rows, plot)
     return rows
+
+
+def train_us(clock: Clock, model: str, preset_: str) -> float:
+    """Train what one client trains for one round, on made-up samples; the median in microseconds."""
+    spec, shape = preset(preset_).training, {"softmax": (64, 10), "cnn": (784, 10)}[model]
+    chance = np.random.default_rng(seed_of(1, "benchmark", "signatures"))
+    images = chance.random((spec.samples, shape[0]), dtype=np.float32)
+    data = Dataset(images, chance.integers(0, shape[1], spec.samples), shape[1])
+    module = models.build(model, features=shape[0], classes=shape[1])
+    start, sgd = models.flatten(module), SGD(epochs=spec.epochs, batch_size=spec.batch, learning_rate=0.01)
+    with one_thread():
+        return median(took_us(clock, partial(train, module, start, data, sgd, seed=at)) for at in range(TRAINED))
+
+
+def draw(rows: list[dict[str, object]], file: Path) -> None:
+    """Draw what was measured: times to sign and to verify, bytes, and the share of a client's round; PNG or SVG."""
+    measured = [row for row in rows if row["sign_us"] is not None]
+    names = [f"{row['scheme']} ({row['library']})" for row in measured]
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    times, sizes, shares = figure.subplots(1, 3, sharey=True)
+    panels = [
+        (times, "microseconds", [("sign_us", "sign"), ("verify_us", "verify")]),
+        (sizes, "bytes", [("public_key_bytes", "public key"), ("signature_bytes", "signature")]),
+        (shares, "% of a client's round", [(f"percent_of_{name}", name) for name in ROUNDS_OF_CLIENTS]),
+    ]
+    for axes, unit, series in panels:
+        for at, (key, label) in enumerate(series):
+            places = [place + 0.4 * at - 0.2 for place in range(len(names))]
+            axes.barh(places, [float(str(row[key])) for row in measured], 0.4, label=label, color=COLOURS[at])
+        axes.set_xscale("log")
+        axes.set_xlabel(unit)
+        axes.grid(axis="x", alpha=0.3)
+        axes.legend()
+    times.set_yticks(range(len(names)), names)
+    times.invert_yaxis()
+    figure.savefig(file, dpi=120)
 
 
 def _checked(contestant: Contestant) -> int:

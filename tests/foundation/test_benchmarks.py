@@ -1,6 +1,7 @@
 """The benchmarks of the repository run and name what they measured; no test looks at a time."""
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,17 @@ def test_ratios_are_to_the_backends_that_sign_and_verify_here() -> None:
     ours = {row["library"]: row for row in signature_rows() if row["scheme"] == "ML-DSA-44"}
     assert ours[backends()[0].name]["sign_ratio"] == 1.0
     assert ours[verifying_backend().name]["verify_ratio"] == 1.0
+
+
+def test_a_signatures_share_of_a_round_is_of_the_training_beside_it(tmp_path: Path) -> None:
+    rows = [row for row in signature_rows() if row["sign_us"] is not None]
+    for row in rows:
+        shares = [float(str(row[f"percent_of_{name}"])) for name in signatures.ROUNDS_OF_CLIENTS]
+        assert all(0 <= share < 100 for share in shares)
+        spent = float(str(row["sign_us"])) + float(str(row["verify_us"]))
+        assert float(str(row["energy_mj"])) == pytest.approx(spent * signatures.WATTS / 1000, abs=0.002)
+    signatures.draw(rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_liboqs_its_rows_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from chain.crypto import keystore
 from chain.crypto.schemes import Scheme
 from contracts.addresses import REGISTRY
 from contracts.bindings import Registry, Role
+from node.account import connect
 from node.founding import Membership
 from node.sponsor import recorded
 from tests.chain.rpc.harness import Background
@@ -152,7 +153,7 @@ def test_the_audit_is_clean_across_the_rotation_of_a_client_and_an_edge_server(
     try:
         ends = [ledger.asked("keys", "rotate", f"{key}.old", key, "--end", *password)["old_until"] for key in keys]
         ledger.learn(EXAMPLES / "own_model.toml", tmp_path / "second", rounds=2)
-        registry = Registry(ledger.network.web3(), REGISTRY)
+        registry = Registry(connect(ledger.rpc), REGISTRY)
         assert [registry.keys(member)[0].valid_to for member in (edge, client)] == ends
         records = {job: recorded(ledger.rpc, job) for job in (1, 2)}
         assert {record.client for job in records for record in records[job]} == {5, 6}

@@ -117,7 +117,7 @@ def test_a_node_runs_is_backed_up_restored_and_goes_on(layout: Layout, home: Nod
     with running(home) as said:
         assert said["rpc"] == home.read().rpc_url
         with httpx.Client(transport=transport(certificates.read(home.tls_certificate))) as http:
-            assert http.get(f"{url}/v1/status").json()["edge"] == 1
+            assert http.get(f"{url}/v1/status").json()["member"] == 1
         pay(said["rpc"], layout.member_key(3))
         (home.blobs / "ab").mkdir(parents=True, exist_ok=True)
         (home.blobs / "ab" / f"ab{'0' * 62}").write_bytes(b"not what its name says")

@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from OpenSSL import SSL
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -158,31 +160,28 @@ def talk(client: Channel, server: Channel) -> None:
                 there.receive(sent)
 
 
-class X25519Only:
-    """A client that knows ML-DSA but only the classical key exchange; `set_tmp_ecdh` narrows its groups to one."""
-
-    def __init__(self) -> None:
-        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - only here
-
-        self.context = client_context([CERTIFICATE])
-        self.context.set_tmp_ecdh(ec.SECP256R1())
+def classical_exchange() -> SSL.Context:
+    """Return a client that knows ML-DSA but one classical key exchange only."""
+    context = client_context([CERTIFICATE])
+    context.set_tmp_ecdh(ec.SECP256R1())
+    return context
 
 
 def test_a_classical_key_exchange_is_refused_though_the_rest_is_post_quantum() -> None:
-    client = Channel(X25519Only().context, "127.0.0.1", classical=True)
+    client = Channel(classical_exchange(), "127.0.0.1", classical=True)
     with pytest.raises(HandshakeError, match=r"its key exchange \S+ is classical"):
         talk(client, Channel(server_context([CERTIFICATE], KEY)))
 
 
 def test_a_server_that_allows_a_classical_key_exchange_takes_it() -> None:
-    client = Channel(X25519Only().context, "127.0.0.1", classical=True)
+    client = Channel(classical_exchange(), "127.0.0.1", classical=True)
     server = Channel(server_context([CERTIFICATE], KEY), classical=True)
     talk(client, server)
     assert client.group == server.group != GROUP
 
 
 def test_a_client_refuses_a_server_whose_key_exchange_is_classical() -> None:
-    client = Channel(X25519Only().context, "127.0.0.1")
+    client = Channel(classical_exchange(), "127.0.0.1")
     with pytest.raises(HandshakeError, match="is classical"):
         talk(client, Channel(server_context([CERTIFICATE], KEY), classical=True))
 
