@@ -17,7 +17,9 @@ from tests.foundation.test_arrows import ROOMS
 from tests.node.audit.conftest import made
 from tests.node.test_up import document, pay
 
-DATA = tuple(f"*.{kind}" for kind in "css cu html j2 js json md proto py pyi toml typed vy".split())
+DATA = tuple(
+    f"*.{kind}" for kind in ["css", "cu", "html", "j2", "js", "json", "md", "proto", "py", "pyi", "toml", "typed", "vy"]
+)
 
 
 @pytest.fixture(scope="module")
