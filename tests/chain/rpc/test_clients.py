@@ -93,9 +93,10 @@ def test_cast_deploys_sends_reads_and_traces(
     assert cast("block", *url, "latest", "--field", "number")
 
 
-def test_titanoboa_reads_and_simulates(running: Background, probes: tuple[Any, Any]) -> None:
+def test_titanoboa_reads(running: Background, probes: tuple[Any, Any], classical: Any) -> None:
     import boa  # noqa: PLC0415 - changes py-evm when it is imported; only here
 
     with boa.set_network_env(running.server.url):
+        boa.env.add_account(classical, force_eoa=True)
         probe = boa.loads_abi(json.dumps(list(probes[0].abi)), name="Probe").at(probes[0].address)
         assert probe.kept() == probes[0].functions.kept().call()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ import pytest
 from merit.chance import seeded
 from tests.chain.rpc.fuzzing import Maker, fuzz, known_to
 from tests.chain.rpc.harness import Background
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
+    """A network of its own: filters stay installed."""
+    network = Background(tmp_path_factory.mktemp("fuzzing"), validators=1, classical=True, accounts=2)
+    yield network
+    network.stop()
 
 
 def maker(shared: Path, running: Background, seed: int) -> Maker:
