@@ -117,8 +117,15 @@ def beyond_norm(update: Update, norm_bound_squared: int) -> Rejected | None:
     return None
 
 
+def _largest(values: Model | Update) -> int:
+    """Return the largest magnitude in a vector that is not empty."""
+    return max(-int(values.min()), int(values.max()))
+
+
 def overflows(base: Model, update: Update, shift: int) -> bool:
     """Whether some coordinate of base + (update << shift) leaves int32 (both [d], shift <= 16)."""
+    if base.size and _largest(base) + (_largest(update) << shift) <= INT32.max:
+        return False  # nearly always, and without a vector of int64
     moved = base.astype(np.int64) + (update.astype(np.int64) << shift)
     return bool(((moved < INT32.min) | (moved > INT32.max)).any())
 
