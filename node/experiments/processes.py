@@ -79,6 +79,7 @@ class _Experiment:
             client_scheme=load.scheme if load else Scheme.ML_DSA_44,
             port=free_port_base(network.validators + sum(step.do == "join" for step in self._manifest.step)),
             relays=network.relays,
+            dashboards=False,  # nobody looks while it is broken on purpose
             contracts=network.contracts or max(artifacts.VERSIONS),
             timing=network.timing,
             snapshots=network.snapshots,

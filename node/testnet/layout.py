@@ -49,6 +49,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     the supervisor, so that `perturb` can disconnect one; without them connections are direct, and a little faster.
     `batch`: records that an edge server puts into one transaction at most.
     `council`: edge servers govern by vote; else the key `governor` does. `contracts`: their version from block 1 on.
+    `dashboards`: each node serves one; it reads every block, which costs a node that does nothing else but record.
     """
 
     __test__ = False  # no test class
@@ -63,6 +64,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
     council: bool = True
     contracts: Annotated[int, msgspec.Meta(ge=1)] = max(artifacts.VERSIONS)
+    dashboards: bool = True
     chain_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     timing: TimingFile = TimingFile()
     snapshots: SnapshotsFile = SnapshotsFile(every=200)
@@ -197,7 +199,7 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
             comet=ports["comet"],
             rpc=ports["rpc"],
             handover=ports["handover"],
-            dashboard=ports["dashboard"],
+            dashboard=ports["dashboard"] if file.dashboards else None,
             edge=EdgeFile(member=number, port=ports["edge"], batch=file.batch),
             peers=tuple(peer for peer in peers if peer.member != number),
             timing=file.timing,
@@ -228,7 +230,7 @@ def add_node(layout: Layout, member: int, sync: SyncFile | None, edge: SigningKe
         comet=ports["comet"],
         rpc=ports["rpc"],
         handover=ports["handover"],
-        dashboard=ports["dashboard"],
+        dashboard=ports["dashboard"] if file.dashboards else None,
         edge=EdgeFile(member=member, port=ports["edge"], batch=file.batch),
         peers=tuple(others),
         timing=file.timing,

@@ -122,6 +122,7 @@ async def _ledger(directory: Path, case: Case, seconds: float, clients: int, clo
         clients=clients,
         client_scheme=int(case.scheme),
         relays=False,
+        dashboards=False,
         port=ports(VALIDATORS),
         batch=case.batch,
     )
