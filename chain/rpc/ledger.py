@@ -150,13 +150,17 @@ class LedgerMethods:
     async def validators(self, selector: BlockSelector) -> list[Json]:
         """Return the validators of an engine height, in the order in which they stand in its commit."""
         height = max(self._height(selector), Height(1))  # before height 1 is decided, its validators are known
+        try:
+            validators = await self._history.validators(height)
+        except UnknownHeightError as error:
+            raise NotFoundError(str(error)) from None
         return [
             {
                 "address": data(validator.address),
                 "publicKey": data(validator.public_key),
                 "power": number(validator.power),
             }
-            for validator in await self._history.validators(height)
+            for validator in validators
         ]
 
     def _height(self, selector: BlockSelector) -> Height:

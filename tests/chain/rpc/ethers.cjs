@@ -7,6 +7,16 @@ async function failure(call) {
   }
 }
 
+// ethers' own wait() sleeps until the next block if the transaction's block came between its first two questions; a ledger
+// without empty blocks may make none.
+async function mined(provider, sent) {
+  for (;;) {
+    const receipt = await provider.getTransactionReceipt(sent.hash);
+    if (receipt) return receipt;
+    await new Promise((again) => setTimeout(again, 20));
+  }
+}
+
 async function main() {
   const { url, key, abi, bytecode } = JSON.parse(require("fs").readFileSync(0));
   const provider = new ethers.JsonRpcProvider(url, undefined, { pollingInterval: 50 });
@@ -15,10 +25,10 @@ async function main() {
   let head = 0;
   await socket.on("block", (number) => { head = number; });
   const probe = await new ethers.ContractFactory(abi, bytecode, wallet).deploy(3);
-  await probe.waitForDeployment();
-  const receipt = await (await probe.change(41)).wait();
+  await mined(provider, probe.deploymentTransaction());
+  const receipt = await mined(provider, await probe.change(41));
   const logs = await probe.queryFilter(probe.filters.Changed(), receipt.blockNumber, receipt.blockNumber);
-  for (let more = 0; !head && more < 50; more += 1) await (await probe.change(41)).wait(); // it subscribes meanwhile
+  for (let more = 0; !head && more < 50; more += 1) await mined(provider, await probe.change(41)); // it subscribes meanwhile
   const answer = {
     kept: String(await probe.kept()),
     log: String(logs[0].args.amount),

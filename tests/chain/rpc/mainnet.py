@@ -7,6 +7,7 @@ here (`MainnetMethods`), and the pool only decodes.
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain as chained
@@ -455,3 +456,14 @@ def dispatcher(folder: Path) -> Dispatcher:
     )
     engine: Any = _Pool()
     return MainnetDispatcher(application, engine, SystemClock())
+
+
+def main() -> None:
+    """Answer the requests of standard input, one a line, about the chain in the folder that is named."""
+    node = dispatcher(Path(sys.argv[1]))
+    for line in sys.stdin:
+        print(node.handle_body(line.encode()).decode(), flush=True)  # noqa: T201 - what this program is for
+
+
+if __name__ == "__main__":
+    main()

@@ -148,6 +148,7 @@ async def lived(directory: Path, program: Path) -> tuple[AuditReport, list[light
         port=free_port_base(4, 42_000),
         relays=False,
         council=False,
+        contracts=1,
         timing=TimingFile(empty=1_000),
     )
     genesis = make(directory, file, int(CLOCK.now()) - 60)

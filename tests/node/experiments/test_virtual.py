@@ -1,6 +1,7 @@
 """Experiments in virtual time, as `merit experiment run` has them: all of a network and its learning, reproducibly."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def test_equal_seeds_kill_learn_and_pay_alike_and_another_seed_does_not(tmp_path
     assert "2.00 s: node1: kill\n3.00 s: node2: kill\n6.00 s: node2: back\n" in trace
     assert trace.count("proof against node4") == 1
     assert "node4: its edge server is suspended\n" in trace
-    assert "; round 0 of node4 lost: no polka was seen; prevotes " in trace
+    assert re.search(r"; round 0 of node\d lost: no polka was seen; prevotes ", trace)
     assert found["figures"]["digest"] == json.loads(second.out)["figures"]["digest"]
     assert json.loads(other.out)["figures"]["digest"] != found["figures"]["digest"]
 
