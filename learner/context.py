@@ -27,7 +27,8 @@ class Context:
     `references[v]`: one `References` for each edge server that published some of version v. `records[r]`: the updates
     int16[d] that round r consumed, in selection order; `steps[r]`: the step from version r - 1 to r (`step_between`).
     `history` and `sums`: what the round before left in its `RoundResult`; `sums[client]` is int32[d]. A job's first
-    round has neither, nor the first round after its rule changed.
+    round has neither, nor the first round after its rule changed. `weights`: what each class counts, as the job says it
+    (`learner.objective.Objective.prices`).
     """
 
     references: Mapping[int, Sequence[References]] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Context:
     steps: Mapping[int, Update] = field(default_factory=dict)
     history: History = field(default_factory=dict)
     sums: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
+    weights: tuple[int, ...] = ()
 
 
 class _Products(NamedTuple):
@@ -112,6 +114,7 @@ def view(
         neighbours=neighbours,
         history=context.history if needs.history else {},
         sums=between,
+        weights=context.weights,
     )
 
 

@@ -1,5 +1,9 @@
 """What an edge server's private root samples teach at a version of the model: its references.
 
+What they teach is the descent of the job's objective: its loss, on the samples of its classes, each by its weight. The
+gradients of one class alone have no weight, since only their direction counts: there the weight is in the price
+(`learner.contribution.price`).
+
 Gradients are floats and belong to the server that computed them; what it publishes of them are integers, and from there
 on everything is exact (`learner.references`).
 """
@@ -15,13 +19,15 @@ from learner.data import Dataset
 from learner.errors import MissingExtra, TrainingFailed
 from learner.fixedpoint import Encoded, Reals, Update, encode_update
 from learner.models import dimension, unflatten
+from learner.objective import Objective
 from learner.references import References
 from learner.sketch import Sketch
-from learner.training import SGD, train
+from learner.training import SGD, Loss, train
 
 try:
     import torch
     from torch import nn
+    from torch.nn import functional
 except ImportError as error:
     raise MissingExtra(package="torch") from error
 
@@ -29,34 +35,51 @@ WIDEST_BITS = 14
 """A reference's greatest coordinate has so many bits: its scale does not count, and int16 holds twice as much."""
 
 
+PLAIN = Objective()
+
+
 def label_references(
-    module: nn.Module, model: Reals, root: Dataset, *, wrong: bool = True, sketch: Sketch | None = None
+    module: nn.Module,
+    model: Reals,
+    root: Dataset,
+    *,
+    objective: Objective = PLAIN,
+    wrong: bool = True,
+    sketch: Sketch | None = None,
 ) -> References:
     """Compute g[c,k], the negated gradient at `model` (float64[d]) of the mean loss of class c's samples labelled k.
 
-    Rows in order of c and k for the classes that `root` has samples of; `wrong`: all labels k, else k = c alone. With a
-    `sketch` each row is sketched at once, so that no whole table is ever held. A gradient of zeros makes no row.
-    One forward pass for each class, one backward pass for each row; `module` is scratch as in `training.train`.
+    Rows in order of c and k for the objective's classes that `root` has samples of; `wrong`: all labels k, else k = c
+    alone. With a `sketch` each row is sketched at once, so that no whole table is ever held. A gradient of zeros makes
+    no row. One forward pass for each class, one backward pass for each row; `module` is scratch as in `training.train`.
     Raises `TrainingFailed` without samples or where the model has diverged.
     """
     if not len(root):
         raise TrainingFailed(reason="the edge server has no root samples")
     unflatten(module, model)
     module.eval()
-    return _published(module, _gradients(module, root, wrong=wrong), sketch)
+    return _published(module, _gradients(module, root, objective, wrong=wrong), sketch)
 
 
-def contrast_references(module: nn.Module, model: Reals, root: Dataset, *, sketch: Sketch | None = None) -> References:
+def contrast_references(
+    module: nn.Module,
+    model: Reals,
+    root: Dataset,
+    *,
+    objective: Objective = PLAIN,
+    sketch: Sketch | None = None,
+) -> References:
     """Compute g[k,k] and g[REST,k], as `label_references` does, for each class k that `root` has samples of.
 
-    g[REST,k] is the negated gradient of the mean loss of all samples of other classes, labelled k; it is missing where
-    the server has one class alone. Two backward passes for each class. Raises as `label_references`.
+    Of k the objective's classes alone. g[REST,k] is the negated gradient of the mean loss of all samples of other
+    classes, whether the objective's or not, each by its weight, labelled k; it is missing where the server has one
+    class alone. Two backward passes for each class. Raises as `label_references`.
     """
     if not len(root):
         raise TrainingFailed(reason="the edge server has no root samples")
     unflatten(module, model)
     module.eval()
-    return _published(module, _contrasts(module, root), sketch)
+    return _published(module, _contrasts(module, root, objective), sketch)
 
 
 def _published(
@@ -75,18 +98,35 @@ def _published(
 
 
 def root_update(
-    module: nn.Module, model: Reals, root: Dataset, sgd: SGD, *, fraction_bits: int, seed: int
+    module: nn.Module,
+    model: Reals,
+    root: Dataset,
+    sgd: SGD,
+    *,
+    fraction_bits: int,
+    seed: int,
+    objective: Objective = PLAIN,
 ) -> References:
     """Train on the root samples as a client would, and encode the update as a client does (FLTrust's server update).
 
-    One row, `ROOT`, or none if the update does not fit int16. Raises `TrainingFailed` without samples.
+    One row, `ROOT`, or none if the update does not fit int16 or no sample is of the objective's classes. Raises
+    `TrainingFailed` without samples.
     """
-    trained = train(module, model, root, sgd, seed=seed)
+    none = References((), np.empty((0, len(model)), dtype=np.int16))
+    own = in_group(root, objective)
+    if len(root) and not len(own):
+        return none
+    trained = train(module, model, own, sgd, seed=seed, loss=_loss(objective, root.classes))
     match encode_update(trained - model, fraction_bits):
         case Encoded(update=update):
             return References((ROOT,), update[None])
         case _:
-            return References((), np.empty((0, len(model)), dtype=np.int16))
+            return none
+
+
+def in_group(root: Dataset, objective: Objective) -> Dataset:
+    """Return the samples of the objective's classes, in their order: what a root update is made of."""
+    return root.subset(np.flatnonzero(np.isin(root.labels, objective.classes))) if objective.classes else root
 
 
 def direction(gradient: NDArray[np.float32]) -> Update:
@@ -103,43 +143,66 @@ def direction(gradient: NDArray[np.float32]) -> Update:
     return np.rint(scaled, out=scaled).astype(np.int16)
 
 
-def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tuple[Label, NDArray[np.float32]]]:
+def _gradients(
+    module: nn.Module, root: Dataset, objective: Objective, *, wrong: bool
+) -> Iterator[tuple[Label, NDArray[np.float32]]]:
     """-d loss / d w for each (class, label)."""
     for of in range(root.classes):
         samples = np.flatnonzero(root.labels == of)
-        if not len(samples):
+        if not len(samples) or not objective.allows((of, of)):
             continue
         logits = module(torch.from_numpy(root.images[samples]))
         for labelled in range(root.classes) if wrong else (of,):
-            yield (of, labelled), _descent(module, logits, slice(None), labelled)
+            yield (of, labelled), _descent(module, logits, torch.ones(len(samples), 1), labelled, objective)
 
 
-def _contrasts(module: nn.Module, root: Dataset) -> Iterator[tuple[Label, NDArray[np.float32]]]:
+def _contrasts(module: nn.Module, root: Dataset, objective: Objective) -> Iterator[tuple[Label, NDArray[np.float32]]]:
     """-d loss / d w for each class rightly labelled, and for the samples of all others labelled as it."""
     logits = module(torch.from_numpy(root.images))
+    weights = torch.tensor([float(objective.weight(of)) for of in root.labels.tolist()])[:, None]
     for labelled in range(root.classes):
-        own = np.flatnonzero(root.labels == labelled)
-        others = np.flatnonzero(root.labels != labelled)
-        if len(own):
-            yield (labelled, labelled), _descent(module, logits, own, labelled)
-        if len(own) and len(others):
-            yield (REST, labelled), _descent(module, logits, others, labelled)
+        own = torch.from_numpy(root.labels == labelled)[:, None]
+        if not own.any() or not objective.allows((labelled, labelled)):
+            continue
+        yield (labelled, labelled), _descent(module, logits, weights * own, labelled, objective)
+        if not own.all():
+            yield (REST, labelled), _descent(module, logits, weights * ~own, labelled, objective)
 
 
 def _descent(
-    module: nn.Module, logits: torch.Tensor, samples: NDArray[np.intp] | slice, labelled: int
+    module: nn.Module, logits: torch.Tensor, weights: torch.Tensor, labelled: int, objective: Objective
 ) -> NDArray[np.float32]:
-    """-d loss / d w of some rows of `logits`, all labelled alike: by logits it is onehot(label) - softmax(logits)."""
-    chosen = torch.zeros(len(logits), 1)
-    chosen[samples] = 1
-    toward = -torch.softmax(logits.detach(), dim=1)
+    """-d loss / d w of the rows of `logits` by their `weights` (float32[n, 1]), all labelled alike.
+
+    With p = softmax(logits) and e = onehot(label) - p it is by logits e of the cross-entropy, and 2 p (e - <p, e>) of
+    the Brier score.
+    """
+    chances = torch.softmax(logits.detach(), dim=1)
+    toward = -chances
     toward[:, labelled] += 1
+    if objective.loss == "brier":
+        toward = 2 * chances * (toward - (chances * toward).sum(dim=1, keepdim=True))
     parts = torch.autograd.grad(
         logits,
         list(module.parameters()),
-        grad_outputs=toward * chosen / chosen.sum(),
+        grad_outputs=toward * weights / weights.sum(),
         retain_graph=True,
         allow_unused=True,
         materialize_grads=True,
     )
     return torch.cat([part.reshape(-1) for part in parts]).numpy()
+
+
+def _loss(objective: Objective, classes: int) -> Loss:
+    """Return the objective's mean loss of a batch, each sample by the weight of its class."""
+    if objective.loss == "cross-entropy" and not objective.weights:
+        return functional.cross_entropy
+    weights = torch.tensor([float(objective.weight(of)) for of in range(classes)])
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if objective.loss == "cross-entropy":
+            return functional.cross_entropy(logits, labels, weight=weights)
+        wrong = torch.softmax(logits, dim=1) - functional.one_hot(labels, classes)
+        return (wrong.square().sum(dim=1) * weights[labels]).sum() / weights[labels].sum()
+
+    return loss

@@ -4,9 +4,12 @@ Deterministic for one torch thread (`torch.set_num_threads(1)`, set once by the 
 need not be the same on another: only the client's own update depends on it, and that is signed, not recomputed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
 
 from learner.data import Dataset
 from learner.dense import dense_layers, descend
@@ -22,8 +25,12 @@ try:
 except ImportError as error:
     raise MissingExtra(package="torch") from error
 
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(logits float32[n, classes], labels int64[n]) -> what a step lowers, a scalar."""
+
 EVALUATION_BATCH = 2_000
 SEED_END = 1 << 63
+BINS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +61,23 @@ class Evaluation:
     loss: float
 
 
-def train(module: nn.Module, start: Reals, data: Dataset, sgd: SGD, *, seed: int) -> Reals:
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How a model does on a data set, looked at more closely.
+
+    `by_class`: share of right answers among the samples of each class, None for a class without any. `brier`: mean
+    Brier score, sum_k (p_k - y_k)^2. `calibration_error`: expected calibration error, the mean distance between the
+    greatest probability and the share of right answers over `BINS` bins of the former (Guo and others, ICML 2017).
+    """
+
+    by_class: tuple[float | None, ...]
+    brier: float
+    calibration_error: float
+
+
+def train(
+    module: nn.Module, start: Reals, data: Dataset, sgd: SGD, *, seed: int, loss: Loss = functional.cross_entropy
+) -> Reals:
     """Train from `start` (float64[d]) on `data`, each epoch in an order of its own by `seed`; a new float64[d].
 
     `module` gives the shape and serves as scratch: its parameters are overwritten. The last batch of an epoch may be
@@ -69,7 +92,7 @@ def train(module: nn.Module, start: Reals, data: Dataset, sgd: SGD, *, seed: int
     velocities = [torch.zeros_like(parameter) for parameter in parameters] if sgd.momentum else []
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     chance = torch.Generator().manual_seed(seed_of(seed, "training") % SEED_END)
-    if not sgd.momentum and (layers := dense_layers(module)):
+    if loss is functional.cross_entropy and not sgd.momentum and (layers := dense_layers(module)):
         with torch.no_grad():
             for batch in _batches(len(labels), sgd, chance):
                 descend(layers, images[batch], labels[batch], sgd.learning_rate)
@@ -78,9 +101,9 @@ def train(module: nn.Module, start: Reals, data: Dataset, sgd: SGD, *, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "layers") % SEED_END)
         for batch in _batches(len(labels), sgd, chance):
-            loss = functional.cross_entropy(module(images[batch]), labels[batch])
+            found = loss(module(images[batch]), labels[batch])
             # a parameter that the loss does not reach stands still
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            gradients = torch.autograd.grad(found, parameters, allow_unused=True, materialize_grads=True)
             _step(parameters, gradients, velocities, sgd)
     return flatten(module)
 
@@ -102,6 +125,28 @@ def evaluate(module: nn.Module, vector: Reals, data: Dataset) -> Evaluation:
             right += int((logits.argmax(dim=1) == labels).sum())
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
     return Evaluation(right / len(data), loss / len(data))
+
+
+def quality(module: nn.Module, vector: Reals, data: Dataset) -> Quality:
+    """Look closely at `vector` (float64[d]) on `data`; `module` is scratch and errors are as in `evaluate`."""
+    if not len(data):
+        raise TrainingFailed(reason="no samples to evaluate on")
+    unflatten(module, vector)
+    module.eval()
+    batches = range(0, len(data), EVALUATION_BATCH)
+    with torch.inference_mode():
+        logits = [module(torch.from_numpy(data.images[first : first + EVALUATION_BATCH])) for first in batches]
+        chances = torch.softmax(torch.cat(logits), dim=1).numpy().astype(np.float64)
+    right = chances.argmax(axis=1) == data.labels
+    sure = chances.max(axis=1)
+    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+    gaps = [abs(float((sure[bins == one] - right[bins == one]).sum())) for one in range(BINS)]
+    chosen = [data.labels == of for of in range(data.classes)]
+    return Quality(
+        by_class=tuple(float(right[own].mean()) if own.any() else None for own in chosen),
+        brier=float(((chances - np.eye(data.classes)[data.labels]) ** 2).sum(axis=1).mean()),
+        calibration_error=sum(gaps) / len(data),
+    )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from contracts.terms import JobTerms
 from learner.allocation.planning import PlanTerms, check_plan_terms
 from learner.contribution import rule
 from learner.errors import InvalidTerms
+from learner.objective import Objective, check_objective
 from learner.terms import Terms, check_terms
 from node.configuration import parse_toml
 
@@ -105,10 +106,11 @@ class AllocationSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class ReferencesSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the sponsor asks of edge servers under a rule that reads references: private labelled samples of their own.
 
-    `root_samples`: how many each should have; how many it has is its own word.
+    `root_samples`: how many each should have; how many it has is its own word. `objective`: what they are to teach.
     """
 
     root_samples: Positive = 100
+    objective: Objective = Objective()
 
 
 class VestingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -144,7 +146,19 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for table in ("allocation", "references", "vesting"):
             if getattr(self, table) is None:
                 del values[table]
+        if self.objective == Objective() and self.references is not None:
+            del values["references"]["objective"]
         return tomli_w.dumps(values).encode()
+
+    @property
+    def objective(self) -> Objective:
+        """Return what references are to teach; the ordinary one if the job says nothing."""
+        return Objective() if self.references is None else self.references.objective
+
+    @property
+    def class_weights(self) -> tuple[int, ...]:
+        """Return what each class counts in ppb of the one that counts most; () if all count alike."""
+        return self.objective.prices(self.model.classes)
 
     def samples_by_member(self) -> dict[int, int]:
         """Return the declared data size of each client, by member id."""
@@ -195,6 +209,10 @@ class JobFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if needs.references and self.references is None:
             allowed = "with a table [references], for this rule reads what edge servers publish"
             raise InvalidTerms(field="scoring", value=terms.scoring, allowed=allowed)
+        if self.objective != Objective() and not needs.references:
+            allowed = "a rule that reads references, for the job has an objective of them"
+            raise InvalidTerms(field="scoring", value=terms.scoring, allowed=allowed)
+        check_objective(self.objective, self.model.classes)
 
     def plan_terms(self, rules_version: int) -> PlanTerms | None:
         """Return what plans depend on under these rules, None for a job that allocates nothing."""

@@ -9,10 +9,12 @@ from cryptography.x509 import Certificate
 from web3 import Web3
 
 from contracts import addresses
-from contracts.bindings import Ledger, Token
+from contracts.bindings import Ledger, Registry, Token
 from contracts.digests import text_of
 from contracts.events import JobCreated, Recorded, decode_events
 from contracts.records import blob_digest
+from learner.errors import InvalidTerms
+from learner.objective import Objective
 from node.account import RECEIPT_TIMEOUT_S, Account, connect
 from node.errors import ServersUnreachableError, TransactionFailedError
 from node.jobs import JobFile, decode_job_file
@@ -63,6 +65,7 @@ class Sponsor:
         job_file = decode_job_file(path.read_bytes())
         blob = model.read_bytes() if model is not None else _model_0(job_file, seed)
         terms = job_file.ledger_terms(model=blob_digest(blob), edge_set=edge_set)
+        self._check_servers(job_file.objective, edge_set)
         amount = budget * TOKEN_WEI
         self._account.send(addresses.TOKEN, Token.encode_approve(addresses.LEDGER, amount))
         _, logs = self._account.send(addresses.LEDGER, Ledger.encode_create_job(terms, amount))
@@ -72,6 +75,16 @@ class Sponsor:
         for data in (job_file.encode(), blob):
             _upload(server, data, trusted)
         return number
+
+    def _check_servers(self, objective: Objective, edge_set: int) -> None:
+        """Refuse an objective of servers that are not of the edge set; that there is one is the ledger's to say."""
+        members = Registry(self._account.w3, addresses.REGISTRY).edge_set(edge_set) if objective.edge_servers else ()
+        if members and not set(objective.edge_servers) <= set(members):
+            raise InvalidTerms(
+                field="references.objective.edge_servers",
+                value=[*objective.edge_servers],
+                allowed=f"edge servers of edge set {edge_set}: {', '.join(map(str, members))}",
+            )
 
     def top_up(self, job: int, tokens: int) -> int:
         """Add whole tokens to a job's budget; return the block. Errors as in `create`."""

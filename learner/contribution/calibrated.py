@@ -16,6 +16,7 @@ from learner.contribution.anchored.refusal import near_copies, odd_lengths
 from learner.contribution.anchored.thresholds import Thresholds
 from learner.contribution.geometry import PPB, clip, cosine, lower_median, median
 from learner.contribution.gram_shapley import bounds
+from learner.contribution.price import priced
 from learner.contribution.round import REST, Comparison, History, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step, Window
 
@@ -96,7 +97,8 @@ def score(scored: Round, *, shapley: bool) -> Scored:
     send some, and who copied whom is not known. One that is not new counts as q = 0 at most. An update of usual length
     that cannot be judged, because no server has the references of its base, leaves its client's record as it is and
     earns nothing. `history` holds `Record`s.
-    The parts: authenticity q, honesty b, new (nu), mean_authenticity Q, mean_honesty B, typical_authenticity,
+    Where the job weighs classes, both are times the `price`. The parts: authenticity q, honesty b, new (nu),
+    mean_authenticity Q, mean_honesty B, typical_authenticity,
     typical_honesty (the medians);
     refused, judged and accepted are 0 or 10^9.
     """
@@ -133,10 +135,12 @@ def score(scored: Round, *, shapley: bool) -> Scored:
     parts = dict(zip(PARTS, zip(*rows, strict=True), strict=True))
     cut = bounds(scored)
     shares = tuple(new if theta else 0 for (_, _, new, _), theta in zip(found, thetas, strict=True))
+    worths, step, price = priced(scored, thetas, Step(shares, cut, LIMITS.floor))
+    parts |= price
     if shapley:
-        parts["usefulness"] = tuple(thetas)
-    paid = shapley_pay(scored, thetas, cut) if shapley else tuple(thetas)
-    return Scored(paid, Step(shares, cut, LIMITS.floor), history, parts)
+        parts["usefulness"] = tuple(worths)
+    paid = shapley_pay(scored, worths, cut) if shapley else tuple(worths)
+    return Scored(paid, step, history, parts)
 
 
 def worth(value: int, typical: int) -> int:

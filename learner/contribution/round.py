@@ -53,6 +53,7 @@ class Round:
     `comparisons[i]` holds a comparison for each edge server that published references of entry i's base version,
     `newest[i]` for each that published some of the current version. `neighbours[i]` is entry i's part of the window.
     `sums[i][j]` = <h_i, h_j> with h_i the sum of all updates so far of entry i's client, this round's included.
+    `weights[c]`: what the job says that class c counts, in ppb of the class that counts most; empty: all alike.
     """
 
     gram: NDArray[np.int64]
@@ -64,3 +65,4 @@ class Round:
     neighbours: tuple[Neighbours, ...] = ()
     history: History = field(default_factory=dict)
     sums: tuple[tuple[int, ...], ...] = ()
+    weights: tuple[int, ...] = ()

@@ -10,7 +10,7 @@ from learner.errors import InvalidScenario
 from learner.fixedpoint import Model, Reals, decode_model
 from learner.models import build
 from learner.references import References
-from learner.roots import contrast_references, label_references, root_update
+from learner.roots import contrast_references, in_group, label_references, root_update
 from learner.simulation.scenario import Scenario
 from learner.sketch import Sketch
 from learner.training import SGD
@@ -47,12 +47,15 @@ class EdgeServers:
         self._roots = [edge.lie.root(root) if at < edge.lying else root for at, root in enumerate(roots)]
         self._module = build(scenario.model, features=roots[0].features, classes=roots[0].classes)
         training = scenario.training
-        self._sgd = SGD(
-            epochs=max(1, round(training.epochs * client_samples / scenario.edge.root_samples)),
-            batch_size=training.batch_size,
-            learning_rate=training.learning_rate,
-            momentum=training.momentum,
-        )
+        self._sgds = [
+            SGD(
+                epochs=max(1, round(training.epochs * client_samples / (len(in_group(root, edge.objective)) or 1))),
+                batch_size=training.batch_size,
+                learning_rate=training.learning_rate,
+                momentum=training.momentum,
+            )
+            for root in self._roots
+        ]
 
     def __call__(self, version: int, model: Model) -> list[References]:
         """Publish each server's references of this version; raises `TrainingFailed` where the model has diverged."""
@@ -70,14 +73,19 @@ class EdgeServers:
         return self._scenario.edge.lie.told(found, chance)
 
     def _learnt(self, number: int, version: int, start: Reals, sketch: Sketch | None) -> References:
-        own, found = self._roots[number], []
+        own, objective = self._roots[number], self._scenario.edge.objective
+        if not objective.counts(number + 1):
+            whole = References((), np.empty((0, len(start)), dtype=np.int16))
+            return whole if sketch is None else whole.sketched(sketch)
+        found = []
         if self._needs.labels:
-            found.append(label_references(self._module, start, own, sketch=sketch))
+            found.append(label_references(self._module, start, own, objective=objective, sketch=sketch))
         elif self._needs.contrasts:
-            found.append(contrast_references(self._module, start, own, sketch=sketch))
+            found.append(contrast_references(self._module, start, own, objective=objective, sketch=sketch))
         if self._needs.root or self._needs.newest_root:
             seed = seed_of(self._scenario.seed, "root", number, version)
             bits = self._scenario.rules.fraction_bits
-            update = root_update(self._module, start, own, self._sgd, fraction_bits=bits, seed=seed)
+            sgd = self._sgds[number]
+            update = root_update(self._module, start, own, sgd, fraction_bits=bits, seed=seed, objective=objective)
             found.append(update if sketch is None else update.sketched(sketch))
         return found[0] if len(found) == 1 else found[0].joined(found[1])

@@ -164,7 +164,7 @@ class Ledger:
             steps[number] = step_between(self.model, result.model, self.terms.shift)
             records = {past: kept for past, kept in records.items() if past > number - window.rounds}
             steps = {past: kept for past, kept in steps.items() if past > number - window.steps}
-        self.context = Context(self.context.references, records, steps, result.history, result.sums)
+        self.context = replace(self.context, records=records, steps=steps, history=result.history, sums=result.sums)
         self._keep(number, result.model)
         self._used = {(client, base) for client, base in self._used if base >= self.oldest}
 

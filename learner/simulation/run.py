@@ -11,6 +11,7 @@ import numpy as np
 
 from learner.allocation.plan import Task
 from learner.allocation.planning import Work
+from learner.context import Context
 from learner.contribution import rule
 from learner.data import Dataset, Split
 from learner.errors import InvalidScenario
@@ -24,7 +25,7 @@ from learner.simulation.population import Client, Role, population
 from learner.simulation.scenario import Asynchronous, Scenario, Synchronous, check_scenario
 from learner.simulation.timing import MICROSECONDS, Connections, Stopwatch
 from learner.simulation.truth import Truth
-from learner.training import evaluate
+from learner.training import Quality, evaluate, quality
 from merit.chance import seed_of, seeded
 
 EMPTY_ROUNDS = 100
@@ -32,22 +33,31 @@ EMPTY_ROUNDS = 100
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The beginning: how many parameters the model has, what each client is, by its number, and the scoring rule."""
+    """The beginning: how many parameters the model has, what each client is, by its number, and the scoring rule.
+
+    `watched`: the classes that are; `holders`: the clients with a greater share of them than there is in all samples.
+    """
 
     dimension: int
     roles: tuple[Role, ...]
     scoring: str = ""
+    watched: tuple[int, ...] = ()
+    holders: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """How version `version` does on the test samples; `triggered`: share that a back door sends where it wants."""
+    """How version `version` does on the test samples; `triggered`: share that a back door sends where it wants.
+
+    `quality`: a closer look, where classes are watched.
+    """
 
     version: int
     at_us: int
     accuracy: float
     loss: float
     triggered: float | None = None
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,7 @@ class _Run:
             scenario.rules.base_reward_wei,
             publish,
             scenario.plan_terms(),
+            context=Context(weights=scenario.edge.objective.prices(split.train.classes)),
             sealed=scenario.edge.sealed,
             target_staleness=server.target_staleness if isinstance(server, Asynchronous) else None,
             most_phi=(server.concurrency if isinstance(server, Asynchronous) else 0) or scenario.clients,
@@ -136,7 +147,9 @@ class _Run:
 
     def events(self) -> Iterator[Event]:
         roles = tuple(one.role for one in self._everybody)
-        yield Started(len(self._ledger.model), roles, self._scenario.rules.scoring)
+        watched = self._scenario.watched
+        holders = self._holders() if watched else frozenset()
+        yield Started(len(self._ledger.model), roles, self._scenario.rules.scoring, watched, holders)
         yield self._evaluated(0)
         rounds = self._asynchronous if isinstance(self._scenario.server, Asynchronous) else self._synchronous
         at_us = evaluated = 0
@@ -275,7 +288,14 @@ class _Run:
         vector = self._clients.model(version)
         found = evaluate(self._judge, vector, self._test)
         triggered = None if self._triggered is None else evaluate(self._judge, vector, self._triggered).accuracy
-        return Evaluated(version, at_us, found.accuracy, found.loss, triggered)
+        closely = quality(self._judge, vector, self._test) if self._scenario.watched else None
+        return Evaluated(version, at_us, found.accuracy, found.loss, triggered, closely)
+
+    def _holders(self) -> frozenset[int]:
+        """Tell which clients have more of the watched classes, by share of their samples, than all have together."""
+        watched = {one.number: np.isin(one.data.labels, self._scenario.watched) for one in self._everybody}
+        fair = np.concatenate([*watched.values()]).mean()
+        return frozenset(number for number, own in watched.items() if own.mean() > fair)
 
 
 def _first_model(scenario: Scenario, split: Split) -> Model:

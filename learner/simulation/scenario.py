@@ -6,7 +6,9 @@ import msgspec
 
 from learner.allocation.planning import PlanTerms, check_plan_terms
 from learner.attacks import AnyAttack, AnyLie, Negated
+from learner.data.mnist import CLASSES
 from learner.errors import InvalidScenario
+from learner.objective import Objective, check_objective
 from learner.simulation.deviation import AnyDeviation
 from learner.terms import MAX_PHI, Terms
 
@@ -128,7 +130,8 @@ class Edge(_Part, frozen=True):
 
     `root_samples` for each server, held out of the training samples. `sketch_buckets`: publish sketches of so many
     buckets, a power of two; 0: whole vectors. The first `lying` servers tell the `lie`. `sealed`: a record whose base's
-    references are open already counts against the newest version's, which are not.
+    references are open already counts against the newest version's, which are not. `objective`: what references
+    teach; its edge servers are numbered from 1.
     """
 
     servers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
@@ -137,6 +140,7 @@ class Edge(_Part, frozen=True):
     lying: Annotated[int, msgspec.Meta(ge=0)] = 0
     lie: AnyLie = Negated()
     sealed: bool = True
+    objective: Objective = Objective()
 
 
 class Costs(_Part, frozen=True):
@@ -220,7 +224,8 @@ class Scenario(_Part, frozen=True):
     makes the `attack`; with none they are as honest as the others, and if `attackers_away` they take no part at all.
     Without an `allocation` an update is `training.epochs` on all samples of its client. One plain client does as the
     `deviation` says; `costs` and who is `leaving` for them want speeds of device classes. With
-    `shapley_permutations` the Shapley values of each round are sampled on the evaluation samples (`truth.py`).
+    `shapley_permutations` the Shapley values of each round are sampled on the evaluation samples (`truth.py`). With
+    `watched` classes the figures tell apart who has more than a fair share of them, and look closely at evaluations.
     """
 
     data: Literal["digits", "mnist"] = "digits"
@@ -246,6 +251,7 @@ class Scenario(_Part, frozen=True):
     evaluate_every: Count = 5
     evaluation_samples: Annotated[int, msgspec.Meta(ge=0)] = 0
     shapley_permutations: Annotated[int, msgspec.Meta(ge=0)] = 0
+    watched: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
     seed: int = 0
 
     @property
@@ -287,10 +293,18 @@ class Scenario(_Part, frozen=True):
 
 
 def check_scenario(scenario: Scenario) -> None:
-    """Raise `InvalidScenario` for a scenario whose parts contradict each other, `InvalidPlan` for an allocation's."""
+    """Raise `InvalidScenario` for a scenario whose parts contradict each other.
+
+    Raises `InvalidPlan` for an allocation's, `InvalidTerms` for an objective's.
+    """
     plan_terms = scenario.plan_terms()
     if plan_terms is not None:
         check_plan_terms(plan_terms)
+    check_objective(scenario.edge.objective, CLASSES)
+    if any(of >= CLASSES for of in scenario.watched):
+        raise InvalidScenario(reason=f"watched = {[*scenario.watched]}: choose classes from 0 to {CLASSES - 1}")
+    if any(server > scenario.edge.servers for server in scenario.edge.objective.edge_servers):
+        raise InvalidScenario(reason=f"edge.objective.edge_servers: choose from 1 to {scenario.edge.servers}")
     outliers = scenario.outliers
     odd = outliers.rare + outliers.small + outliers.slow + (scenario.deviation is not None)
     taking_part = scenario.clients - (scenario.attacking if scenario.attackers_away else 0)

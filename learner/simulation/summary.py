@@ -20,6 +20,7 @@ from learner.simulation.timing import MICROSECONDS
 from learner.simulation.truth import spearman
 from learner.simulation.vesting import Vesting
 from learner.staleness import delay
+from learner.training import Quality
 
 TARGETS = (0.8, 0.9, 0.95, 0.97)
 LAST = 3
@@ -46,6 +47,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `stayed`: share of a role's clients who did not leave.
 
     `shapley_rank`: Spearman's correlation of the clients' whole pay with their sampled Shapley values.
+
+    Where classes are watched, `class_accuracy` is of the last three evaluations, and so are in `watched` "accuracy"
+    (the mean over the watched classes), "accuracy_others", "brier" and "calibration_error"
+    (`learner.training.Quality`); its "wage" is that of honest clients with more than their share of the watched
+    classes, "wage_others" that of the other honest ones, as multiples of the honest mean.
     """
 
     accuracy: float
@@ -72,6 +78,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     profit: dict[str, float] = {}
     stayed: dict[str, float] = {}
     shapley_rank: float | None = None
+    watched: dict[str, float] = {}
+    class_accuracy: dict[str, float] = {}
 
 
 @dataclass(slots=True)
@@ -92,6 +100,7 @@ class Tally:
     def __init__(self, started: Started) -> None:
         """Nothing has happened yet."""
         self._roles = started.roles
+        self._watched, self._holders = started.watched, started.holders
         self._accounts: dict[int, _Account] = {}
         self._vesting = {name: Vesting(started.scoring, rounds) for name, rounds in VESTING_ROUNDS.items()}
         self._evaluations: list[Evaluated] = []
@@ -168,7 +177,33 @@ class Tally:
             shapley_rank=_rounded_or_none(
                 spearman([float(sum(self._accounts[one].rewards_wei)) for one in end.shapley], [*end.shapley.values()])
             ),
+            **self._closely([one.quality for one in last if one.quality is not None], honest, mean),
         )
+
+    def _closely(
+        self, last: Sequence[Quality], honest: Mapping[int, _Account], mean: float
+    ) -> dict[str, dict[str, float]]:
+        """Hold the watched classes and their holders beside the others; nothing where none is watched."""
+        if not last:
+            return {}
+        by_class = {
+            of: fmean(seen)
+            for of, column in enumerate(zip(*(one.by_class for one in last), strict=True))
+            if (seen := [value for value in column if value is not None])
+        }
+        groups = {
+            "accuracy": [value for of, value in by_class.items() if of in self._watched],
+            "accuracy_others": [value for of, value in by_class.items() if of not in self._watched],
+            "brier": [one.brier for one in last],
+            "calibration_error": [one.calibration_error for one in last],
+        }
+        if mean:
+            groups["wage"] = [one.wage / mean for client, one in honest.items() if client in self._holders]
+            groups["wage_others"] = [one.wage / mean for client, one in honest.items() if client not in self._holders]
+        return {
+            "watched": {name: _rounded(fmean(values)) for name, values in groups.items() if values},
+            "class_accuracy": {str(of): _rounded(value) for of, value in by_class.items()},
+        }
 
     def _stolen(self, released: Mapping[int, int]) -> float | None:
         total = sum(released.values())

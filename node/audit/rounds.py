@@ -557,7 +557,7 @@ class Rounds:
         sources = Sources(
             references, update, lambda name: self._model(job, name), lambda name: self._history(job, name)
         )
-        return context_of(names, sources, job.terms.shift)
+        return context_of(names, sources, job.terms.shift, job.file.class_weights)
 
     def _shown(self, job: _Job, file: JobFile) -> Shown:
         place = Place(self._genesis_hash, LEDGER, job.log.job, file)

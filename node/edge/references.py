@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+
 from contracts.records import blob_digest
 from learner.contribution import Needs
 from learner.errors import InvalidReferences, TrainingFailed
@@ -37,9 +39,23 @@ class Place:
         return ReferencesHeader(self.genesis_hash, self.ledger, self.job, edge, version, model)
 
     def decode(self, commitment: Commitment, blob: bytes) -> References:
-        """Return the references of a commitment's blob; `InvalidReferences` if they are not what was committed to."""
+        """Return the references of a commitment's blob.
+
+        Raises:
+            InvalidReferences: they are not what was committed to, or of what the job's objective leaves out.
+
+        """
         header = self.header(commitment.edge, commitment.version, commitment.model)
-        return header.decode(blob, dimension=self.file.model.dimension, classes=self.file.model.classes)
+        found = header.decode(blob, dimension=self.file.model.dimension, classes=self.file.model.classes)
+        objective = self.file.objective
+        if found.labels and not objective.counts(commitment.edge):
+            raise InvalidReferences(
+                reason=f"the job's objective leaves the samples of edge server {commitment.edge} out"
+            )
+        for label in found.labels:
+            if not objective.allows(label):
+                raise InvalidReferences(reason=f"the job's objective has no reference of {label}")
+        return found
 
 
 @dataclass(slots=True)
@@ -63,13 +79,19 @@ class Roots:
         model = blob_digest(model_blob)
         if (version, model) not in self._made:
             try:
-                found = self.teach(place.file, needs, version, decode_model(model_blob)[1])
+                found = self._taught(place.file, edge, needs, version, model_blob)
             except TrainingFailed as error:
                 _log.error("edge server %d has no references of version %d: %s", edge, version, error)
                 self._made[version, model] = b""
             else:
                 self._made[version, model] = self.sealed.put(place.header(edge, version, model).blob(found))
         return self._made[version, model]
+
+    def _taught(self, file: JobFile, edge: int, needs: Needs, version: int, model_blob: bytes) -> References:
+        """Return what the samples teach: no row of a server whose samples the job's objective leaves out."""
+        if not file.objective.counts(edge):
+            return References((), np.empty((0, file.model.dimension), dtype=np.int16))
+        return self.teach(file, needs, version, decode_model(model_blob)[1])
 
     def cannot(self, version: int, model: bytes) -> bool:
         """Tell whether references of a version could not be made."""

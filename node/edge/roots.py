@@ -10,7 +10,7 @@ from learner.errors import TrainingFailed
 from learner.fixedpoint import Model, decode_model
 from learner.models import build
 from learner.references import References
-from learner.roots import contrast_references, label_references, root_update
+from learner.roots import contrast_references, in_group, label_references, root_update
 from learner.training import SGD, one_thread
 from merit.chance import seed_of
 from node.jobs import JobFile
@@ -49,15 +49,17 @@ class RootSamples:
         bits = file.numerics.fraction_bits
         start = decode_model(model, bits + file.numerics.shift)
         module = build(file.model.name, features=file.model.features, classes=file.model.classes)
-        found = []
+        objective, found = file.objective, []
         if needs.labels:
-            found.append(label_references(module, start, self.samples))
+            found.append(label_references(module, start, self.samples, objective=objective))
         elif needs.contrasts:
-            found.append(contrast_references(module, start, self.samples))
+            found.append(contrast_references(module, start, self.samples, objective=objective))
         if needs.root or needs.newest_root:
             asked = file.training
-            epochs = max(1, round(asked.epochs * asked.samples / len(self.samples)))
+            own = len(in_group(self.samples, objective)) or 1
+            epochs = max(1, round(asked.epochs * asked.samples / own))
             sgd = SGD(epochs=epochs, batch_size=asked.batch, learning_rate=asked.learning_rate)
             seed = seed_of(self.seed, "root update", version)
-            found.append(root_update(module, start, self.samples, sgd, fraction_bits=bits, seed=seed))
+            update = root_update(module, start, self.samples, sgd, fraction_bits=bits, seed=seed, objective=objective)
+            found.append(update)
         return found[0] if len(found) == 1 else found[0].joined(found[1])

@@ -529,6 +529,8 @@ class EdgeServer:
                 return  # the sponsor's next transaction says so on the ledger
             elif _vests_otherwise(desk.log, job_file):
                 desk.refusal = VESTS_OTHERWISE
+            elif strangers := set(job_file.objective.edge_servers) - {*desk.log.edge_set}:
+                desk.refusal = f"its objective names {min(strangers)}, who is no edge server of its edge set"
             elif (len(model), header.fraction_bits) != (desk.terms.dimension, desk.terms.model_fraction_bits):
                 desk.refusal = "model 0 has another dimension or other fraction bits than the terms"
         if desk.refusal:
@@ -888,7 +890,7 @@ class EdgeServer:
         if planned is not None:
             reports = [header.report for header, _ in updates if isinstance(header, ReportingHeader)]
             planning = Planning(Plan.decode(blobs[plan]) if plan else Plan(0), reports, planned)
-        context = context_of(names, self._sources(desk, file, blobs), terms.shift)
+        context = context_of(names, self._sources(desk, file, blobs), terms.shift, file.class_weights)
         inputs = rounds.RoundInputs(terms, selection.round, models[selection.round - 1], entries, models, context)
         try:
             scored = score(selection, inputs, bases, planning, names, vests=desk.log.vests > 0)

@@ -48,11 +48,21 @@ def variants(scenario: Scenario, axes: Axes) -> Iterator[Variant]:
 
 
 def word_of(value: object) -> str:
-    """Name a value for tables and files: of a table the values in it, joined."""
+    """Name a value for tables and files: of a table the values in it, joined; a table or list in it after its key."""
     if isinstance(value, Mapping):
-        return "-".join(word_of(one) for one in value.values())
+        return "-".join(_word_within(key, one) for key, one in value.items())
     text = f"{value:g}" if isinstance(value, float) else str(value).lower()
     return re.sub("[^a-z0-9.]+", "-", text)
+
+
+def _word_within(key: str, value: object) -> str:
+    match value:
+        case Mapping():
+            return "-".join([key, *(f"{inner}-{word_of(one)}" for inner, one in value.items())])
+        case list():
+            return "-".join([key, *map(word_of, value)])
+        case _:
+            return word_of(value)
 
 
 def number_of(words: Sequence[str]) -> list[float] | None:

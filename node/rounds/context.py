@@ -106,8 +106,11 @@ def entries_of(
     ]
 
 
-def context_of(names: Beside, sources: Sources, shift: int) -> Context | None:
-    """Put a context together from blobs; None if one is not here, or the rule needs sums of updates."""
+def context_of(names: Beside, sources: Sources, shift: int, weights: tuple[int, ...]) -> Context | None:
+    """Put a context together from blobs; None if one is not here, or the rule needs sums of updates.
+
+    `weights`: what each class counts by the job file (`JobFile.class_weights`).
+    """
     if names.needs.sums:
         return None
     references = {
@@ -124,4 +127,4 @@ def context_of(names: Beside, sources: Sources, shift: int) -> Context | None:
     if lost or history is None or any(len(present[past]) < len(updates) for past, updates in records.items()):
         return None
     steps = {past: step_between(found[old], found[new], shift) for past, (old, new) in names.steps.items()}
-    return Context(references=published, records=present, steps=steps, history=history)
+    return Context(references=published, records=present, steps=steps, history=history, weights=weights)

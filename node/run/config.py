@@ -9,7 +9,9 @@ from msgspec import Meta
 from contracts.digests import MAX_VESTING
 from learner.allocation.planning import check_plan_terms
 from learner.contribution import rule
+from learner.data.mnist import CLASSES
 from learner.errors import LearnerError, UnknownRule
+from learner.objective import Objective, check_objective
 from node.configuration import convert, read_toml
 from node.errors import ConfigError
 from node.jobs import AllocationSpec, Numerics, ReferencesSpec, RoundSpec, Rules, TrainingSpec, VestingSpec
@@ -75,6 +77,8 @@ class References(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     root_samples: Positive = 100
     """Of each edge server."""
+    objective: Objective = Objective()
+    """What they are to teach; edge servers have the member ids 1, 2, ..."""
 
 
 class Vesting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -208,7 +212,24 @@ def check(run: RunFile) -> RunFile:
         except LearnerError as error:
             msg = f"allocation: {error}"
             raise ConfigError(msg) from error
+    _check_objective(run)
     return run
+
+
+def _check_objective(run: RunFile) -> None:
+    objective = run.references.objective
+    if objective == Objective():
+        return
+    if references_of(run) is None:
+        msg = f"references.objective says what references teach, and rules.scoring = {run.rules.scoring!r} reads none"
+        raise ConfigError(msg)
+    if any(server > run.network.edge_servers for server in objective.edge_servers):
+        msg = f"references.objective.edge_servers: choose from 1 to {run.network.edge_servers}"
+        raise ConfigError(msg)
+    try:
+        check_objective(objective, CLASSES)
+    except LearnerError as error:
+        raise ConfigError(str(error)) from error
 
 
 def allocation_of(run: RunFile) -> AllocationSpec | None:
@@ -244,7 +265,8 @@ def references_of(run: RunFile) -> ReferencesSpec | None:
         needs = rule(run.rules.scoring, run.rules.version).needs
     except UnknownRule:
         return None
-    return ReferencesSpec(root_samples=run.references.root_samples) if needs.references else None
+    asked = run.references
+    return ReferencesSpec(root_samples=asked.root_samples, objective=asked.objective) if needs.references else None
 
 
 def vesting_of(run: RunFile) -> VestingSpec | None:

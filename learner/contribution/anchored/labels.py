@@ -21,7 +21,7 @@ def honesty(servers: Sequence[Comparison]) -> int | None:
     Above 0 for honest labels, -0.25 where all labels are flipped. None if no server has both kinds of reference.
     """
     found = [
-        max(right) - max(wrong)
+        max(right) - max(value for _, value in wrong)
         for server in servers
         if (right := right_cosines(server)) and (wrong := _cosines(server, right=False))
     ]
@@ -30,12 +30,17 @@ def honesty(servers: Sequence[Comparison]) -> int | None:
 
 def right_cosines(server: Comparison) -> list[int]:
     """Give a[c,c] for each class c whose reference the server has and which is not zero."""
+    return [value for _, value in right_classes(server)]
+
+
+def right_classes(server: Comparison) -> list[tuple[int, int]]:
+    """Give c, a[c,c] for the same classes."""
     return _cosines(server, right=True)
 
 
-def _cosines(server: Comparison, *, right: bool) -> list[int]:
+def _cosines(server: Comparison, *, right: bool) -> list[tuple[int, int]]:
     return [
-        cosine(dot, server.own_squared, squared)
+        (of, cosine(dot, server.own_squared, squared))
         for (of, labelled), dot, squared in zip(server.labels, server.products, server.squared, strict=True)
         if of >= 0 and squared and (of == labelled) == right
     ]

@@ -10,6 +10,7 @@ from learner.contribution.anchored.reputation import Record
 from learner.contribution.anchored.thresholds import Thresholds
 from learner.contribution.geometry import PPB, clip
 from learner.contribution.gram_shapley import bounds
+from learner.contribution.price import priced
 from learner.contribution.round import Round
 from learner.contribution.rule import Needs, Rule, Scored, Step, Window
 
@@ -30,7 +31,8 @@ def score(scored: Round, *, limits: Thresholds, shapley: bool) -> Scored:
     """Judge each entry in selection order and pay the accepted ones.
 
     theta_i = clip(q, 0, 1/2) * nu * clip(1 + m / ramp, 0, 1) if accepted, else 0, in ppb, each product rounded down.
-    The step takes accepted updates by nu, cut to 3/2 of the lower median norm. `history` holds `Record`s. The parts:
+    The step takes accepted updates by nu, cut to 3/2 of the lower median norm. Where the job weighs classes, both are
+    times the `price`. `history` holds `Record`s. The parts:
     authenticity q, honesty m, novelty n, new (nu), mean_authenticity Q, mean_honesty M; refused, judged and accepted
     are 0 or 10^9. An update that is neither refused nor can be judged, because no server has references of its base,
     leaves its client's record as it is and earns nothing.
@@ -91,8 +93,9 @@ def score(scored: Round, *, limits: Thresholds, shapley: bool) -> Scored:
             parts[name].append(value)
     cut = bounds(scored)
     shares = tuple(new if taken else 0 for new, taken in zip(parts["new"], parts["accepted"], strict=True))
-    named = {name: tuple(column) for name, column in parts.items()}
-    paid = shapley_pay(scored, thetas, cut) if shapley else tuple(thetas)
+    worths, step, price = priced(scored, thetas, Step(shares, cut, limits.floor))
+    named = {name: tuple(column) for name, column in parts.items()} | price
+    paid = shapley_pay(scored, worths, cut) if shapley else tuple(worths)
     if shapley:
-        named["usefulness"] = tuple(thetas)
-    return Scored(paid, Step(shares, cut, limits.floor), history, named)
+        named["usefulness"] = tuple(worths)
+    return Scored(paid, step, history, named)
