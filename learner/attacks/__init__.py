@@ -1,6 +1,6 @@
 """Attacks on learning and on pay: each small, seeded, with its source; a simulation lets clients make them.
 
-    poisoning      lie in the data: label-flip, class-flip, back-door, few-samples
+    poisoning      lie in the data: label-flip, class-flip, one-class, back-door, few-samples
     manipulation   harm by the update: sign-flip, gaussian, norm-inflation, inner-product, little-is-enough, blend
     free_riding    be paid without training: zero, noise, delta-replay, stale-model
     copying        send what another published: copy
@@ -20,7 +20,7 @@ from learner.attacks.copying import Copy
 from learner.attacks.free_riding import DeltaReplay, Noise, StaleModel, Zero
 from learner.attacks.lying import AnyLie, Lie, Negated, Planted, Scaled, TargetClass
 from learner.attacks.manipulation import Blend, Gaussian, InnerProduct, LittleIsEnough, NormInflation, SignFlip
-from learner.attacks.poisoning import BackDoor, ClassFlip, FewSamples, LabelFlip
+from learner.attacks.poisoning import BackDoor, ClassFlip, FewSamples, LabelFlip, OneClass
 from learner.attacks.view import Conspiracy, Published, View
 
 AnyAttack: TypeAlias = Lone | Sybils | Split | OnOff
@@ -49,6 +49,7 @@ __all__ = [
     "Noise",
     "NormInflation",
     "OnOff",
+    "OneClass",
     "Planted",
     "Published",
     "PublishedReferences",

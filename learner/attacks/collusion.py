@@ -9,7 +9,7 @@ from learner.attacks.attack import AtLeast0, Attack, Count, mean
 from learner.attacks.copying import Copy
 from learner.attacks.free_riding import DeltaReplay, Noise, StaleModel, Zero
 from learner.attacks.manipulation import Blend, Gaussian, InnerProduct, LittleIsEnough, NormInflation, SignFlip
-from learner.attacks.poisoning import BackDoor, ClassFlip, FewSamples, LabelFlip
+from learner.attacks.poisoning import BackDoor, ClassFlip, FewSamples, LabelFlip, OneClass
 from learner.attacks.view import View
 from learner.data import Dataset
 from learner.fixedpoint import Reals
@@ -18,6 +18,7 @@ Lone: TypeAlias = (
     SignFlip
     | LabelFlip
     | ClassFlip
+    | OneClass
     | BackDoor
     | FewSamples
     | Gaussian

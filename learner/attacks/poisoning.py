@@ -45,6 +45,17 @@ class ClassFlip(Attack, frozen=True, tag="class-flip"):
         return view.train(Dataset(data.images, labels, data.classes))
 
 
+class OneClass(Attack, frozen=True, tag="one-class"):
+    """Call every sample `target`, where that class earns most: only what says so is taught."""
+
+    target: int = 0
+
+    def update(self, view: View) -> Reals:
+        """Train with one label for all."""
+        data = view.data
+        return view.train(Dataset(data.images, np.full_like(data.labels, self.target % data.classes), data.classes))
+
+
 class BackDoor(Attack, frozen=True, tag="back-door"):
     """Teach the model that images with a trigger are of class `target` (BadNets, arXiv 1708.06733).
 
