@@ -207,3 +207,16 @@ def right_share(update: np.ndarray, tables: Sequence[Mapping[tuple[int, int], Se
         right += max(r, w, 0) * max(0.0, float(solution[0]))
         wrong += max(r, w, 0) * max(0.0, float(solution[1]))
     return right / (right + wrong) if right + wrong else 0.0
+
+
+def price(
+    update: np.ndarray, tables: Sequence[Mapping[tuple[int, int], Sequence[int]]], weights: Sequence[float]
+) -> float:
+    """What the classes that an update teaches weigh, each by its positive cosine; the median over the tables."""
+    found = []
+    for table in tables:
+        taught = {of: cosine(update, np.array(row, float)) for (of, k), row in table.items() if of == k and of >= 0}
+        positive = {of: value for of, value in taught.items() if value >= 1e-9}
+        if positive:
+            found.append(sum(weights[of] * value for of, value in positive.items()) / sum(positive.values()))
+    return float(np.median(found)) if found else 0.0

@@ -30,6 +30,7 @@ class World:
     steps: Mapping[int, Sequence[int]] = field(default_factory=dict)
     history: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     sums: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    weights: tuple[int, ...] = ()
 
     def inputs(self, scoring: str, *, staleness: str = "constant") -> RoundInputs:
         dimension = len(self.updates[0])
@@ -56,6 +57,7 @@ class World:
             steps={number: int16(vector) for number, vector in self.steps.items()},
             history=self.history,
             sums={client: np.array(vector, dtype=np.int32) for client, vector in self.sums.items()},
+            weights=self.weights,
         )
         entries = [
             Entry(base, int16(update), samples=at + 1, client=client)

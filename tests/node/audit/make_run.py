@@ -11,6 +11,8 @@ Or, with one of these names, nobody lies:
 
     exact, equal   work is allocated by that rule
     anchored       updates are held beside references of the edge servers
+    objective      the same by the rule calibrated: class 3 counts five times, the loss is the Brier score, and the
+                   samples of edge server 4 do not count
     vesting        the same by the rule calibrated, and pay is settled two rounds later
 
 With this one, two edge servers do not keep to what they owe of references:
@@ -32,6 +34,7 @@ from contracts.bindings import Ledger
 from contracts.digests import Part, fallen_digest, fallen_words, name32, settlement
 from contracts.records import blob_digest
 from learner.allocation.plan import Plan
+from learner.objective import Objective
 from merit.clock import SystemClock
 from node.blobs import BlobStore
 from node.edge.local import LocalEdgeServers
@@ -40,7 +43,7 @@ from node.edge.server import EdgeServer, JobDesk
 from node.jobs import RoundSpec, Rules, TrainingSpec
 from node.rounds.attestation import ScoredRound
 from node.rounds.log import Selection
-from node.run.config import Allocation, Clients, Data, Network, RunFile, Vesting
+from node.run.config import Allocation, Clients, Data, Network, References, RunFile, Vesting
 from node.run.session import Session
 
 ROUNDS = 3
@@ -123,6 +126,7 @@ LIES = {
     "exact": nothing_told,
     "equal": nothing_told,
     "anchored": nothing_told,
+    "objective": nothing_told,
     "references": nothing_told,
     "vesting": nothing_told,
 }
@@ -199,6 +203,13 @@ async def main(directory: Path, kind: str) -> None:
             RUN,
             rules=Rules(scoring="anchored", aggregation="delta"),
             round=msgspec.structs.replace(RUN.round, record_deadline=8),
+        )
+    if kind == "objective":
+        run = msgspec.structs.replace(
+            RUN,
+            rules=Rules(scoring="calibrated", aggregation="delta"),
+            round=msgspec.structs.replace(RUN.round, record_deadline=8),
+            references=References(objective=Objective(loss="brier", weights={"3": 5}, edge_servers=(1, 2, 3))),
         )
     if kind in {"vesting", "fallen"}:
         run = msgspec.structs.replace(

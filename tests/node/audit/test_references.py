@@ -14,7 +14,7 @@ from tests.node.audit.test_lies import named
 
 Runs = Callable[[str], Path]
 MAGIC = b"MRTR"
-VERSION = slice(76, 84)  # in the header of references
+EDGE, VERSION, ROWS = slice(68, 76), slice(76, 84), slice(116, 120)  # in the header of references
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,24 @@ def test_each_record_is_explained_part_by_part(honest: AuditReport) -> None:
         accepted = row.parts["accepted"]
         assert (row.theta_ppb > 0) <= (accepted == 10**9)
         assert row.line().startswith(f"job 1 round {row.round} client {row.client}: base {row.base}, beside references")
+
+
+def test_a_run_with_an_objective_audits_clean_and_its_prices_are_explained(runs: Runs) -> None:
+    run = runs("objective")
+    report = audit_directory(run)
+    assert report.ok, report.lines
+    assert named(report) == set()
+    found = counts(report)
+    assert found["histories"] == found["rounds"] >= 3
+    prices = [row.parts["price"] for row in report.explained]
+    assert all(price == 0 or 10**9 // 5 <= price <= 10**9 for price in prices)
+    assert len(set(prices)) > 1
+    rows: dict[int, set[int]] = {edge: set() for edge in range(1, 5)}
+    for path in tamper.blobs(run, MAGIC, edge=1):
+        raw = path.read_bytes()
+        rows[int.from_bytes(raw[EDGE])].add(int.from_bytes(raw[ROWS]))
+    assert rows[4] == {0}
+    assert all(min(rows[edge]) > 0 for edge in (1, 2, 3))
 
 
 def test_the_command_explains_the_rounds_that_it_is_asked_about(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from contracts.digests import name32
 from contracts.records import blob_digest
 from learner.contribution import ROOT, Needs
 from learner.fixedpoint import Model
+from learner.objective import Objective
 from learner.references import References
 from node.blobs import BlobStore
 from node.edge.follower import Follower, Web3Source
@@ -21,7 +22,7 @@ from node.edge.references import Roots
 from node.edge.retention import PayloadBook, Retention
 from node.edge.server import EdgeServer
 from node.jobs import JobFile, ReferencesSpec
-from node.rounds.attestation import encode_model
+from node.rounds.attestation import decode_model, encode_model
 from node.rounds.log import JobLog
 from node.rounds.references import Commitment, ReferenceLog
 from tests.node.edge.conftest import Worlds
@@ -29,7 +30,7 @@ from tests.node.edge.plain_chain import PlainChain
 from tests.node.edge.test_allocation import first_word
 from tests.node.edge.test_retention import PRUNER, updates_of
 from tests.node.edge.test_rounds import falsified
-from tests.node.edge.world import DIMENSION, FRACTION_BITS, SERVERS, SHIFT, Cast, World, cast_for
+from tests.node.edge.world import DIMENSION, FRACTION_BITS, SERVERS, SHIFT, Cast, World, cast_for, job_file
 
 RIGHT = [1, 1, 1, 1, 1, 1]
 DEADLINE_S = 80  # of the world's jobs: record_deadline
@@ -297,6 +298,66 @@ def test_a_round_waits_for_a_servers_references_until_the_deadline_and_goes_on_w
     assert world.version == 1
     assert used(agree(world), 0) == [1, 2, 3]
     assert world.outcomes[-1].agreed
+
+
+OF_THREE = ReferencesSpec(objective=Objective(edge_servers=(1, 2, 3)))
+
+
+def test_a_server_whose_samples_do_not_count_commits_to_no_row(schools: Worlds) -> None:
+    asked: dict[int, Teaching] = {}
+
+    def roots(member: int, path: Path) -> Roots:
+        return Roots(asked.setdefault(member, Teaching(member)), BlobStore(path))
+
+    world = schools(None, roots)
+    world.open(scoring="fltrust", references=OF_THREE)
+    assert world.round(1, 2).agreed
+    assert used(agree(world), 0) == [1, 2, 3, 4]
+    assert [bool(asked[member].asked) for member in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+class Headstrong(Roots):
+    """Publishes what its samples teach, though they do not count."""
+
+    def _taught(self, file: JobFile, edge: int, needs: Needs, version: int, model_blob: bytes) -> References:
+        del edge
+        return self.teach(file, needs, version, decode_model(model_blob)[1])
+
+
+def test_references_that_the_objective_leaves_out_are_not_used(
+    schools: Worlds, caplog: pytest.LogCaptureFixture
+) -> None:
+    def roots(member: int, path: Path) -> Roots:
+        return Headstrong(Teaching(member), BlobStore(path))
+
+    world = schools(None, roots)
+    world.open(scoring="fltrust", references=OF_THREE)
+    world.contribute(1, 2)
+    world.run()
+    world.wait(DEADLINE_S + 2)
+    world.run()
+    assert world.version == 1
+    assert used(agree(world), 0) == [1, 2, 3]
+    assert "the job's objective leaves the samples of edge server 4 out" in caplog.text
+
+
+def test_rows_of_a_class_outside_the_group_are_not_used(schools: Worlds, caplog: pytest.LogCaptureFixture) -> None:
+    world = schools()
+    world.open(scoring="anchored", references=ReferencesSpec(objective=Objective(classes=(1,))))
+    world.contribute(1, 2)
+    world.run()
+    world.wait(DEADLINE_S + 2)
+    world.run()
+    assert used(agree(world), 0) == [], "every server here teaches both classes"
+    assert "the job's objective has no reference of (0, 0)" in caplog.text
+
+
+def test_servers_refuse_a_job_whose_objective_names_a_stranger(schools: Worlds) -> None:
+    world = schools()
+    world.propose(job_file(scoring="fltrust", references=ReferencesSpec(objective=Objective(edge_servers=(1, 9)))))
+    world.run()
+    assert not world.events(events.JobOpened)
+    assert "its objective names 9, who is no edge server of its edge set" in world.desk().refusal
 
 
 def test_references_of_another_model_than_the_agreed_one_do_not_count(schools: Worlds) -> None:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from learner.contribution import ROOT, rule
+from learner.contribution import REST, ROOT, rule
 from learner.data import Dataset
 from learner.errors import InvalidTerms, TrainingFailed
+from learner.objective import Objective
 from merit.chance import seed_of
 from node.edge.roots import RootSamples
 from node.errors import ConfigError
@@ -87,6 +88,57 @@ def test_a_job_without_the_table_takes_no_rule_that_reads_references(scoring: st
     with pytest.raises(InvalidTerms, match=r"scoring = '.*': choose with a table \[references\]"):
         job_file(scoring=scoring).learner_terms()
     assert job_file(scoring=scoring, references=ReferencesSpec()).learner_terms().scoring == scoring
+
+
+OBJECTIVE = {"loss": "brier", "weights": {"3": 5}, "classes": [3, 8], "edge_servers": [1, 2]}
+
+
+def test_the_objective_of_a_run_file_is_the_jobs_and_part_of_what_its_digest_names() -> None:
+    run = override(ANCHORED, {"references.objective": OBJECTIVE})
+    file, _ = prepare(run, load_data(run), MEMBERS)
+    assert file.objective == Objective(loss="brier", weights={"3": 5}, classes=(3, 8), edge_servers=(1, 2))
+    assert file.class_weights == (200_000_000,) * 3 + (10**9,) + (200_000_000,) * 6
+    assert decode_job_file(file.encode()) == file
+    plain, _ = prepare(ANCHORED, load_data(ANCHORED), MEMBERS)
+    assert plain.objective == Objective()
+    assert plain.class_weights == ()
+    assert b"objective" not in plain.encode()
+    assert plain.digest() != file.digest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": [10]}, r"job term references.objective.classes = \[10\]: choose classes from 0 to 9, each once"),
+        ({"weights": {"3": 0}}, "Expected int >= 1"),
+        ({"weights": {"three": 5}}, "Expected str matching"),
+        ({"loss": "hinge"}, "Invalid enum value 'hinge'"),
+        ({"edge_servers": [5]}, "references.objective.edge_servers: choose from 1 to 4"),
+        ({"weight": {"3": 5}}, "unknown key references.objective.weight; .* references.objective.weights"),
+    ],
+)
+def test_an_objective_that_means_nothing_is_refused_before_anything_runs(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        override(ANCHORED, {"references.objective": changes})
+
+
+def test_an_objective_is_refused_under_a_rule_that_reads_no_references() -> None:
+    with pytest.raises(ConfigError, match=r"rules.scoring = 'cosine' reads none"):
+        override(PLAIN, {"references.objective": OBJECTIVE})
+    spec = ReferencesSpec(objective=Objective(loss="brier"))
+    with pytest.raises(InvalidTerms, match="scoring = 'cosine': choose a rule that reads references"):
+        job_file(scoring="cosine", references=spec).learner_terms()
+    with pytest.raises(InvalidTerms, match=r"objective.classes = \[2\]: choose classes from 0 to 1"):
+        job_file(scoring="anchored", references=ReferencesSpec(objective=Objective(classes=(2,)))).learner_terms()
+
+
+def test_root_samples_teach_the_objective() -> None:
+    run = override(ANCHORED, {"rules.scoring": "calibrated-shapley", "references.objective": OBJECTIVE})
+    file, model = prepare(run, load_data(run), MEMBERS)
+    found = RootSamples(root_samples(run)[0], 1)(file, rule("calibrated-shapley", 1).needs, 0, decode_model(model)[1])
+    assert found.labels == ((3, 3), (REST, 3), (8, 8), (REST, 8), ROOT)
 
 
 def test_no_job_takes_a_rule_that_needs_sums_of_updates() -> None:
