@@ -24,6 +24,7 @@ from learner.attacks import (
     LittleIsEnough,
     Noise,
     NormInflation,
+    OneClass,
     OnOff,
     Published,
     SignFlip,
@@ -175,6 +176,13 @@ def test_a_class_flip_moves_one_class_and_no_other() -> None:
     trained = Trained()
     ClassFlip().update(view(trained))
     assert (trained.on[0].labels == np.where(DATA.labels == 2, 3, DATA.labels)).all()
+
+
+def test_one_class_is_what_every_sample_is_called() -> None:
+    trained = Trained()
+    OneClass(target=1).update(view(trained))
+    assert (trained.on[0].labels == 1).all()
+    assert (trained.on[0].images == DATA.images).all()
 
 
 def test_a_back_door_stamps_its_trigger_on_a_share_and_labels_it() -> None:

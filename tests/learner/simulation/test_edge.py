@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from learner.attacks import Negated, TargetClass
-from learner.contribution import ROOT, Needs
+from learner.contribution import REST, ROOT, Needs
 from learner.data import Split
 from learner.data.digits import load
 from learner.errors import InvalidScenario
 from learner.fixedpoint import Model
+from learner.objective import Objective
 from learner.simulation.edge import EdgeServers, hold_out
 from learner.simulation.scenario import Edge
 from learner.training import one_thread
@@ -75,3 +76,12 @@ def test_the_first_servers_lie_and_the_others_do_not(split: Split) -> None:
     assert all((told[at].vectors == truth[at].vectors).all() for at in (1, 2))
     assert {of for of, _ in flipped[1].labels} == {4, ROOT[0]}
     assert (flipped[2].vectors == truth[2].vectors).all()
+
+
+def test_a_server_that_the_objective_leaves_out_publishes_no_row(split: Split) -> None:
+    scenario = small(edge=Edge(servers=2, root_samples=100, objective=Objective(classes=(3,), edge_servers=(2,))))
+    _, own = hold_out(scenario, split.train)
+    with one_thread():
+        first, second = EdgeServers(scenario, Needs(contrasts=True, newest_root=True), own, 100.0)(4, MODEL)
+    assert first.labels == ()
+    assert second.labels == ((3, 3), (REST, 3), ROOT)

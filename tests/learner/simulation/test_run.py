@@ -19,7 +19,8 @@ from learner.attacks import (
 from learner.contribution import names
 from learner.data import Split
 from learner.data.digits import load
-from learner.errors import InvalidScenario
+from learner.errors import InvalidScenario, InvalidTerms
+from learner.objective import Objective
 from learner.rewards import rewards, round_reward
 from learner.rounds import compute
 from learner.simulation.ledger import Round
@@ -37,7 +38,7 @@ from learner.simulation.scenario import (
     Synchronous,
     Training,
 )
-from learner.simulation.summary import summarise
+from learner.simulation.summary import Summary, summarise
 from learner.training import one_thread
 from tests.learner.rounds import ask_oracle, in_plain_integers
 from tests.learner.simulation.small import small
@@ -230,6 +231,8 @@ IMPOSSIBLE = {
     "concurrency = 13 of 12": {"server": Asynchronous(phi=2, concurrency=13)},
     "rare_label = 10": {"outliers": Outliers(rare=1, rare_label=10)},
     "root samples of 1438": {"edge": Edge(servers=8, root_samples=200)},
+    "edge_servers: choose from 1 to 2": {"edge": Edge(servers=2, objective=Objective(edge_servers=(3,)))},
+    r"watched = \[10\]: choose classes from 0 to 9": {"watched": (10,)},
 }
 
 
@@ -237,6 +240,22 @@ IMPOSSIBLE = {
 def test_parts_that_contradict_each_other_are_refused(reason: str, split: Split) -> None:
     with pytest.raises(InvalidScenario, match=reason):
         run(small(**IMPOSSIBLE[reason]), split)
+
+
+def test_an_objective_that_no_job_can_have_is_refused(split: Split) -> None:
+    with pytest.raises(InvalidTerms, match=r"job term references\.objective\.classes"):
+        run(small(edge=Edge(objective=Objective(classes=(10,)))), split)
+
+
+def test_holders_of_a_class_that_counts_more_earn_more_and_the_model_learns_it(split: Split) -> None:
+    def found(objective: Objective) -> Summary:
+        edge = Edge(servers=3, root_samples=100, objective=objective)
+        return summarise(run(small("calibrated", edge=edge, rounds=12, watched=(3,)), split))
+
+    plain, heavy = found(Objective()), found(Objective(weights={"3": 20}))
+    assert heavy.watched["wage"] > plain.watched["wage"]
+    assert heavy.watched["wage"] > heavy.watched["wage_others"]
+    assert heavy.watched["accuracy"] == heavy.class_accuracy["3"] > plain.class_accuracy["3"]
 
 
 def test_a_federation_in_which_nobody_can_send_says_so(split: Split) -> None:

@@ -14,6 +14,7 @@ from learner.simulation.population import Role
 from learner.simulation.run import Evaluated, Finished, Started
 from learner.simulation.scenario import Scenario
 from learner.simulation.summary import Tally, auc
+from learner.training import Quality
 
 NUMBERS = np.zeros(1, dtype=np.int32)
 ROLES = (Role.PLAIN, Role.RARE, Role.ATTACKER, Role.PLAIN)
@@ -57,6 +58,24 @@ def test_wages_are_for_an_update_and_shares_of_the_whole_pay() -> None:
     assert tally(rounds).attackers_share(rounds[0]) == 0.75
     assert (found.rounds, found.unpaid_rounds, found.updates, found.refused) == (3, 0, 12, {"copy": 2})
     assert found.virtual_seconds == 9.0
+
+
+def test_watched_classes_and_their_holders_are_told_apart() -> None:
+    counted = Tally(Started(1, ROLES, watched=(1,), holders=frozenset({1, 2})))
+    counted.decided(decided((0, 10, 100), (1, 30, 300), (2, 9, 900), (3, 10, 200)))
+    for brier in (0.9, 0.4, 0.3, 0.2):
+        counted.evaluated(Evaluated(1, 1, 0.5, 1.0, None, Quality((0.5, brier, None), brier, brier / 2)))
+    found = counted.summary(END)
+    assert found.watched == {
+        "accuracy": 0.3,
+        "accuracy_others": 0.5,
+        "brier": 0.3,
+        "calibration_error": 0.15,
+        "wage": 1.5,
+        "wage_others": 0.75,
+    }
+    assert found.class_accuracy == {"0": 0.5, "1": 0.3}
+    assert tally([decided((0, 10, 100))]).summary(END).watched == {}
 
 
 def test_an_honest_client_below_a_tenth_of_the_mean_wage_is_starved() -> None:

@@ -59,6 +59,7 @@ def test_each_record_is_explained_part_by_part(honest: AuditReport) -> None:
         assert row.line().startswith(f"job 1 round {row.round} client {row.client}: base {row.base}, beside references")
 
 
+@pytest.mark.slow
 def test_a_run_with_an_objective_audits_clean_and_its_prices_are_explained(runs: Runs) -> None:
     run = runs("objective")
     report = audit_directory(run)

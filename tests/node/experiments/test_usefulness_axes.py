@@ -74,6 +74,8 @@ def test_words_are_fit_for_file_names_and_numbers_for_a_scale() -> None:
     assert word_of(0.25) == "0.25"
     assert word_of({"kind": "later", "seconds": 2.0}) == "later-2"
     assert word_of("Later, too") == "later-too"
+    assert word_of({"weights": {"3": 5, "8": 2}}) == "weights-3-5-8-2"
+    assert word_of({"loss": "brier", "classes": [3, 8]}) == "brier-classes-3-8"
     assert number_of(["2", "0.5"]) == [2.0, 0.5]
     assert number_of(["2", "hinge"]) is None
 
