@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from learner.contribution import plugins
-from tests.node.small_ledger import CLIENTS, EXAMPLES, SmallLedger, installed
+from tests.node.small_ledger import CLIENTS, EXAMPLES, SPONSOR, SmallLedger, installed
 from tests.node.testnet.running import merit
 
 ROUNDS = 3
@@ -58,6 +58,18 @@ def test_an_own_model_learns_over_tls_and_is_paid_by_an_own_rule(ledger: SmallLe
     assert {row["client"] for row in paid} == set(CLIENTS)
     assert {row["theta_ppb"] for row in paid} <= {0, 10**9}, "of two updates, the other agrees or does not"
     assert ledger.asked("job", "show", 1)["scoring"] == "merit-majority:majority.1"
+
+
+def test_a_sponsor_is_told_that_an_objective_names_no_edge_server(ledger: SmallLedger, tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    text = (EXAMPLES / "own_model.toml").read_text().replace('"cosine"', '"calibrated"', 1)
+    file.write_text(text + "\n[references.objective]\nedge_servers = [1, 5]\n")
+    options = ["--server", ledger.intakes[0], "--trust", ledger.certificate, "--budget", 1, *ledger.secret(SPONSOR)]
+    done = ledger.merit("job", "create", file, *options)
+    assert done.code == 2, done
+    assert done.err.splitlines()[-1].endswith(
+        "job term references.objective.edge_servers = [1, 5]: choose edge servers of edge set 1: 1, 2, 3, 4"
+    )
 
 
 def test_the_audit_computes_the_own_rule_again(copy: Path) -> None:
