@@ -5,13 +5,15 @@ on everything is exact (`learner.references`).
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learner.contribution import REST, ROOT, Label
 from learner.data import Dataset
+from learner.dense import activations, dense_layers, gradient
 from learner.errors import MissingExtra, TrainingFailed
 from learner.fixedpoint import Encoded, Reals, Update, encode_update
 from learner.models import dimension, unflatten
@@ -24,6 +26,8 @@ try:
     from torch import nn
 except ImportError as error:
     raise MissingExtra(package="torch") from error
+
+Backward: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 WIDEST_BITS = 14
 """A reference's greatest coordinate has so many bits: its scale does not count, and int16 holds twice as much."""
@@ -109,37 +113,56 @@ def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tup
         samples = np.flatnonzero(root.labels == of)
         if not len(samples):
             continue
-        logits = module(torch.from_numpy(root.images[samples]))
+        logits, backward = _forward(module, root.images[samples])
         for labelled in range(root.classes) if wrong else (of,):
-            yield (of, labelled), _descent(module, logits, slice(None), labelled)
+            yield (of, labelled), _descent(logits, backward, slice(None), labelled)
 
 
 def _contrasts(module: nn.Module, root: Dataset) -> Iterator[tuple[Label, NDArray[np.float32]]]:
     """-d loss / d w for each class rightly labelled, and for the samples of all others labelled as it."""
-    logits = module(torch.from_numpy(root.images))
+    logits, backward = _forward(module, root.images)
     for labelled in range(root.classes):
         own = np.flatnonzero(root.labels == labelled)
         others = np.flatnonzero(root.labels != labelled)
         if len(own):
-            yield (labelled, labelled), _descent(module, logits, own, labelled)
+            yield (labelled, labelled), _descent(logits, backward, own, labelled)
         if len(own) and len(others):
-            yield (REST, labelled), _descent(module, logits, others, labelled)
+            yield (REST, labelled), _descent(logits, backward, others, labelled)
+
+
+def _forward(module: nn.Module, images: NDArray[np.float32]) -> tuple[torch.Tensor, Backward]:
+    """Give the logits of some samples, and what leads from a gradient by them to that by all parameters, float32[d]."""
+    given = torch.from_numpy(images)
+    if layers := dense_layers(module):
+        with torch.no_grad():
+            *seen, logits = activations(layers, given)
+
+        def written_out(error: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return gradient(layers, seen, error)
+
+        return logits, written_out
+    logits = module(given)
+
+    def by_autograd(error: torch.Tensor) -> torch.Tensor:
+        parts = torch.autograd.grad(
+            (logits * error).sum(),  # a scalar: torch imports seconds' worth of packages to check `grad_outputs`
+            list(module.parameters()),
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    return logits.detach(), by_autograd
 
 
 def _descent(
-    module: nn.Module, logits: torch.Tensor, samples: NDArray[np.intp] | slice, labelled: int
+    logits: torch.Tensor, backward: Backward, samples: NDArray[np.intp] | slice, labelled: int
 ) -> NDArray[np.float32]:
     """-d loss / d w of some rows of `logits`, all labelled alike: by logits it is onehot(label) - softmax(logits)."""
     chosen = torch.zeros(len(logits), 1)
     chosen[samples] = 1
-    toward = -torch.softmax(logits.detach(), dim=1)
+    toward = -torch.softmax(logits, dim=1)
     toward[:, labelled] += 1
-    parts = torch.autograd.grad(
-        logits,
-        list(module.parameters()),
-        grad_outputs=toward * chosen / chosen.sum(),
-        retain_graph=True,
-        allow_unused=True,
-        materialize_grads=True,
-    )
-    return torch.cat([part.reshape(-1) for part in parts]).numpy()
+    return backward(toward * chosen / chosen.sum()).numpy()
