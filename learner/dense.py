@@ -1,4 +1,4 @@
-"""SGD on a stack of dense layers, its gradients written out.
+"""SGD and gradients on a stack of dense layers, written out.
 
 On layers as small as an edge learner's, autograd spends as long on its graph as on the arithmetic. Every product here
 writes into the parameter that it moves. The steps are torch.optim.SGD's up to the order of additions.
@@ -34,10 +34,8 @@ def descend(layers: Sequence[nn.Linear], images: Tensor, labels: Tensor, rate: f
     `images` float32[n, features] and `labels` int64[n], n at least 1; `rate` is the step size. To be called without
     gradients (`torch.no_grad`).
     """
-    seen = [images]  # what each layer sees
-    for layer in layers[:-1]:
-        seen.append(_forward(layer, seen[-1]).relu_())
-    error = torch.softmax(_forward(layers[-1], seen[-1]), dim=1)
+    *seen, logits = activations(layers, images)
+    error = torch.softmax(logits, dim=1)
     error[torch.arange(len(labels)), labels] -= 1.0
     scale = -rate / len(labels)
     for at in range(len(layers) - 1, -1, -1):
@@ -47,6 +45,30 @@ def descend(layers: Sequence[nn.Linear], images: Tensor, labels: Tensor, rate: f
         layer.weight.addmm_(given.t(), seen[at], alpha=scale)
         if layer.bias is not None:
             layer.bias.add_(given.sum(dim=0), alpha=scale)
+
+
+def activations(layers: Sequence[nn.Linear], images: Tensor) -> list[Tensor]:
+    """Give what each layer sees of float32[n, features], and last the logits; to be called without gradients."""
+    seen = [images]
+    for layer in layers[:-1]:
+        seen.append(_forward(layer, seen[-1]).relu_())
+    return [*seen, _forward(layers[-1], seen[-1])]
+
+
+def gradient(layers: Sequence[nn.Linear], seen: Sequence[Tensor], error: Tensor) -> Tensor:
+    """Give the gradient by all parameters, float32[d] in their order; to be called without gradients.
+
+    `seen` is what each layer sees of n samples, `error` float32[n, classes] the gradient by their logits.
+    """
+    parts: list[Tensor] = []
+    for at in range(len(layers) - 1, -1, -1):
+        layer, given = layers[at], error
+        if at:
+            error = (given @ layer.weight).mul_(seen[at] > 0)
+        if layer.bias is not None:
+            parts.append(given.sum(dim=0))
+        parts.append((given.t() @ seen[at]).reshape(-1))
+    return torch.cat(parts[::-1])
 
 
 def _forward(layer: nn.Linear, given: Tensor) -> Tensor:

@@ -19,11 +19,15 @@ Reals: TypeAlias = NDArray[np.float64]
 
 DIGIT_BITS = 16
 HALF_DIGIT = 1 << (DIGIT_BITS - 1)
-MOST_COLUMNS = 4096
+SLICE = 256
+"""Columns that few rows are multiplied by at a time: BLAS then takes its kernels for small matrices, at twice the speed
+of one long product. Chunks are whole slices; zeros fill the last."""
+SMALL = 1_000_000
+"""Most multiplications of a slice (OpenBLAS's bound for those kernels)."""
+MOST_COLUMNS = 16 * SLICE
 """Columns of a chunk: 4096 products of digits, each at most 2^30, are far below 2^53."""
 MOST_NUMBERS = 1 << 22
-"""Numbers in a chunk of all rows, 32 MB, whatever the number and the length of the rows."""
-LEAST_COLUMNS = 64
+"""Numbers in a chunk of all rows, 32 MB, whatever the length of the rows."""
 MULTIPLE = 4
 """Rows of zeros fill a chunk up to a multiple of the rows that matrix products take at a time."""
 
@@ -33,33 +37,42 @@ def inner(left: Rows, right: Rows) -> list[list[int]]:
     rows, columns = len(left), len(right)
     if not rows or not columns:
         return [[] for _ in range(rows)]
+    if rows < columns:  # the fewer rows are turned
+        return [list(line) for line in zip(*inner(right, left), strict=True)]
     wide_left, wide_right = _digits(left), _digits(right)
     total = np.zeros((rows * wide_left, columns * wide_right), dtype=np.int64)
     if left is right:
         for (chunk,) in _chunks((left, wide_left)):
             total += (chunk @ chunk.T).astype(np.int64)[: len(total), : len(total)]
     else:
-        for ours, theirs in _chunks((left, wide_left), (right, wide_right)):
-            total += (ours @ theirs.T).astype(np.int64)[: len(total), : len(total[0])]
+        for ours, theirs in _chunks((left, wide_left), (right, wide_right), turned=True):
+            total += _times(ours, theirs)[: len(total), : len(total[0])]
     return _composed(total, rows, columns)
 
 
 def inner_and_norms(left: Rows, right: Rows) -> tuple[list[list[int]], list[int]]:
     """Give `inner(left, right)` and |right_j|^2 in one pass over rows of int16."""
-    total = np.zeros((len(left), len(right)), dtype=np.int64)
+    total = np.zeros((len(right), len(left)), dtype=np.int64)
     squared = np.zeros(len(right), dtype=np.int64)
-    for ours, theirs in _chunks((left, 1), (right, 1)):
-        total += (ours @ theirs.T).astype(np.int64)[: len(left), : len(right)]
+    for theirs, ours in _chunks((right, 1), (left, 1), turned=True):
+        total += _times(theirs, ours)[: len(right), : len(left)]
         squared += np.vecdot(theirs, theirs).astype(np.int64)[: len(right)]
-    return total.tolist(), squared.tolist()
+    return total.T.tolist(), squared.tolist()
 
 
 def dots(left: Rows, right: Rows) -> list[int]:
-    """Give <left_i, right_i> for each of n pairs of rows of int16."""
-    total = np.zeros(len(left), dtype=np.int64)
-    for ours, theirs in _chunks((left, 1), (right, 1)):
-        total += np.vecdot(ours, theirs).astype(np.int64)[: len(left)]
-    return total.tolist()
+    """Give <left_i, right_i> for each of n pairs of rows, as Python integers; magnitudes to 2^62."""
+    if not len(left):
+        return []
+    pairs, wide_left, wide_right = len(left), _digits(left), _digits(right)
+    total = np.zeros((wide_left, wide_right, pairs), dtype=np.int64)
+    for ours, theirs in _chunks((left, wide_left), (right, wide_right)):
+        mine = ours[: wide_left * pairs].reshape(wide_left, 1, pairs, -1)
+        total += np.vecdot(mine, theirs[: wide_right * pairs].reshape(wide_right, pairs, -1)).astype(np.int64)
+    found = [0] * pairs
+    for p, q in np.ndindex(wide_left, wide_right):
+        found = [one + (more << DIGIT_BITS * (p + q)) for one, more in zip(found, total[p, q].tolist(), strict=True)]
+    return found
 
 
 def squared_norms(vectors: Rows) -> tuple[int, ...]:
@@ -67,7 +80,7 @@ def squared_norms(vectors: Rows) -> tuple[int, ...]:
     if not len(vectors):
         return ()
     if _digits(vectors) > 1:
-        return tuple(inner([row], [row])[0][0] for row in vectors)
+        return tuple(dots(vectors, vectors))
     total = np.zeros(len(vectors), dtype=np.int64)
     for (chunk,) in _chunks((vectors, 1)):
         total += np.vecdot(chunk, chunk).astype(np.int64)[: len(vectors)]
@@ -86,22 +99,39 @@ def _digits(vectors: Rows) -> int:
     return count
 
 
-def _chunks(*tables: tuple[Rows, int]) -> Iterator[tuple[Reals, ...]]:
+def _times(left: Reals, right: Reals) -> NDArray[np.int64]:
+    """Give left @ right.T of a chunk whose right table is turned."""
+    rows, columns = len(left), len(right)
+    if rows * columns * SLICE > SMALL:
+        return (left @ right.T).astype(np.int64)
+    slices = left.reshape(rows, -1, SLICE).swapaxes(0, 1)
+    products: Reals = np.matmul(slices, right.T.reshape(-1, SLICE, columns))
+    return products.sum(axis=0).astype(np.int64)
+
+
+def _chunks(*tables: tuple[Rows, int], turned: bool = False) -> Iterator[tuple[Reals, ...]]:
     """Give each table of rows, a chunk of columns at a time, as digits in float64; the next chunk takes its place.
 
     A table is its rows, n of one length for all, and their number of digits: [count * n and a few of zeros, columns],
-    the lowest digits first.
+    the lowest digits first. `turned`: the last table lies in memory column by column.
     """
     heights = [-(-len(rows) * count // MULTIPLE) * MULTIPLE for rows, count in tables]
     length = len(tables[0][0][0]) if len(tables[0][0]) else 0
-    most = max(LEAST_COLUMNS, min(MOST_COLUMNS, MOST_NUMBERS // max(1, sum(heights)), length))
+    most = max(SLICE, min(_slices(length), MOST_COLUMNS, MOST_NUMBERS // max(1, sum(heights)) // SLICE * SLICE))
     whole = [np.zeros((height, most), dtype=np.float64) for height in heights]
+    if turned:
+        whole[-1] = np.zeros((most, heights[-1]), dtype=np.float64).T
     for start in range(0, length, most):
         width = min(most, length - start)
-        chunk = tuple(matrix[:, :width] for matrix in whole)
-        for into, (rows, count) in zip(chunk, tables, strict=True):
-            _write(into, rows, start, count)
-        yield chunk
+        for matrix, (rows, count) in zip(whole, tables, strict=True):
+            _write(matrix[:, :width], rows, start, count)
+            matrix[:, width:] = 0
+        yield tuple(matrix[:, : _slices(width)] for matrix in whole)
+
+
+def _slices(columns: int) -> int:
+    """Round a number of columns up to whole slices."""
+    return -(-columns // SLICE) * SLICE
 
 
 def _write(into: Reals, rows: Rows, start: int, count: int) -> None:

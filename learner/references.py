@@ -10,7 +10,7 @@ import numpy as np
 
 from learner.contribution.round import REST, ROOT, Label
 from learner.errors import InvalidReferences
-from learner.products import Integers, inner, squared_norms
+from learner.products import Integers, dots, squared_norms
 from learner.sketch import Sketch
 
 
@@ -49,11 +49,12 @@ class References:
     @cached_property
     def contrasts(self) -> tuple[int, ...]:
         """<g[k,k], g[REST,k]> for each row (REST, k) beside a row (k, k), 0 for other rows."""
-        found = [0] * len(self.labels)
-        for row, (of, labelled) in enumerate(self.labels):
-            if of == REST and (labelled, labelled) in self.labels:
-                right = self.labels.index((labelled, labelled))
-                found[row] = inner([self.vectors[right]], [self.vectors[row]])[0][0]
+        rows = {label: row for row, label in enumerate(self.labels)}
+        pairs = [(rows[k, k], row) for (of, k), row in rows.items() if of == REST and (k, k) in rows]
+        found = [0] * len(rows)
+        products = dots([self.vectors[right] for right, _ in pairs], [self.vectors[row] for _, row in pairs])
+        for (_, row), product in zip(pairs, products, strict=True):
+            found[row] = product
         return tuple(found)
 
     def joined(self, other: "References") -> "References":

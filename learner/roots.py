@@ -9,13 +9,15 @@ on everything is exact (`learner.references`).
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learner.contribution import REST, ROOT, Label
 from learner.data import Dataset
+from learner.dense import activations, dense_layers, gradient
 from learner.errors import MissingExtra, TrainingFailed
 from learner.fixedpoint import Encoded, Reals, Update, encode_update
 from learner.models import dimension, unflatten
@@ -30,6 +32,8 @@ try:
     from torch.nn import functional
 except ImportError as error:
     raise MissingExtra(package="torch") from error
+
+Backward: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 WIDEST_BITS = 14
 """A reference's greatest coordinate has so many bits: its scale does not count, and int16 holds twice as much."""
@@ -151,46 +155,65 @@ def _gradients(
         samples = np.flatnonzero(root.labels == of)
         if not len(samples) or not objective.allows((of, of)):
             continue
-        logits = module(torch.from_numpy(root.images[samples]))
+        logits, backward = _forward(module, root.images[samples])
         for labelled in range(root.classes) if wrong else (of,):
-            yield (of, labelled), _descent(module, logits, torch.ones(len(samples), 1), labelled, objective)
+            yield (of, labelled), _descent(logits, backward, torch.ones(len(samples), 1), labelled, objective)
 
 
 def _contrasts(module: nn.Module, root: Dataset, objective: Objective) -> Iterator[tuple[Label, NDArray[np.float32]]]:
     """-d loss / d w for each class rightly labelled, and for the samples of all others labelled as it."""
-    logits = module(torch.from_numpy(root.images))
+    logits, backward = _forward(module, root.images)
     weights = torch.tensor([float(objective.weight(of)) for of in root.labels.tolist()])[:, None]
     for labelled in range(root.classes):
         own = torch.from_numpy(root.labels == labelled)[:, None]
         if not own.any() or not objective.allows((labelled, labelled)):
             continue
-        yield (labelled, labelled), _descent(module, logits, weights * own, labelled, objective)
+        yield (labelled, labelled), _descent(logits, backward, weights * own, labelled, objective)
         if not own.all():
-            yield (REST, labelled), _descent(module, logits, weights * ~own, labelled, objective)
+            yield (REST, labelled), _descent(logits, backward, weights * ~own, labelled, objective)
+
+
+def _forward(module: nn.Module, images: NDArray[np.float32]) -> tuple[torch.Tensor, Backward]:
+    """Give the logits of some samples, and what leads from a gradient by them to that by all parameters, float32[d]."""
+    given = torch.from_numpy(images)
+    if layers := dense_layers(module):
+        with torch.no_grad():
+            *seen, logits = activations(layers, given)
+
+        def written_out(error: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return gradient(layers, seen, error)
+
+        return logits, written_out
+    logits = module(given)
+
+    def by_autograd(error: torch.Tensor) -> torch.Tensor:
+        parts = torch.autograd.grad(
+            (logits * error).sum(),  # a scalar: torch imports seconds' worth of packages to check `grad_outputs`
+            list(module.parameters()),
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    return logits.detach(), by_autograd
 
 
 def _descent(
-    module: nn.Module, logits: torch.Tensor, weights: torch.Tensor, labelled: int, objective: Objective
+    logits: torch.Tensor, backward: Backward, weights: torch.Tensor, labelled: int, objective: Objective
 ) -> NDArray[np.float32]:
     """-d loss / d w of the rows of `logits` by their `weights` (float32[n, 1]), all labelled alike.
 
     With p = softmax(logits) and e = onehot(label) - p it is by logits e of the cross-entropy, and 2 p (e - <p, e>) of
     the Brier score.
     """
-    chances = torch.softmax(logits.detach(), dim=1)
+    chances = torch.softmax(logits, dim=1)
     toward = -chances
     toward[:, labelled] += 1
     if objective.loss == "brier":
         toward = 2 * chances * (toward - (chances * toward).sum(dim=1, keepdim=True))
-    parts = torch.autograd.grad(
-        logits,
-        list(module.parameters()),
-        grad_outputs=toward * weights / weights.sum(),
-        retain_graph=True,
-        allow_unused=True,
-        materialize_grads=True,
-    )
-    return torch.cat([part.reshape(-1) for part in parts]).numpy()
+    return backward(toward * weights / weights.sum()).numpy()
 
 
 def _loss(objective: Objective, classes: int) -> Loss:

@@ -7,7 +7,7 @@ from torch import nn
 
 from learner import training
 from learner.data import Dataset
-from learner.dense import dense_layers
+from learner.dense import activations, dense_layers, gradient
 from learner.models import build, flatten
 from learner.training import SGD, one_thread, train
 
@@ -30,6 +30,19 @@ def test_a_training_ends_where_autograd_ends(name: str, monkeypatch: pytest.Monk
         theirs = train(module, start, DATA, sgd, seed=4)
     assert np.abs(ours - start).max() > 0.001
     assert np.abs(ours - theirs).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["softmax", "mlp", "tests.learner.test_dense:deep"])
+def test_a_gradient_is_autograds(name: str) -> None:
+    module = build(name, features=64, classes=10, seed=2)
+    layers, images = dense_layers(module), torch.from_numpy(DATA.images)
+    error = torch.rand(len(images), 10, generator=torch.Generator().manual_seed(3)) - 0.5
+    expected = torch.autograd.grad((module(images) * error).sum(), list(module.parameters()))
+    with torch.no_grad():
+        *seen, logits = activations(layers, images)
+        found = gradient(layers, seen, error)
+    assert torch.equal(logits, module(images))
+    assert torch.allclose(found, torch.cat([part.reshape(-1) for part in expected]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learner import products
-from learner.products import MOST_COLUMNS, dots, inner, inner_and_norms, squared_norms
+from learner.products import MOST_COLUMNS, SLICE, dots, inner, inner_and_norms, squared_norms
 
 VALUES = st.one_of(st.integers(-(2**62), 2**62), st.sampled_from((2**15, -(2**15), 2**31 - 1, -(2**31), 2**47, 0, 1)))
 
@@ -16,11 +16,12 @@ def test_products_of_wide_numbers_are_exact(rows: list[tuple[int, ...]], other: 
     left, right = np.array(rows, dtype=np.int64), np.array([other], dtype=np.int64)
     assert inner(left, right) == [[sum(a * b for a, b in zip(row, other, strict=True))] for row in rows]
     assert inner(right, left) == [[row[0] for row in inner(left, right)]]
+    assert dots(left, np.repeat(right, len(rows), axis=0)) == [row[0] for row in inner(left, right)]
     assert squared_norms(left) == tuple(sum(a * a for a in row) for row in rows)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32])
-@pytest.mark.parametrize("columns", [1, MOST_COLUMNS - 1, MOST_COLUMNS, 2 * MOST_COLUMNS + 1])
+@pytest.mark.parametrize("columns", [1, SLICE + 1, MOST_COLUMNS - 1, MOST_COLUMNS, 2 * MOST_COLUMNS + 1])
 def test_extremes_over_several_chunks_are_exact(dtype: type[np.signedinteger], columns: int) -> None:
     least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     rows = np.array([[least] * columns, [most] * columns], dtype=dtype)

@@ -61,6 +61,16 @@ def test_contrasts_are_a_class_and_all_others_labelled_as_it(name: str, root: Da
         assert product == (beside if row % 2 else 0)
 
 
+def test_a_class_with_one_root_sample_publishes_that_sample(root: Dataset) -> None:
+    module = build("softmax", **SOFTMAX, seed=3)
+    own = int(np.flatnonzero(root.labels == 4)[0])
+    alone = root.subset(np.append(np.flatnonzero(root.labels != 4), own))
+    found = contrast_references(module, flatten(module), alone)
+    row = found.vectors[found.labels.index((4, 4))]
+    weights, biases = row[:640].reshape(10, 64), row[640:]
+    assert np.abs(weights[4] / biases[4] - root.images[own]).max() < 0.001
+
+
 def test_a_server_with_one_class_has_no_contrast(root: Dataset) -> None:
     module = build("softmax", **SOFTMAX)
     alone = root.subset(np.flatnonzero(root.labels == 4))
