@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from learner.data import Dataset
 from learner.dense import dense_layers, descend
 from learner.errors import MissingExtra, TrainingFailed
@@ -102,6 +105,19 @@ def evaluate(module: nn.Module, vector: Reals, data: Dataset) -> Evaluation:
             right += int((logits.argmax(dim=1) == labels).sum())
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
     return Evaluation(right / len(data), loss / len(data))
+
+
+def sample_losses(module: nn.Module, vector: Reals, data: Dataset) -> NDArray[np.float64]:
+    """Cross-entropy in nats of `vector` (float64[d]) on each sample, float64[n]; `module` is scratch as in `train`."""
+    unflatten(module, vector)
+    module.eval()
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(data), EVALUATION_BATCH):
+            labels = torch.from_numpy(data.labels[start : start + EVALUATION_BATCH])
+            logits = module(torch.from_numpy(data.images[start : start + EVALUATION_BATCH]))
+            found.append(functional.cross_entropy(logits, labels, reduction="none"))
+    return torch.cat(found).numpy().astype(np.float64)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from learner.simulation.ledger import Round
 from learner.simulation.population import Role
 from learner.simulation.run import Evaluated, Event, Finished, Started
 from learner.simulation.timing import MICROSECONDS
-from learner.simulation.truth import spearman
+from learner.simulation.truth import Values, spearman
 from learner.simulation.vesting import Vesting
 from learner.staleness import delay
 
@@ -45,7 +45,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     role's clients; `profit`: the same in all, not per update, of all identities together for the deviating client;
     `stayed`: share of a role's clients who did not leave.
 
-    `shapley_rank`: Spearman's correlation of the clients' whole pay with their sampled Shapley values.
+    `shapley_rank`: Spearman's correlation of the clients' whole pay with their Shapley values; `shapley_reliability`:
+    that of their values on one half of the evaluation samples with those on the other.
     """
 
     accuracy: float
@@ -72,6 +73,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     profit: dict[str, float] = {}
     stayed: dict[str, float] = {}
     shapley_rank: float | None = None
+    shapley_reliability: float | None = None
 
 
 @dataclass(slots=True)
@@ -165,10 +167,18 @@ class Tally:
             gini=_rounded_or_none(gini(all_pay)),
             jain=_rounded_or_none(jain(all_pay)),
             **self._profits(end),
-            shapley_rank=_rounded_or_none(
-                spearman([float(sum(self._accounts[one].rewards_wei)) for one in end.shapley], [*end.shapley.values()])
-            ),
+            **self._beside_shapley(end.shapley),
         )
+
+    def _beside_shapley(self, values: Values | None) -> dict[str, float | None]:
+        """Hold pay beside what updates were worth, and that beside itself; nothing where it was not measured."""
+        if values is None:
+            return {}
+        pay = [float(sum(self._accounts[client].rewards_wei)) for client in values.whole]
+        return {
+            "shapley_rank": _rounded_or_none(spearman(pay, [*values.whole.values()])),
+            "shapley_reliability": _rounded_or_none(values.reliability),
+        }
 
     def _stolen(self, released: Mapping[int, int]) -> float | None:
         total = sum(released.values())
