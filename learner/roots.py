@@ -6,11 +6,13 @@ on everything is exact (`learner.references`).
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.contribution import REST, ROOT, Label
+from learner.contribution import REST, ROOT, Label, Slope
+from learner.contribution.geometry import PPB
 from learner.data import Dataset
 from learner.errors import MissingExtra, TrainingFailed
 from learner.fixedpoint import Encoded, Reals, Update, encode_update
@@ -46,32 +48,47 @@ def label_references(
     return _published(module, _gradients(module, root, wrong=wrong), sketch)
 
 
-def contrast_references(module: nn.Module, model: Reals, root: Dataset, *, sketch: Sketch | None = None) -> References:
+def contrast_references(
+    module: nn.Module, model: Reals, root: Dataset, *, slopes: bool = False, sketch: Sketch | None = None
+) -> References:
     """Compute g[k,k] and g[REST,k], as `label_references` does, for each class k that `root` has samples of.
 
     g[REST,k] is the negated gradient of the mean loss of all samples of other classes, labelled k; it is missing where
-    the server has one class alone. Two backward passes for each class. Raises as `label_references`.
+    the server has one class alone. With `slopes` it says how long they are, too. Two backward passes for each class.
+    Raises as `label_references`.
     """
     if not len(root):
         raise TrainingFailed(reason="the edge server has no root samples")
     unflatten(module, model)
     module.eval()
-    return _published(module, _contrasts(module, root), sketch)
+    return _published(module, _contrasts(module, root), sketch, slopes=slopes)
+
+
+class _Gradient(NamedTuple):
+    """-d loss / d w of a row, float32[d], and the mean probability that the model gave its label."""
+
+    label: Label
+    values: NDArray[np.float32]
+    probability: float
 
 
 def _published(
-    module: nn.Module, gradients: Iterable[tuple[Label, NDArray[np.float32]]], sketch: Sketch | None
+    module: nn.Module, gradients: Iterable[_Gradient], sketch: Sketch | None, *, slopes: bool = False
 ) -> References:
     """Round gradients to directions, sketch them, and leave out those of zeros."""
-    found = [
-        (label, row if sketch is None else sketch.of(row[None])[0])
-        for label, gradient in gradients
-        if (row := direction(gradient)).any()
-    ]
-    if not found:
+    labels: list[Label] = []
+    rows: list[NDArray[np.int16] | NDArray[np.int64]] = []
+    lengths: list[Slope] = []
+    for label, gradient, probability in gradients:
+        row, bits = _scaled(gradient)
+        if row.any():
+            labels.append(label)
+            rows.append(row if sketch is None else sketch.of(row[None])[0])
+            lengths.append(Slope(bits, round(PPB * probability)))
+    if not labels:
         kind, width = (np.int16, dimension(module)) if sketch is None else (np.int64, sketch.buckets)
         return References((), np.empty((0, width), dtype=kind), sketch)
-    return References(tuple(label for label, _ in found), np.stack([row for _, row in found]), sketch)
+    return References(tuple(labels), np.stack(rows), sketch, tuple(lengths) if slopes else ())
 
 
 def root_update(
@@ -94,16 +111,21 @@ def direction(gradient: NDArray[np.float32]) -> Update:
 
     Raises `TrainingFailed` for NaN and infinity.
     """
+    return _scaled(gradient)[0]
+
+
+def _scaled(gradient: NDArray[np.float32]) -> tuple[Update, int]:
+    """Give `direction` of a gradient and the power of two that it was scaled by."""
     widest = max(float(gradient.max()), -float(gradient.min()))
     if not math.isfinite(widest):
         raise TrainingFailed(reason="a root gradient holds NaN or infinity: the model has diverged")
     _, exponent = math.frexp(widest)
     scaled = gradient.astype(np.float64)
     scaled *= math.ldexp(1.0, WIDEST_BITS - exponent)
-    return np.rint(scaled, out=scaled).astype(np.int16)
+    return np.rint(scaled, out=scaled).astype(np.int16), WIDEST_BITS - exponent
 
 
-def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tuple[Label, NDArray[np.float32]]]:
+def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[_Gradient]:
     """-d loss / d w for each (class, label)."""
     for of in range(root.classes):
         samples = np.flatnonzero(root.labels == of)
@@ -111,28 +133,28 @@ def _gradients(module: nn.Module, root: Dataset, *, wrong: bool) -> Iterator[tup
             continue
         logits = module(torch.from_numpy(root.images[samples]))
         for labelled in range(root.classes) if wrong else (of,):
-            yield (of, labelled), _descent(module, logits, slice(None), labelled)
+            yield _descent(module, logits, slice(None), (of, labelled))
 
 
-def _contrasts(module: nn.Module, root: Dataset) -> Iterator[tuple[Label, NDArray[np.float32]]]:
+def _contrasts(module: nn.Module, root: Dataset) -> Iterator[_Gradient]:
     """-d loss / d w for each class rightly labelled, and for the samples of all others labelled as it."""
     logits = module(torch.from_numpy(root.images))
     for labelled in range(root.classes):
         own = np.flatnonzero(root.labels == labelled)
         others = np.flatnonzero(root.labels != labelled)
         if len(own):
-            yield (labelled, labelled), _descent(module, logits, own, labelled)
+            yield _descent(module, logits, own, (labelled, labelled))
         if len(own) and len(others):
-            yield (REST, labelled), _descent(module, logits, others, labelled)
+            yield _descent(module, logits, others, (REST, labelled))
 
 
-def _descent(
-    module: nn.Module, logits: torch.Tensor, samples: NDArray[np.intp] | slice, labelled: int
-) -> NDArray[np.float32]:
+def _descent(module: nn.Module, logits: torch.Tensor, samples: NDArray[np.intp] | slice, label: Label) -> _Gradient:
     """-d loss / d w of some rows of `logits`, all labelled alike: by logits it is onehot(label) - softmax(logits)."""
+    _, labelled = label
     chosen = torch.zeros(len(logits), 1)
     chosen[samples] = 1
-    toward = -torch.softmax(logits.detach(), dim=1)
+    probabilities = torch.softmax(logits.detach(), dim=1)
+    toward = -probabilities
     toward[:, labelled] += 1
     parts = torch.autograd.grad(
         logits,
@@ -142,4 +164,5 @@ def _descent(
         allow_unused=True,
         materialize_grads=True,
     )
-    return torch.cat([part.reshape(-1) for part in parts]).numpy()
+    probability = float(probabilities[samples, labelled].mean())
+    return _Gradient(label, torch.cat([part.reshape(-1) for part in parts]).numpy(), min(1.0, probability))

@@ -74,7 +74,7 @@ class EdgeServers:
         if self._needs.labels:
             found.append(label_references(self._module, start, own, sketch=sketch))
         elif self._needs.contrasts:
-            found.append(contrast_references(self._module, start, own, sketch=sketch))
+            found.append(contrast_references(self._module, start, own, slopes=self._needs.slopes, sketch=sketch))
         if self._needs.root or self._needs.newest_root:
             seed = seed_of(self._scenario.seed, "root", number, version)
             bits = self._scenario.rules.fraction_bits

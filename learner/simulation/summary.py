@@ -167,18 +167,14 @@ class Tally:
             gini=_rounded_or_none(gini(all_pay)),
             jain=_rounded_or_none(jain(all_pay)),
             **self._profits(end),
-            **self._beside_shapley(end.shapley),
+            shapley_rank=_rounded_or_none(None if end.shapley is None else self._beside(end.shapley)),
+            shapley_reliability=_rounded_or_none(None if end.shapley is None else end.shapley.reliability),
         )
 
-    def _beside_shapley(self, values: Values | None) -> dict[str, float | None]:
-        """Hold pay beside what updates were worth, and that beside itself; nothing where it was not measured."""
-        if values is None:
-            return {}
+    def _beside(self, values: Values) -> float | None:
+        """Hold pay beside what updates were worth."""
         pay = [float(sum(self._accounts[client].rewards_wei)) for client in values.whole]
-        return {
-            "shapley_rank": _rounded_or_none(spearman(pay, [*values.whole.values()])),
-            "shapley_reliability": _rounded_or_none(values.reliability),
-        }
+        return spearman(pay, [*values.whole.values()])
 
     def _stolen(self, released: Mapping[int, int]) -> float | None:
         total = sum(released.values())

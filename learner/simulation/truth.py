@@ -70,24 +70,20 @@ class Truth:
             self._found[record.client] = self._found.get(record.client, np.zeros(3)) + value
 
     def _exactly(self, start: Reals, updates: Sequence[Reals]) -> Sequence[Reals]:
-        """Weigh the marginal values of all coalitions: |S|! (n - |S| - 1)! / n! for S without the player."""
+        """Weigh the losses of all coalitions: |S|! (n - |S| - 1)! / n! for S without the player, less that with it."""
         count, rows = len(updates), np.stack(updates)
-        losses = [self._weighed(start)]
-        for coalition in range(1, 2**count):
-            members = [at for at in range(count) if coalition >> at & 1]
-            losses.append(self._weighed(start + rows[members].mean(axis=0)))
-        share = [factorial(size) * factorial(count - size - 1) / factorial(count) for size in range(count)]
-        return [
-            sum(
-                (
-                    share[others.bit_count()] * (losses[others] - losses[others | 1 << at])
-                    for others in range(2**count)
-                    if not others >> at & 1
-                ),
-                start=np.zeros(3),
-            )
-            for at in range(count)
-        ]
+        members = np.arange(2**count)[:, None] >> np.arange(count) & 1
+        sizes = members.sum(axis=1)
+        losses = np.stack(
+            [
+                self._weighed(start + some @ rows / max(1, size))
+                for some, size in zip(members.astype(np.float64), sizes.tolist(), strict=True)
+            ]
+        )
+        ways = [factorial(size) * factorial(count - size - 1) / factorial(count) for size in range(count)]
+        before, after = np.array([*ways, 0.0])[sizes], np.array([0.0, *ways])[sizes]
+        values = (np.where(members == 1, -after[:, None], before[:, None])).T @ losses
+        return list(values)
 
     def _sampled(self, start: Reals, updates: Sequence[Reals], orders: Sequence[Sequence[int]]) -> Sequence[Reals]:
         """Average marginal values over the orders; no coalition is evaluated twice."""
@@ -118,7 +114,8 @@ def _weights(labels: NDArray[np.int64]) -> Reals:
         own = np.flatnonzero(labels == label)
         for row, some in zip(weights, (own, own[::2], own[1::2]), strict=True):
             row[some] = 1 / max(1, len(some))
-    return weights / np.maximum(1, weights.sum(axis=1, keepdims=True))
+    scaled: Reals = weights / np.maximum(1, weights.sum(axis=1, keepdims=True))
+    return scaled
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:

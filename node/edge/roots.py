@@ -53,7 +53,7 @@ class RootSamples:
         if needs.labels:
             found.append(label_references(module, start, self.samples))
         elif needs.contrasts:
-            found.append(contrast_references(module, start, self.samples))
+            found.append(contrast_references(module, start, self.samples, slopes=needs.slopes))
         if needs.root or needs.newest_root:
             asked = file.training
             epochs = max(1, round(asked.epochs * asked.samples / len(self.samples)))
