@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.contribution import REST, ROOT, Comparison, History, Label, Needs, Neighbours, Round, Window
+from learner.contribution import REST, ROOT, Comparison, History, Label, Needs, Neighbours, Round, Slope, Window
 from learner.errors import InvalidRound
 from learner.fixedpoint import INT16, INT32, Model, Update
 from learner.products import Rows, dots, inner, inner_and_norms, squared_norms
@@ -81,11 +81,13 @@ def view(
     samples: Sequence[int],
     products: NDArray[np.int64],
     sums: Mapping[int, NDArray[np.int32]],
+    fraction_bits: int = 0,
 ) -> Round:
     """Take the inner products that a rule needs of round `number`; `products` is the round's Gram matrix.
 
     `versions`: those whose references the updates are held beside.
-    `sums` are the clients' sums with this round's updates in them (`add_to_sums`), empty if the rule needs none.
+    `sums` are the clients' sums with this round's updates in them (`add_to_sums`), empty if the rule needs none. An
+    update is its int16 over 2^`fraction_bits`.
     Raises `InvalidRound` for a vector of another length than the updates.
     """
     neighbours: tuple[Neighbours, ...] = ()
@@ -95,7 +97,7 @@ def view(
     norms = [int(products[at, at]) for at in range(len(updates))]
     comparisons: tuple[tuple[Comparison, ...], ...] = ()
     if needs.labels or needs.contrasts or needs.root:
-        comparisons = _comparisons(needs, context, versions, updates, nearest=nearest, norms=norms)
+        comparisons = _comparisons(needs, context, versions, updates, nearest=nearest, norms=norms, bits=fraction_bits)
     newest: tuple[tuple[Comparison, ...], ...] = ()
     if needs.newest_root:
         now = [number - 1] * len(updates)
@@ -165,6 +167,7 @@ def _comparisons(
     *,
     nearest: Sequence[Sequence[Update]],
     norms: Sequence[int],
+    bits: int = 0,
 ) -> tuple[tuple[Comparison, ...], ...]:
     """Hold each update, and its neighbours, beside all references of its version; `norms` are the updates' squared."""
     found: list[list[Comparison]] = [[] for _ in versions]
@@ -188,9 +191,12 @@ def _comparisons(
             labels = tuple(server.labels[row] for row in table.rows)
             lengths = tuple(server.squared[row] for row in table.rows)
             contrasts = tuple(server.contrasts[row] for row in table.rows) if needs.contrasts else ()
+            slopes: tuple[Slope, ...] = ()
+            if needs.slopes and server.slopes:
+                slopes = tuple(Slope(of.bits + bits, of.probability) for of in (server.slopes[r] for r in table.rows))
             for at, line, norm in zip(entries, table.products, table.squared, strict=True):
                 close = tuple(tuple(table.explained[places[id(vector)]]) for vector in (nearest[at] if nearest else ()))
-                found[at].append(Comparison(labels, tuple(line), lengths, norm, close, contrasts))
+                found[at].append(Comparison(labels, tuple(line), lengths, norm, close, contrasts, slopes))
     return tuple(tuple(of_entry) for of_entry in found)
 
 

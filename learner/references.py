@@ -1,6 +1,7 @@
 """What an edge server publishes of its private root samples at one version of the model: a vector for each label.
 
-Only directions count, but for the root update, which is encoded as an update is (`learner.fixedpoint`).
+Only directions count, but for the root update, which is encoded as an update is (`learner.fixedpoint`), and where a
+rule asks for slopes.
 """
 
 from dataclasses import dataclass
@@ -8,10 +9,14 @@ from functools import cached_property
 
 import numpy as np
 
-from learner.contribution.round import REST, ROOT, Label
+from learner.contribution.geometry import PPB
+from learner.contribution.round import REST, ROOT, Label, Slope
 from learner.errors import InvalidReferences
 from learner.products import Integers, dots, squared_norms
 from learner.sketch import Sketch
+
+MOST_BITS = 256
+"""Gradients are at most 2^256 times as long as their rows, and no shorter than one part in as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +26,14 @@ class References:
     Row r of `vectors` belongs to `labels[r]`: (c, k) for the negated gradient of the loss of its samples of class c
     labelled k, (REST, k) for that of its samples of all other classes labelled k, `ROOT` for its own update from its
     root samples. int16[rows, d], or int64[rows, buckets] of a `sketch`. A class that the server has no sample of has no
-    row. Raises `InvalidReferences` if that is not so.
+    row. `slopes`, one for each row or none at all, say how long the gradients are. Raises `InvalidReferences` if that
+    is not so.
     """
 
     labels: tuple[Label, ...]
     vectors: Integers
     sketch: Sketch | None = None
+    slopes: tuple[Slope, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shape of what a server sent."""
@@ -36,6 +43,10 @@ class References:
             raise InvalidReferences(reason=f"references are {found}, not {np.dtype(kind)}[rows, columns]")
         if len(self.labels) != len(self.vectors) or len(set(self.labels)) != len(self.labels):
             raise InvalidReferences(reason=f"{len(self.vectors)} references for {len(set(self.labels))} labels")
+        if self.slopes and len(self.slopes) != len(self.labels):
+            raise InvalidReferences(reason=f"{len(self.slopes)} slopes for {len(self.labels)} references")
+        if any(abs(slope.bits) > MOST_BITS or not 0 <= slope.probability <= PPB for slope in self.slopes):
+            raise InvalidReferences(reason=f"a slope is not within {MOST_BITS} bits, or its probability within 0 to 1")
         if any(label != ROOT and ((label[0] < 0 and label[0] != REST) or label[1] < 0) for label in self.labels):
             raise InvalidReferences(reason="a label is below 0")
         if self.sketch is not None and self.vectors.shape[1] != self.sketch.buckets:
@@ -61,10 +72,12 @@ class References:
         """Put another table of the same server and version under this one."""
         if other.sketch != self.sketch or other.vectors.shape[1] != self.vectors.shape[1]:
             raise InvalidReferences(reason="tables of different width or sketch are not one server's")
+        if self.slopes or other.slopes:
+            raise InvalidReferences(reason="tables with slopes are not joined")
         return References(self.labels + other.labels, np.concatenate([self.vectors, other.vectors]), self.sketch)
 
     def sketched(self, sketch: Sketch) -> "References":
         """Give the same references, sketched; they must be whole."""
         if self.sketch is not None:
             raise InvalidReferences(reason="a sketch cannot be sketched again")
-        return References(self.labels, sketch.of(self.vectors), sketch)
+        return References(self.labels, sketch.of(self.vectors), sketch, self.slopes)

@@ -10,12 +10,13 @@ on everything is exact (`learner.references`).
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.contribution import REST, ROOT, Label
+from learner.contribution import REST, ROOT, Label, Slope
+from learner.contribution.geometry import PPB
 from learner.data import Dataset
 from learner.dense import activations, dense_layers, gradient
 from learner.errors import MissingExtra, TrainingFailed
@@ -71,34 +72,48 @@ def contrast_references(
     root: Dataset,
     *,
     objective: Objective = PLAIN,
+    slopes: bool = False,
     sketch: Sketch | None = None,
 ) -> References:
     """Compute g[k,k] and g[REST,k], as `label_references` does, for each class k that `root` has samples of.
 
     Of k the objective's classes alone. g[REST,k] is the negated gradient of the mean loss of all samples of other
     classes, whether the objective's or not, each by its weight, labelled k; it is missing where the server has one
-    class alone. Two backward passes for each class. Raises as `label_references`.
+    class alone. With `slopes` it says how long they are, too. Two backward passes for each class. Raises as
+    `label_references`.
     """
     if not len(root):
         raise TrainingFailed(reason="the edge server has no root samples")
     unflatten(module, model)
     module.eval()
-    return _published(module, _contrasts(module, root, objective), sketch)
+    return _published(module, _contrasts(module, root, objective), sketch, slopes=slopes)
+
+
+class _Gradient(NamedTuple):
+    """-d loss / d w of a row, float32[d], and the mean probability that the model gave its label."""
+
+    label: Label
+    values: NDArray[np.float32]
+    probability: float
 
 
 def _published(
-    module: nn.Module, gradients: Iterable[tuple[Label, NDArray[np.float32]]], sketch: Sketch | None
+    module: nn.Module, gradients: Iterable[_Gradient], sketch: Sketch | None, *, slopes: bool = False
 ) -> References:
     """Round gradients to directions, sketch them, and leave out those of zeros."""
-    found = [
-        (label, row if sketch is None else sketch.of(row[None])[0])
-        for label, gradient in gradients
-        if (row := direction(gradient)).any()
-    ]
-    if not found:
+    labels: list[Label] = []
+    rows: list[NDArray[np.int16] | NDArray[np.int64]] = []
+    lengths: list[Slope] = []
+    for label, values, probability in gradients:
+        row, bits = _scaled(values)
+        if row.any():
+            labels.append(label)
+            rows.append(row if sketch is None else sketch.of(row[None])[0])
+            lengths.append(Slope(bits, round(PPB * probability)))
+    if not labels:
         kind, width = (np.int16, dimension(module)) if sketch is None else (np.int64, sketch.buckets)
         return References((), np.empty((0, width), dtype=kind), sketch)
-    return References(tuple(label for label, _ in found), np.stack([row for _, row in found]), sketch)
+    return References(tuple(labels), np.stack(rows), sketch, tuple(lengths) if slopes else ())
 
 
 def root_update(
@@ -138,18 +153,21 @@ def direction(gradient: NDArray[np.float32]) -> Update:
 
     Raises `TrainingFailed` for NaN and infinity.
     """
+    return _scaled(gradient)[0]
+
+
+def _scaled(gradient: NDArray[np.float32]) -> tuple[Update, int]:
+    """Give `direction` of a gradient and the power of two that it was scaled by."""
     widest = max(float(gradient.max()), -float(gradient.min()))
     if not math.isfinite(widest):
         raise TrainingFailed(reason="a root gradient holds NaN or infinity: the model has diverged")
     _, exponent = math.frexp(widest)
     scaled = gradient.astype(np.float64)
     scaled *= math.ldexp(1.0, WIDEST_BITS - exponent)
-    return np.rint(scaled, out=scaled).astype(np.int16)
+    return np.rint(scaled, out=scaled).astype(np.int16), WIDEST_BITS - exponent
 
 
-def _gradients(
-    module: nn.Module, root: Dataset, objective: Objective, *, wrong: bool
-) -> Iterator[tuple[Label, NDArray[np.float32]]]:
+def _gradients(module: nn.Module, root: Dataset, objective: Objective, *, wrong: bool) -> Iterator[_Gradient]:
     """-d loss / d w for each (class, label)."""
     for of in range(root.classes):
         samples = np.flatnonzero(root.labels == of)
@@ -157,10 +175,10 @@ def _gradients(
             continue
         logits, backward = _forward(module, root.images[samples])
         for labelled in range(root.classes) if wrong else (of,):
-            yield (of, labelled), _descent(logits, backward, torch.ones(len(samples), 1), labelled, objective)
+            yield _descent(logits, backward, torch.ones(len(samples), 1), (of, labelled), objective)
 
 
-def _contrasts(module: nn.Module, root: Dataset, objective: Objective) -> Iterator[tuple[Label, NDArray[np.float32]]]:
+def _contrasts(module: nn.Module, root: Dataset, objective: Objective) -> Iterator[_Gradient]:
     """-d loss / d w for each class rightly labelled, and for the samples of all others labelled as it."""
     logits, backward = _forward(module, root.images)
     weights = torch.tensor([float(objective.weight(of)) for of in root.labels.tolist()])[:, None]
@@ -168,9 +186,9 @@ def _contrasts(module: nn.Module, root: Dataset, objective: Objective) -> Iterat
         own = torch.from_numpy(root.labels == labelled)[:, None]
         if not own.any() or not objective.allows((labelled, labelled)):
             continue
-        yield (labelled, labelled), _descent(logits, backward, weights * own, labelled, objective)
+        yield _descent(logits, backward, weights * own, (labelled, labelled), objective)
         if not own.all():
-            yield (REST, labelled), _descent(logits, backward, weights * ~own, labelled, objective)
+            yield _descent(logits, backward, weights * ~own, (REST, labelled), objective)
 
 
 def _forward(module: nn.Module, images: NDArray[np.float32]) -> tuple[torch.Tensor, Backward]:
@@ -201,19 +219,21 @@ def _forward(module: nn.Module, images: NDArray[np.float32]) -> tuple[torch.Tens
 
 
 def _descent(
-    logits: torch.Tensor, backward: Backward, weights: torch.Tensor, labelled: int, objective: Objective
-) -> NDArray[np.float32]:
+    logits: torch.Tensor, backward: Backward, weights: torch.Tensor, label: Label, objective: Objective
+) -> _Gradient:
     """-d loss / d w of the rows of `logits` by their `weights` (float32[n, 1]), all labelled alike.
 
     With p = softmax(logits) and e = onehot(label) - p it is by logits e of the cross-entropy, and 2 p (e - <p, e>) of
     the Brier score.
     """
+    _, labelled = label
     chances = torch.softmax(logits, dim=1)
     toward = -chances
     toward[:, labelled] += 1
     if objective.loss == "brier":
         toward = 2 * chances * (toward - (chances * toward).sum(dim=1, keepdim=True))
-    return backward(toward * weights / weights.sum()).numpy()
+    probability = float((chances[:, labelled] * weights[:, 0]).sum() / weights.sum())
+    return _Gradient(label, backward(toward * weights / weights.sum()).numpy(), min(1.0, probability))
 
 
 def _loss(objective: Objective, classes: int) -> Loss:

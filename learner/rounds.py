@@ -119,6 +119,7 @@ def compute(inputs: RoundInputs, rule: Rule | None = None) -> RoundResult:
             samples=[entry.samples for entry in inputs.entries],
             products=products,
             sums=sums,
+            fraction_bits=terms.fraction_bits,
         )
     )
     discounts = [discount(staleness.delay(inputs.number, base)) for base in bases]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from learner.data import Dataset
 from learner.dense import dense_layers, descend
@@ -147,6 +148,19 @@ def quality(module: nn.Module, vector: Reals, data: Dataset) -> Quality:
         brier=float(((chances - np.eye(data.classes)[data.labels]) ** 2).sum(axis=1).mean()),
         calibration_error=sum(gaps) / len(data),
     )
+
+
+def sample_losses(module: nn.Module, vector: Reals, data: Dataset) -> NDArray[np.float64]:
+    """Cross-entropy in nats of `vector` (float64[d]) on each sample, float64[n]; `module` is scratch as in `train`."""
+    unflatten(module, vector)
+    module.eval()
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(data), EVALUATION_BATCH):
+            labels = torch.from_numpy(data.labels[start : start + EVALUATION_BATCH])
+            logits = module(torch.from_numpy(data.images[start : start + EVALUATION_BATCH]))
+            found.append(functional.cross_entropy(logits, labels, reduction="none"))
+    return torch.cat(found).numpy().astype(np.float64)
 
 
 @contextmanager

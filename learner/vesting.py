@@ -30,6 +30,7 @@ RULES: Final[Mapping[str, Fallen]] = {
     "anchored-shapley": _anchored,
     "calibrated": _calibrated,
     "calibrated-shapley": _calibrated,
+    "calibrated-loss-shapley": _calibrated,
 }
 """By scoring rule; under a rule that is not here nobody's record falls."""
 

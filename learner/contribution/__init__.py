@@ -18,6 +18,7 @@ from learner.contribution import (
     geometric_median,
     gram_shapley,
     leave_one_out,
+    loss_shapley,
     multi_krum,
     plugins,
     trimmed_mean,
@@ -25,7 +26,7 @@ from learner.contribution import (
 )
 from learner.contribution.anchored import anchored
 from learner.contribution.calibrated import calibrated
-from learner.contribution.round import REST, ROOT, Comparison, History, Label, Neighbours, Round
+from learner.contribution.round import REST, ROOT, Comparison, History, Label, Neighbours, Round, Slope
 from learner.contribution.rule import Needs, Rule, Scored, Step, Window
 from learner.errors import UnknownRule
 
@@ -49,10 +50,12 @@ RULES: Mapping[tuple[str, int], Rule] = MappingProxyType(
         ("cgsv", 1): Rule(cgsv.score, cgsv.NEEDS),
         ("foolsgold", 1): _weighing(foolsgold.score, foolsgold.NEEDS),
         ("gram-shapley", 1): Rule(gram_shapley.score, gram_shapley.NEEDS),
+        ("loss-shapley", 1): Rule(loss_shapley.score, loss_shapley.NEEDS, pay_discounted=False),
         ("anchored", 1): anchored(),
         ("anchored-shapley", 1): anchored(shapley=True),
         ("calibrated", 1): calibrated(),
         ("calibrated-shapley", 1): calibrated(shapley=True),
+        ("calibrated-loss-shapley", 1): calibrated(losses=True),
     }
 )
 
@@ -85,6 +88,7 @@ __all__ = [
     "Round",
     "Rule",
     "Scored",
+    "Slope",
     "Step",
     "Window",
     "names",

@@ -5,17 +5,18 @@ of the clients attack: so the median client is honest, and a client is held besi
 many updates it sends.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from learner.contribution import loss_shapley
 from learner.contribution.anchored.labels import authenticity
 from learner.contribution.anchored.novelty import novelty
 from learner.contribution.anchored.pay import shapley_pay
 from learner.contribution.anchored.refusal import near_copies, odd_lengths
 from learner.contribution.anchored.thresholds import Thresholds
 from learner.contribution.geometry import PPB, clip, cosine, lower_median, median
-from learner.contribution.gram_shapley import bounds
+from learner.contribution.gram_shapley import bounds, relative
 from learner.contribution.price import priced
 from learner.contribution.round import REST, Comparison, History, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step, Window
@@ -43,6 +44,8 @@ PARTS = (
     "judged",
     "accepted",
 )
+Pay: TypeAlias = Callable[[Round, Sequence[int], Sequence[int]], tuple[int, ...]]
+"""(round, thetas, bounds) -> what each entry is paid, in ppb."""
 LIMITS = Thresholds()
 """Novelty and refusal, which are relative in `anchored` already: to the update, and to the round's median norm."""
 
@@ -77,16 +80,18 @@ class Record(NamedTuple):
         return all(PPB * mean > STANDING * max(0, middle) for mean, middle in means)
 
 
-def calibrated(*, shapley: bool = False) -> Rule:
-    """Make the rule; `shapley`: three quarters of the pay follow the Gram-Shapley value.
+def calibrated(*, shapley: bool = False, losses: bool = False) -> Rule:
+    """Make the rule; `shapley`: three quarters of the pay follow the Gram-Shapley value; `losses`: all the loss's.
 
     A delay shortens the step, not the pay: an update is judged by the references of its own base version.
     """
-    needs = Needs(contrasts=True, newest_root=shapley, window=WINDOW, history=True)
-    return Rule(partial(score, shapley=shapley), needs, pay_discounted=False)
+    needs = Needs(contrasts=True, slopes=losses, newest_root=shapley, window=WINDOW, history=True)
+    return Rule(
+        partial(score, pay=loss_pay if losses else shapley_pay if shapley else None), needs, pay_discounted=False
+    )
 
 
-def score(scored: Round, *, shapley: bool) -> Scored:
+def score(scored: Round, *, pay: Pay | None) -> Scored:
     """Judge all entries, then hold each and its client beside the median client, clients of this round included.
 
     Q, B are the client's means with one more observation at the median client's. The client stands if both are above
@@ -96,10 +101,9 @@ def score(scored: Round, *, shapley: bool) -> Scored:
     which count as q = -0.5, b = 0, and near copies, which count as what they are: honest clients with the same labels
     send some, and who copied whom is not known. One that is not new counts as q = 0 at most. An update of usual length
     that cannot be judged, because no server has the references of its base, leaves its client's record as it is and
-    earns nothing. `history` holds `Record`s.
+    earns nothing. `history` holds `Record`s. `pay` says what to pay in the place of theta, the part "usefulness" then.
     Where the job weighs classes, both are times the `price`. The parts: authenticity q, honesty b, new (nu),
-    mean_authenticity Q, mean_honesty B, typical_authenticity,
-    typical_honesty (the medians);
+    mean_authenticity Q, mean_honesty B, typical_authenticity, typical_honesty (the medians);
     refused, judged and accepted are 0 or 10^9.
     """
     odd, copied = odd_lengths(scored, LIMITS), near_copies(scored, LIMITS)
@@ -137,10 +141,21 @@ def score(scored: Round, *, shapley: bool) -> Scored:
     shares = tuple(new if theta else 0 for (_, _, new, _), theta in zip(found, thetas, strict=True))
     worths, step, price = priced(scored, thetas, Step(shares, cut, LIMITS.floor))
     parts |= price
-    if shapley:
+    if pay is not None:
         parts["usefulness"] = tuple(worths)
-    paid = shapley_pay(scored, worths, cut) if shapley else tuple(worths)
+    paid = tuple(worths) if pay is None else pay(scored, worths, cut)
     return Scored(paid, step, history, parts)
+
+
+def loss_pay(scored: Round, thetas: Sequence[int], cut: Sequence[int]) -> tuple[int, ...]:
+    """Pay by the Shapley value of the loss among those with a theta; in ppb of the greatest.
+
+    A value counts in full from theta 0.1 on, below in proportion. Without positive values all of it goes by theta.
+    """
+    entries = [at for at, theta in enumerate(thetas) if theta]
+    found = dict(zip(entries, loss_shapley.values(scored, entries, cut), strict=True))
+    paid = relative([min(10 * theta, PPB) * max(0, found.get(at, 0)) for at, theta in enumerate(thetas)])
+    return paid if any(paid) else tuple(thetas)
 
 
 def worth(value: int, typical: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,17 @@ Label: TypeAlias = tuple[int, int]
 
 ROOT: Label = (-1, -1)
 REST = -2
+
+
+class Slope(NamedTuple):
+    """How long a row's gradient is: the row over 2^`bits`; `probability` in ppb is what the model gave its label.
+
+    That is the mean over the samples that the row is made of.
+    """
+
+    bits: int
+    probability: int
+
 
 History: TypeAlias = Mapping[int, tuple[int, ...]]
 """What a rule remembers of each client, by the client's number; what the integers mean is the rule's."""
@@ -25,7 +36,9 @@ class Comparison:
     `labels[r]` says what row r is the reference of, `products[r]` = <u, g_r>, `squared[r]` = |g_r|^2 and
     `own_squared` = |u|^2, all of the vectors as published (whole or sketched). Where the rule asks for a window,
     `explained[j]` are the products of the update's j-th neighbour with the rows of right labels, in their order.
-    Where it asks for contrasts, `contrasts[r]` = <g[k,k], g_r> if row r is (REST, k), else 0.
+    Where it asks for contrasts, `contrasts[r]` = <g[k,k], g_r> if row r is (REST, k), else 0. Where it asks for slopes,
+    and the server published some, products[r] / 2^`slopes[r].bits` is how many nats the update takes from the mean loss
+    of row r's samples, to first order; else there are none.
     """
 
     labels: tuple[Label, ...]
@@ -34,6 +47,7 @@ class Comparison:
     own_squared: int
     explained: tuple[tuple[int, ...], ...] = ()
     contrasts: tuple[int, ...] = ()
+    slopes: tuple[Slope, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

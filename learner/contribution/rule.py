@@ -23,13 +23,14 @@ class Needs:
     """What a rule must be given beyond the updates and their Gram matrix.
 
     `labels`: references per class and label at each update's base version; `contrasts`: those per class and of all
-    other classes labelled as it; `root`: root updates at that version;
+    other classes labelled as it; `slopes`: how long these are; `root`: root updates at that version;
     `newest_root`: root updates at the current version; `history`: what the rule remembers of each client; `sums`: the
     sum of each client's updates so far.
     """
 
     labels: bool = False
     contrasts: bool = False
+    slopes: bool = False
     root: bool = False
     newest_root: bool = False
     window: Window | None = None

@@ -81,7 +81,10 @@ class EdgeServers:
         if self._needs.labels:
             found.append(label_references(self._module, start, own, objective=objective, sketch=sketch))
         elif self._needs.contrasts:
-            found.append(contrast_references(self._module, start, own, objective=objective, sketch=sketch))
+            slopes = self._needs.slopes
+            found.append(
+                contrast_references(self._module, start, own, objective=objective, slopes=slopes, sketch=sketch)
+            )
         if self._needs.root or self._needs.newest_root:
             seed = seed_of(self._scenario.seed, "root", number, version)
             bits = self._scenario.rules.fraction_bits

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from heapq import heappop, heappush
 from typing import TypeAlias
@@ -24,8 +24,8 @@ from learner.simulation.ledger import Ledger, Record, Round
 from learner.simulation.population import Client, Role, population
 from learner.simulation.scenario import Asynchronous, Scenario, Synchronous, check_scenario
 from learner.simulation.timing import MICROSECONDS, Connections, Stopwatch
-from learner.simulation.truth import Truth
-from learner.training import Quality, evaluate, quality
+from learner.simulation.truth import Truth, Values
+from learner.training import Quality, evaluate, quality, sample_losses
 from merit.chance import seed_of, seeded
 
 EMPTY_ROUNDS = 100
@@ -65,8 +65,8 @@ class Finished:
     """The end: how many updates the clients made, and how many have no place in a round, by reason.
 
     Where the scenario has costs, `costs[i]` are those of client i, who sent `sent[i]` updates, and `wei_worth` is what
-    a wei is worth, both in mean costs of an honest client's update; `left` are the clients who left. `shapley`: the
-    sampled Shapley value of each client who had a record, where they were asked for.
+    a wei is worth, both in mean costs of an honest client's update; `left` are the clients who left. `shapley`: what
+    the updates of each client who had a record were worth, where that was asked for.
     """
 
     at_us: int
@@ -76,7 +76,7 @@ class Finished:
     sent: tuple[int, ...] = ()
     wei_worth: float = 0.0
     left: tuple[int, ...] = ()
-    shapley: dict[int, float] = field(default_factory=dict)
+    shapley: Values | None = None
 
 
 Event: TypeAlias = Started | Round | Evaluated | Finished
@@ -139,7 +139,7 @@ class _Run:
         self._triggered = None if scenario.attack is None else scenario.attack.trigger(self._test)
         self._judge = build(scenario.model, features=split.train.features, classes=split.train.classes)
         permutations = scenario.shapley_permutations
-        self._truth = Truth(self._loss, permutations, seed) if permutations else None
+        self._truth = Truth(self._losses, self._test.labels, permutations, seed) if permutations else None
         self._turns = seeded(seed, "turns")
         self._left: set[int] = set()
         self._updates = 0
@@ -177,7 +177,7 @@ class _Run:
             tuple(self._clients.sent[one.number] for one in self._everybody),
             self._accounts.wei_worth,
             tuple(sorted(self._left)),
-            {} if self._truth is None else dict(self._truth.values),
+            None if self._truth is None else self._truth.values,
         )
 
     # -- the two kinds of servers -----------------------------------------------------------------------------------
@@ -280,8 +280,8 @@ class _Run:
         if self._ledger.receive(record) is None:
             self._clients.publish(record)
 
-    def _loss(self, model: Reals) -> float:
-        return evaluate(self._judge, model, self._test).loss
+    def _losses(self, model: Reals) -> Reals:
+        return sample_losses(self._judge, model, self._test)
 
     def _evaluated(self, at_us: int) -> Evaluated:
         version = self._ledger.version

@@ -224,7 +224,7 @@ class Scenario(_Part, frozen=True):
     makes the `attack`; with none they are as honest as the others, and if `attackers_away` they take no part at all.
     Without an `allocation` an update is `training.epochs` on all samples of its client. One plain client does as the
     `deviation` says; `costs` and who is `leaving` for them want speeds of device classes. With
-    `shapley_permutations` the Shapley values of each round are sampled on the evaluation samples (`truth.py`). With
+    `shapley_permutations` the Shapley values of each round are measured on the evaluation samples (`truth.py`). With
     `watched` classes the figures tell apart who has more than a fair share of them, and look closely at evaluations.
     """
 

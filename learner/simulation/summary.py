@@ -17,7 +17,7 @@ from learner.simulation.ledger import Round
 from learner.simulation.population import Role
 from learner.simulation.run import Evaluated, Event, Finished, Started
 from learner.simulation.timing import MICROSECONDS
-from learner.simulation.truth import spearman
+from learner.simulation.truth import Values, spearman
 from learner.simulation.vesting import Vesting
 from learner.staleness import delay
 from learner.training import Quality
@@ -46,7 +46,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     role's clients; `profit`: the same in all, not per update, of all identities together for the deviating client;
     `stayed`: share of a role's clients who did not leave.
 
-    `shapley_rank`: Spearman's correlation of the clients' whole pay with their sampled Shapley values.
+    `shapley_rank`: Spearman's correlation of the clients' whole pay with their Shapley values; `shapley_reliability`:
+    that of their values on one half of the evaluation samples with those on the other.
 
     Where classes are watched, `class_accuracy` is of the last three evaluations, and so are in `watched` "accuracy"
     (the mean over the watched classes), "accuracy_others", "brier" and "calibration_error"
@@ -78,6 +79,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     profit: dict[str, float] = {}
     stayed: dict[str, float] = {}
     shapley_rank: float | None = None
+    shapley_reliability: float | None = None
     watched: dict[str, float] = {}
     class_accuracy: dict[str, float] = {}
 
@@ -174,9 +176,8 @@ class Tally:
             gini=_rounded_or_none(gini(all_pay)),
             jain=_rounded_or_none(jain(all_pay)),
             **self._profits(end),
-            shapley_rank=_rounded_or_none(
-                spearman([float(sum(self._accounts[one].rewards_wei)) for one in end.shapley], [*end.shapley.values()])
-            ),
+            shapley_rank=_rounded_or_none(None if end.shapley is None else self._beside(end.shapley)),
+            shapley_reliability=_rounded_or_none(None if end.shapley is None else end.shapley.reliability),
             **self._closely([one.quality for one in last if one.quality is not None], honest, mean),
         )
 
@@ -204,6 +205,11 @@ class Tally:
             "watched": {name: _rounded(fmean(values)) for name, values in groups.items() if values},
             "class_accuracy": {str(of): _rounded(value) for of, value in by_class.items()},
         }
+
+    def _beside(self, values: Values) -> float | None:
+        """Hold pay beside what updates were worth."""
+        pay = [float(sum(self._accounts[client].rewards_wei)) for client in values.whole]
+        return spearman(pay, [*values.whole.values()])
 
     def _stolen(self, released: Mapping[int, int]) -> float | None:
         total = sum(released.values())

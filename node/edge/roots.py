@@ -53,7 +53,8 @@ class RootSamples:
         if needs.labels:
             found.append(label_references(module, start, self.samples, objective=objective))
         elif needs.contrasts:
-            found.append(contrast_references(module, start, self.samples, objective=objective))
+            slopes = needs.slopes
+            found.append(contrast_references(module, start, self.samples, objective=objective, slopes=slopes))
         if needs.root or needs.newest_root:
             asked = file.training
             own = len(in_group(self.samples, objective)) or 1

@@ -70,6 +70,7 @@ IDENTICAL = {
     "anchored-shapley": (PPB, 0, 0, 0),
     "calibrated": (PPB, 0, 0, 0),
     "calibrated-shapley": (PPB, 0, 0, 0),
+    "calibrated-loss-shapley": (PPB, 0, 0, 0),
     "foolsgold": (0, 0, 0, 0),  # four identities of one
     "fltrust": (int(PPB * 400 / 3**0.5 / 102_500**0.5),) * 4,
     "data-size": (PPB // 4, PPB // 2, PPB * 3 // 4, PPB),
@@ -139,7 +140,8 @@ def test_an_enormous_update_takes_over_where_the_sum_is_the_measure(rule: str) -
     assert found(rule, *usual, ENORMOUS).thetas[5] > 999_000_000
 
 
-JUDGES = ["anchored", "anchored-shapley", "calibrated", "calibrated-shapley"]
+GAMES = {"gram-shapley", "anchored-shapley", "calibrated-shapley", "loss-shapley", "calibrated-loss-shapley"}
+JUDGES = ["anchored", "anchored-shapley", "calibrated", "calibrated-shapley", "calibrated-loss-shapley"]
 """The rules that hold updates and clients beside references of labels."""
 
 
@@ -163,7 +165,7 @@ def test_without_root_updates_the_shapley_variant_pays_by_theta(rule: str) -> No
     assert bare.scored(f"{rule}-shapley").thetas == tuple(PPB * theta // sum(plain) for theta in plain)
 
 
-@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", *JUDGES])
+@pytest.mark.parametrize("rule", ["fltrust", "gram-shapley", "loss-shapley", *JUDGES])
 def test_zero_references_are_none(rule: str) -> None:
     nothing = {label: [0] * DIMENSION for label in (*LABELS, ROOT)}
     around = world(UPDATE, axis(1))
@@ -252,7 +254,7 @@ def test_thetas_follow_their_updates_when_the_order_changes(rule: str, seed: int
         assert moved == tuple(thetas[at] for at in order)
 
 
-@pytest.mark.parametrize("rule", sorted(set(RULES) - {"gram-shapley", "anchored-shapley", "calibrated-shapley"}))
+@pytest.mark.parametrize("rule", sorted(set(RULES) - GAMES))
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(2, 5))
 def test_the_unit_of_updates_changes_no_theta(rule: str, seed: int, factor: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from learner.context import Context
-from learner.contribution import REST, ROOT, Label
+from learner.contribution import REST, ROOT, Label, Slope
 from learner.references import References
 from learner.rounds import Entry, RoundInputs, RoundResult, compute
 from learner.terms import Terms
@@ -15,6 +15,7 @@ NUMBER = 9
 """The round that is scored: eight earlier ones make a whole window."""
 
 CLASSES = 3
+SLOPE = Slope(10, 10**9 // 4)
 LABELS: tuple[Label, ...] = tuple((of, labelled) for of in range(CLASSES) for labelled in range(CLASSES))
 
 
@@ -48,7 +49,11 @@ class World:
         context = Context(
             references={
                 version: [
-                    References(tuple(table), np.array(list(table.values()), dtype=np.int16).reshape(-1, dimension))
+                    References(
+                        tuple(table),
+                        np.array(list(table.values()), dtype=np.int16).reshape(-1, dimension),
+                        slopes=(SLOPE,) * len(table),
+                    )
                     for table in servers
                 ]
                 for version, servers in self.tables.items()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from learner.contribution import ROOT
+from learner.contribution import ROOT, Slope
 from learner.errors import InvalidReferences
 from learner.references import References
 from learner.sketch import Sketch
@@ -37,6 +37,29 @@ def test_references_come_back_as_they_were(labels: list[tuple[int, int]], seed: 
     assert found.vectors.dtype == np.int16
     assert np.array_equal(found.vectors, vectors)
     assert len(blob) == 140 + len(labels) * (4 + 2 * DIMENSION)
+
+
+slopes = some.builds(Slope, some.integers(-256, 256), some.integers(0, 10**9))
+
+
+@given(some.lists(slopes, min_size=3, max_size=3))
+def test_slopes_come_back_and_make_another_format(of: list[Slope]) -> None:
+    blob = HEADER.blob(dataclasses.replace(TABLE, slopes=tuple(of)))
+    found = decoded(blob)
+    assert (found.labels, found.slopes) == (TABLE.labels, tuple(of))
+    assert np.array_equal(found.vectors, TABLE.vectors)
+    assert len(blob) == len(HEADER.blob(TABLE)) + 3 * 6
+    assert HEADER.is_of(blob)
+    with pytest.raises(InvalidReferences, match="make another length"):
+        decoded(HEADER.blob(TABLE)[:140].replace(b"MRTR\0\1", b"MRTR\0\2") + HEADER.blob(TABLE)[140:])
+
+
+def test_a_slope_beyond_its_bounds_is_refused() -> None:
+    for of in (Slope(257, 0), Slope(0, 10**9 + 1)):
+        with pytest.raises(InvalidReferences, match="a slope is not within"):
+            dataclasses.replace(TABLE, slopes=(of,) * 3)
+    with pytest.raises(InvalidReferences, match="2 slopes for 3 references"):
+        dataclasses.replace(TABLE, slopes=(Slope(0, 0),) * 2)
 
 
 @pytest.mark.parametrize(
