@@ -71,6 +71,24 @@ def test_a_class_with_one_root_sample_publishes_that_sample(root: Dataset) -> No
     assert np.abs(weights[4] / biases[4] - root.images[own]).max() < 0.001
 
 
+@pytest.mark.parametrize("name", ["softmax", "mlp"])
+def test_slopes_give_the_gradient_its_length_and_the_label_its_probability(name: str, root: Dataset) -> None:
+    module = build(name, **SOFTMAX, seed=3)
+    model = flatten(module)
+    found = contrast_references(module, model, root, slopes=True)
+    assert contrast_references(module, model, root).slopes == ()
+    unflatten(module, model)
+    with torch.no_grad():
+        chances = torch.softmax(module(torch.from_numpy(root.images)), dim=1).numpy()
+    for row in (0, 3, 14, 19):
+        of, k = found.labels[row]
+        chosen = np.flatnonzero(root.labels == k if of == k else root.labels != k)
+        gradient = found.vectors[row] / 2.0 ** found.slopes[row].bits
+        expected = -loss_gradient(name, model, root.subset(chosen), k)
+        assert gradient == pytest.approx(expected, abs=float(np.abs(expected).max()) / 2**12)
+        assert found.slopes[row].probability / 10**9 == pytest.approx(chances[chosen, k].mean(), abs=1e-6)
+
+
 def test_a_server_with_one_class_has_no_contrast(root: Dataset) -> None:
     module = build("softmax", **SOFTMAX)
     alone = root.subset(np.flatnonzero(root.labels == 4))

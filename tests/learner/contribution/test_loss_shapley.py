@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.contribution import REST, loss_shapley, rule
+from learner.contribution import REST, Slope, loss_shapley, rule
 from learner.contribution.loss_shapley import MOST_EXACT, Slopes, exact, exponential, second_order
+from learner.rounds import compute
 from tests.learner.contribution.worlds import NUMBER, World
 
 PPB = 10**9
@@ -91,6 +92,22 @@ def test_who_teaches_and_unteaches_nothing_earns_most_and_who_only_unteaches_not
     assert thetas[0] == PPB
     assert 0 < thetas[1] < PPB
     assert thetas[2] == 0
+
+
+def test_values_follow_what_the_server_sees_and_not_the_scale_of_its_rows() -> None:
+    """Rows of half the length with slopes of a bit less are the same gradients."""
+    around = world([900, 100, 0, 0], [900, 800, 0, 50], [0, 0, 300, 900])
+    context = around.inputs("loss-shapley").context
+    assert context is not None
+    halved = [
+        replace(one, vectors=one.vectors // 2, slopes=tuple(Slope(of.bits - 1, of.probability) for of in one.slopes))
+        for one in context.references[NUMBER - 1]
+    ]
+    other = replace(around.inputs("loss-shapley"), context=replace(context, references={NUMBER - 1: halved}))
+    unlike = [replace(one, slopes=()) for one in halved]
+    without = replace(around.inputs("loss-shapley"), context=replace(context, references={NUMBER - 1: unlike}))
+    assert compute(other).thetas == around.scored("loss-shapley").thetas
+    assert not compute(without).paid
 
 
 def test_all_weigh_alike_in_the_step_but_for_the_cut() -> None:
