@@ -525,7 +525,7 @@ class Reader:
     def simulator(self, number: int | None = None, *, output_bytes: int) -> Simulator:
         """Return what makes supposed blocks on top of a block; together their calls may use `CALL_GAS`.
 
-        `output_bytes` is what they may return.
+        `output_bytes` is what they may return and log.
         """
         header = self._header_with_state(number)
         return Simulator(

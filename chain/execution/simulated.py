@@ -46,6 +46,7 @@ from chain.transaction import AccessList
 
 MOST_BLOCKS: Final = 256  # one request may suppose, those between counted (as geth)
 _SECONDS: Final = 12  # from a block to the next one (as geth)
+_LOG_BYTES: Final = 512  # what a log weighs beside its data; in JSON it has some 700
 _NONCE_END: Final = 2**64 - 1  # no transaction may use it (EIP-2681)
 
 
@@ -153,7 +154,7 @@ class Simulator:
         base: the header of the block that the first one follows.
         ancestors: hashes of blocks, the base's first.
         gas: what all calls together may use.
-        output_bytes: what all calls together may return.
+        output_bytes: what all calls together may return and log.
 
     """
 
@@ -431,9 +432,9 @@ class Simulator:
         return computation, done
 
     def _count(self, done: SimulatedCall) -> None:
-        self._output_bytes -= len(done.output) + sum(len(log.data) for _, log in done.logs)
+        self._output_bytes -= len(done.output) + sum(_LOG_BYTES + len(log.data) for _, log in done.logs)
         if self._output_bytes < 0:
-            message = "the calls return more than one answer may hold; ask for fewer at a time"
+            message = "the calls return or log more than one answer may hold; ask for fewer at a time"
             raise SimulatedBlockError(Fault.LIMIT, message)
 
 

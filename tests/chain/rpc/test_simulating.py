@@ -7,6 +7,7 @@ import pytest
 import rlp
 from web3 import Web3
 
+from chain.crypto.addresses import key_account
 from chain.crypto.hashing import keccak256
 from chain.crypto.schemes import SigningKey
 from chain.execution import simulated
@@ -114,6 +115,14 @@ def test_a_key_that_the_ledger_keeps_costs_what_its_signature_does(
     kept, unknown = (int(call["gasUsed"], 16) for call in simulate({"calls": calls})[0]["calls"])
     assert unknown == 21_000
     assert kept == 21_000 + 4_500 + 16 * (3_309 + 20)
+
+
+def test_code_that_is_supposed_in_the_place_of_a_key_is_none(simulate: Simulate, governor: MLDSAAccount) -> None:
+    holder = f"0x{key_account(governor.key.address).hex()}"
+    block = {"calls": [{"from": governor.address.lower(), "to": BOB}]}
+    for strange in ("0x00", "0x0063", "0x6001"):
+        (made,) = simulate({**block, "stateOverrides": code(holder, strange)})
+        assert int(made["gasUsed"], 16) == 21_000
 
 
 def test_only_those_that_genesis_names_create_contracts(simulate: Simulate, classical: Any) -> None:
@@ -358,6 +367,10 @@ def test_the_calls_of_a_request_share_the_bytes_of_one_answer(
     code_of_error, message = refusal(simulate, large, large, large)
     assert code_of_error == -38026
     assert "more than one answer may hold" in message
+    looping = "0x62001000" + "5b5f5fa060019003" + "80600457" + "00"  # 4,096 logs
+    assert (
+        refusal(simulate, {"stateOverrides": code(CODE, looping), "calls": [{"to": CODE}, {"to": CODE}]})[0] == -38026
+    )
 
 
 def test_a_supposed_schedule_of_upgrades_is_not_read(simulate: Simulate) -> None:
