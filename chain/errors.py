@@ -29,6 +29,8 @@
     |   +-- SnapshotSizeError    more than a snapshot may hold
     +-- LogLimitError            a query for more events than one answer holds
     +-- TraceLimitError          a trace longer than one answer holds
+    +-- OverrideError            a call that supposes what cannot be
+    +-- SimulatedBlockError      supposed blocks that cannot be made
     +-- VersionError             rules that this program does not have
     +-- ContractUpgradeError     a contract that is not what an upgrade replaces
     +-- ConsensusError           certificates, evidence, journals (chain.consensus.errors)
@@ -262,6 +264,24 @@ class TraceLimitError(ChainError):
         """`limit` is the greatest number of `what` in one answer."""
         self.limit = limit
         super().__init__(f"more than {limit} {what} would be in the trace; ask for less of it, or for callTracer")
+
+
+class OverrideError(ChainError):
+    """A call supposes something of an account that cannot be."""
+
+    def __init__(self, message: str, *, onto_itself: bool = False) -> None:
+        """Say which account and what; `onto_itself` when a precompile was to be moved to where it is."""
+        self.onto_itself = onto_itself
+        super().__init__(message)
+
+
+class SimulatedBlockError(ChainError):
+    """Supposed blocks cannot be made; `fault` is the code that execution-apis has for it."""
+
+    def __init__(self, fault: int, message: str) -> None:
+        """Keep the code; the message is one line."""
+        self.fault = fault
+        super().__init__(message)
 
 
 class VersionError(ChainError):

@@ -101,6 +101,10 @@ class Engine(Protocol):
         """
         ...
 
+    def waiting(self) -> Sequence[tuple[bytes, application.CheckResult]]:
+        """Return what waits in this member's pool for a block, the oldest first, each with the verdict on it."""
+        ...
+
     @property
     def history(self) -> History:
         """What was decided."""

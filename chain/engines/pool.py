@@ -57,6 +57,10 @@ class Pool:
         """Return all that wait, the oldest first."""
         return list(self._waiting)
 
+    def verdicts(self) -> list[tuple[bytes, CheckResult]]:
+        """Return all that wait, the oldest first, each with the verdict that let it in."""
+        return [(raw, verdict) for raw, (_, verdict) in self._waiting.items()]
+
     def entries(self) -> list[tuple[bytes, bytes]]:
         """Return all that wait, the oldest first, each with the name of the validator that admitted it."""
         return [(raw, entry) for raw, (entry, _) in self._waiting.items()]

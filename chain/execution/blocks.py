@@ -162,7 +162,8 @@ class Block:
         """
         body = b"".join(raw if raw[0] >= _RLP_LIST else rlp.encode_bytes(raw) for raw in self.transactions)
         empty = rlp.encode_list(b"")
-        return rlp.encode_list(self.header.encode() + rlp.encode_list(body) + empty + empty)
+        withdrawals = b"" if self.header.withdrawals_root is None else empty
+        return rlp.encode_list(self.header.encode() + rlp.encode_list(body) + empty + withdrawals)
 
     @property
     def number(self) -> BlockNumber:

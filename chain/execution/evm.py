@@ -204,6 +204,11 @@ class MeritState(PragueState):
             raise VersionError("execution", version, tuple(COMPUTATIONS), block=context.block_number)  # noqa: EM101 - a field
         self.computation_class = COMPUTATIONS[version]
 
+    def get_tip(self, transaction: SignedTransactionAPI) -> int:
+        """Return what the coinbase gets per gas: nothing from a simulated call that offers less than the base fee."""
+        tip: int = super().get_tip(transaction)
+        return max(tip, 0)
+
     def registry_root(self) -> bytes | None:
         """Return the root of the Registry's storage as it stands (see `chain.execution.standings`)."""
         return self.accounts.unchanged_storage_root(Address(REGISTRY))

@@ -186,9 +186,11 @@ class Executor:
         return result, opened.type_id
 
 
-def run_candidate(state: MeritState, candidate: Candidate) -> "tuple[TxResult, ComputationAPI]":
+def run_candidate(
+    state: MeritState, candidate: Candidate, executor_class: type[MeritExecutor] = MeritExecutor
+) -> "tuple[TxResult, ComputationAPI]":
     """Run a judged transaction in `state`; return what it did and py-evm's account of it."""
-    executor = MeritExecutor(state)
+    executor = executor_class(state)
     computation = executor(cast("SignedTransactionAPI", candidate))
     gas = executor.gas_used(candidate, computation)
     if computation.is_error:

@@ -26,8 +26,11 @@ ACCOUNT_GAS: Final = 32_000  # as for CREATE
 
 @lru_cache(maxsize=4_096)  # by content
 def decode_key(code: bytes) -> PublicKey | None:
-    """Read a key account's code; None for the empty code of a key that nobody has brought yet."""
-    if not code:
+    """Read a key account's code; None for the empty code of a key that nobody has brought yet.
+
+    None as well for other code, which no ledger has there: a call may suppose it.
+    """
+    if len(code) <= len(_STOP) or code[1] not in PUBLIC_KEY_BYTES:
         return None
     scheme = Scheme(code[1])
     return scheme, code[2:]

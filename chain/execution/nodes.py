@@ -73,3 +73,24 @@ class CommittedNodes(BaseAtomicDB):
     def atomic_batch(self) -> Iterator[AtomicDBWriteBatch]:
         """Collect writes; they are not kept."""
         yield AtomicDBWriteBatch(self)
+
+
+class SupposedNodes(CommittedNodes):
+    """State for blocks that are only supposed: what they write lies over the committed nodes, and goes with this."""
+
+    def __init__(self, store: Store) -> None:
+        """Begin with what is committed."""
+        super().__init__(store)
+        self._supposed: dict[bytes, bytes] = {}
+
+    def __getitem__(self, key: bytes) -> bytes:
+        """Read a node or code by its hash."""
+        value = self._supposed.get(bytes(key))
+        return super().__getitem__(key) if value is None else value
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        """Keep a node or code under its hash, here and not in the store."""
+        self._supposed[bytes(key)] = bytes(value)
+
+    def _exists(self, key: bytes) -> bool:
+        return bytes(key) in self._supposed or super()._exists(key)

@@ -9,6 +9,7 @@ Block arguments are block numbers; None is the newest block. `UnknownBlockError`
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from eth.exceptions import VMError
@@ -18,7 +19,6 @@ from trie.hexary import HexaryTrie
 from chain import rlp
 from chain.crypto.addresses import ZERO, Address
 from chain.crypto.hashing import keccak256
-from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme
 from chain.errors import LogLimitError, StateMissingError, StoreMissingError, UnknownBlockError
 from chain.execution.blocks import (
     EMPTY_CODE_HASH,
@@ -46,16 +46,17 @@ from chain.execution.index import (
     split_item_key,
 )
 from chain.execution.keys import PublicKey, find_key
-from chain.execution.nodes import CommittedNodes
-from chain.execution.overrides import AccountOverrides, BlockOverride, override
+from chain.execution.nodes import CommittedNodes, SupposedNodes
+from chain.execution.overrides import AccountOverrides, BlockOverride, override, override_blob_base_fee
 from chain.execution.quotas import Meter, window_seconds
 from chain.execution.replay import Replayed, replay
 from chain.execution.reverts import revert_reason
+from chain.execution.simulated import Simulator, apart
 from chain.execution.tracing import AccessTracer, Tracer, traced
 from chain.execution.transactions import (
     Candidate,
     Description,
-    authentication_gas,
+    authentication_gas_of,
     calldata_gas,
     describe,
     intrinsic_gas,
@@ -69,6 +70,7 @@ _CALL_STIPEND: Final = 2_300
 _NO_OVERRIDES: Final[AccountOverrides] = {}
 _ACCESS_ROUNDS: Final = 4  # each adds what naming the last ones changed; two are enough for any contract seen
 _WORD: Final = 32
+_ANCESTORS: Final = 256  # that BLOCKHASH can name
 _INDICES: Final = 2**32  # a key has four bytes for a transaction's place
 
 
@@ -363,7 +365,10 @@ class Reader:
         ancestors = ancestor_hashes(self._store, header, block_hash)
         if not pending:
             next(ancestors)  # BLOCKHASH in block n starts with block n - 1
-        return open_state(CommittedNodes(self._store), context, header.state_root, ancestors, self._environment)
+        state = open_state(CommittedNodes(self._store), context, header.state_root, ancestors, self._environment)
+        if block is not None and block.blob_base_fee is not None:
+            override_blob_base_fee(state, block.blob_base_fee)
+        return state
 
     def account(self, address: Address, number: int | None = None) -> Account:
         """Return an account; an unknown one is empty."""
@@ -517,6 +522,21 @@ class Reader:
         kept = replace(found, transactions=found.transactions[:count])
         return list(replay(self._store, self._environment, parent, kept, watch))
 
+    def simulator(self, number: int | None = None, *, output_bytes: int) -> Simulator:
+        """Return what makes supposed blocks on top of a block; together their calls may use `CALL_GAS`.
+
+        `output_bytes` is what they may return and log.
+        """
+        header = self._header_with_state(number)
+        return Simulator(
+            SupposedNodes(self._store),
+            apart(self._environment, self.state(number).schedule),
+            header,
+            islice(ancestor_hashes(self._store, header, header.hash), _ANCESTORS),
+            gas=CALL_GAS,
+            output_bytes=output_bytes,
+        )
+
     def access_list(
         self, call: Call, number: int | None = None, *, timestamp: int | None = None
     ) -> tuple[Mapping[Address, Sequence[int]], CallResult]:
@@ -603,10 +623,7 @@ class Reader:
         )
 
     def _authentication_gas(self, state: MeritState, sender: Address) -> int:
-        key = find_key(state, sender)
-        scheme = Scheme.ML_DSA_65 if key is None else key[0]
-        size = SIGNATURE_BYTES[scheme] + (PUBLIC_KEY_BYTES[scheme] if key is None else len(sender))
-        return authentication_gas(scheme, size, carries_key=key is None)
+        return authentication_gas_of(sender, find_key(state, sender))
 
     def _try(
         self,

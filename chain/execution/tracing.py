@@ -16,6 +16,7 @@ from eth.vm import opcode_values
 from eth.vm.logic.invalid import InvalidOpcode
 
 from chain.crypto.addresses import ADDRESS_BYTES, Address
+from chain.crypto.hashing import keccak256
 from chain.errors import TraceLimitError
 from chain.execution.blocks import Log
 from chain.execution.reverts import revert_text
@@ -328,6 +329,46 @@ def traced(base: type[ComputationAPI], tracer: Tracer) -> type[ComputationAPI]:
                     break
 
     return Traced
+
+
+TRANSFERS: Final = Address(b"\xee" * ADDRESS_BYTES)
+"""Who is said to emit the logs about transfers of ether (execution-apis, traceTransfers)."""
+
+_TRANSFER: Final = int.from_bytes(keccak256(b"Transfer(address,address,uint256)"), "big")  # ERC-20
+
+
+def tell_transfers(base: type[ComputationAPI], told: set[int]) -> type[ComputationAPI]:
+    """Return a computation class that does what `base` does and logs every transfer of ether as ERC-20 does a token's.
+
+    The logs stand among the contracts' own and go with them when a message fails. Those of the transaction that runs
+    are told apart by their numbers in `told`.
+    """
+
+    def log(computation: ComputationAPI, sender: bytes, to: bytes, value: int) -> None:
+        ends = (int.from_bytes(sender, "big"), int.from_bytes(to, "big"))
+        computation.add_log_entry(TRANSFERS, (_TRANSFER, *ends), value.to_bytes(_WORD, "big"))
+        told.add(computation._log_entries[-1][0])  # noqa: SLF001 - py-evm sorts them only at the end
+
+    def selfdestruct(computation: ComputationAPI) -> None:
+        here, words = computation.msg.storage_address, _stack(computation)
+        balance = computation.state.get_balance(here)
+        heir = _address(words[-1]) if words else here
+        try:
+            base.opcodes[_SELFDESTRUCT](computation=computation)
+        except Halt:
+            if balance:
+                log(computation, here, heir, balance)
+            raise
+
+    class Telling(base):  # type: ignore[valid-type, misc] # a class made to order
+        opcodes = {**base.opcodes, _SELFDESTRUCT: selfdestruct}  # noqa: RUF012 - py-evm's tables are classes' own
+
+        def __init__(self, state: StateAPI, message: MessageAPI, transaction_context: TransactionContextAPI) -> None:
+            super().__init__(state, message, transaction_context)
+            if message.value and message.should_transfer_value:
+                log(self, message.sender, message.storage_address, message.value)
+
+    return Telling
 
 
 def _told(tracer: Tracer, message: MessageAPI, run: Callable[[], ComputationAPI]) -> ComputationAPI:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.crypto.addresses import Address
 from chain.crypto.contexts import tx_context
-from chain.crypto.schemes import Scheme, verify
+from chain.crypto.schemes import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Scheme, verify
 from chain.errors import TransactionError
 from chain.execution.blocks import transaction_type
 from chain.execution.classical import NAMES, decode_classical
@@ -80,6 +80,13 @@ def intrinsic_gas(to: bytes, data: bytes, access_list: "Sequence[tuple[bytes, Se
 def authentication_gas(scheme: Scheme, key_and_signature_bytes: int, *, carries_key: bool) -> int:
     """Return what an ML-DSA signature costs: its check, its bytes, and keeping the key if it comes along."""
     return SIGNATURE_GAS[scheme] + BYTE_GAS * key_and_signature_bytes + (deposit_gas(scheme) if carries_key else 0)
+
+
+def authentication_gas_of(sender: Address, key: PublicKey | None) -> int:
+    """Return what the signature of a sender costs whose key the ledger keeps; for None the greatest key comes along."""
+    scheme = Scheme.ML_DSA_65 if key is None else key[0]
+    size = SIGNATURE_BYTES[scheme] + (PUBLIC_KEY_BYTES[scheme] if key is None else len(sender))
+    return authentication_gas(scheme, size, carries_key=key is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from chain.errors import ChainError
+from chain.errors import ChainError, OverrideError
 from chain.rpc import parameters, suppositions
 from chain.rpc.debug import DebugMethods
 from chain.rpc.errors import (
+    ExecutionFailedError,
     InternalError,
     InvalidParamsError,
     InvalidRequestError,
@@ -35,6 +36,7 @@ from chain.rpc.ledger import LedgerMethods
 from chain.rpc.limits import JSON_DEPTH, REQUESTS_PER_BATCH, WAIT_S
 from chain.rpc.parameters import Tag, shown
 from chain.rpc.subscriptions import Subscriber, Subscriptions
+from chain.rpc.txpool import TxpoolMethods
 
 if TYPE_CHECKING:
     from chain.application import Application
@@ -89,6 +91,7 @@ _ADDRESS: Final = _Parameter("address", parameters.address)
 _CALL: Final = _Parameter("transaction", parameters.call)
 _ACCOUNTS: Final = _Parameter("state overrides", suppositions.account_overrides, required=False, default={})
 _IN_BLOCK: Final = _Parameter("block overrides", suppositions.block_override, required=False)
+_SIMULATION: Final = _Parameter("simulation", suppositions.simulation)
 _TRACE: Final = _Parameter("options", suppositions.trace_request, required=False, default={})
 _QUERY: Final = _Parameter("filter", parameters.log_query)
 _FILTER: Final = _Parameter("filter id", parameters.quantity)
@@ -118,9 +121,10 @@ class Dispatcher:
         eth, reader = self.ethereum(application, engine, clock), application.reader()
         self.subscriptions = Subscriptions(reader, eth, engine)
         """Who is told of what."""
-        self._methods = _table(eth, DebugMethods(eth, reader, clock), self._ledger)
+        self._methods = _table(eth, DebugMethods(eth, reader, clock), self.txpool(engine), self._ledger)
 
     ethereum = EthereumMethods
+    txpool = TxpoolMethods
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -236,6 +240,8 @@ class Dispatcher:
             return await result if inspect.iscoroutine(result) else result
         except RpcError:
             raise
+        except OverrideError as error:
+            raise ExecutionFailedError(str(error)) from None
         except ChainError as error:  # a damaged store, an engine that has stopped: it says so in one line
             _log.exception("%s failed", method)
             raise InternalError(str(error)) from error
@@ -302,7 +308,9 @@ def _error(number: object, error: RpcError) -> dict[str, object]:
     return {"jsonrpc": "2.0", "id": number, "error": error.to_json()}
 
 
-def _table(eth: EthereumMethods, debug: DebugMethods, ledger: LedgerMethods) -> dict[str, _Method]:
+def _table(
+    eth: EthereumMethods, debug: DebugMethods, txpool: TxpoolMethods, ledger: LedgerMethods
+) -> dict[str, _Method]:
     """Every method with its parameters; the list in README.md beside this file says what each is for."""
     return {
         "web3_clientVersion": _Method(eth.client_version),
@@ -333,6 +341,7 @@ def _table(eth: EthereumMethods, debug: DebugMethods, ledger: LedgerMethods) -> 
         "eth_getProof": _Method(eth.proof, (_ADDRESS, _Parameter("storage keys", parameters.storage_keys), _AT)),
         "eth_call": _Method(eth.call, (_CALL, _AT, _ACCOUNTS, _IN_BLOCK)),
         "eth_estimateGas": _Method(eth.estimate_gas, (_CALL, _AT, _ACCOUNTS, _IN_BLOCK)),
+        "eth_simulateV1": _Method(eth.simulate, (_SIMULATION, _AT)),
         "eth_createAccessList": _Method(eth.create_access_list, (_CALL, _AT)),
         "eth_gasPrice": _Method(eth.gas_price),
         "eth_maxPriorityFeePerGas": _Method(eth.gas_price),
@@ -362,6 +371,10 @@ def _table(eth: EthereumMethods, debug: DebugMethods, ledger: LedgerMethods) -> 
         "debug_getRawBlock": _Method(debug.raw_block, (_BLOCK,)),
         "debug_getRawReceipts": _Method(debug.raw_receipts, (_BLOCK,)),
         "debug_getRawTransaction": _Method(debug.raw_transaction, (_HASH,)),
+        "txpool_status": _Method(txpool.status),
+        "txpool_content": _Method(txpool.content),
+        "txpool_contentFrom": _Method(txpool.content_from, (_ADDRESS,)),
+        "txpool_inspect": _Method(txpool.inspect),
         "merit_genesis": _Method(ledger.genesis),
         "merit_genesisHash": _Method(ledger.genesis_hash),
         "merit_status": _Method(ledger.status),

@@ -12,6 +12,7 @@
     +-- LimitError                 -32005  the answer would be too long (EIP-1474)
     +-- ExecutionFailedError       -32000  a call ran out of gas or broke a rule of the EVM
     +-- NotTraceableError        -32000  a trace of what is not there (geth's code)
+    +-- SimulationRefusedError   -380xx  supposed blocks that cannot be made (execution-apis)
     +-- ExecutionRevertedError          3  a call reverted; `data` is what the contract returned (geth's convention)
 
 A client's mistake is one of these and nothing else; the server never answers one with an exception or a status of 500.
@@ -99,6 +100,21 @@ class NotTraceableError(RpcError):
     """There is nothing to run again: no such transaction or block, or block 0."""
 
     code = -32000
+
+
+class SimulationRefusedError(RpcError):
+    """Supposed blocks cannot be made; its own code says why."""
+
+    code = -32000
+
+    def __init__(self, code: int, message: str) -> None:
+        """Take one of the codes of execution-apis."""
+        super().__init__(message)
+        self._code = code
+
+    def to_json(self) -> dict[str, object]:
+        """Return the error object with its own code."""
+        return super().to_json() | {"code": self._code}
 
 
 class LimitError(RpcError):

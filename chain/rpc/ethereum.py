@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final
 from chain.crypto.addresses import ZERO
 from chain.crypto.hashing import keccak256
 from chain.engines.errors import NotRunningError
-from chain.errors import LogLimitError, TraceLimitError
+from chain.errors import LogLimitError, SimulatedBlockError, TraceLimitError
 from chain.execution.blocks import BlockNumber, Header
 from chain.execution.overrides import AccountOverrides, BlockOverride
-from chain.execution.reader import Call
+from chain.execution.reader import Call, FoundTransaction, Place
 from chain.execution.reverts import revert_text
+from chain.execution.simulated import Fault, Plan, SimulatedBlock, UnsignedCall
 from chain.execution.verdicts import Code
 from chain.limits import CALL_GAS
 from chain.rpc import shapes
@@ -22,13 +23,15 @@ from chain.rpc.errors import (
     NotFoundError,
     QuotaError,
     RpcError,
+    SimulationRefusedError,
     TransactionRefusedError,
 )
 from chain.rpc.filters import Filters, Of
-from chain.rpc.limits import FEE_HISTORY_BLOCKS
-from chain.rpc.parameters import BlockSelector, CallRequest, LogQuery, Tag
+from chain.rpc.limits import FEE_HISTORY_BLOCKS, SIMULATED_BYTES
+from chain.rpc.parameters import BlockSelector, CallRequest, LogQuery, Tag, refuse_types
 from chain.rpc.pending import PendingNonces, SentTransactions
 from chain.rpc.shapes import Json, data, number
+from chain.rpc.suppositions import SimulationRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from chain.application import Application
     from chain.crypto.addresses import Address
     from chain.engines.base import Engine
-    from chain.execution.reader import CallResult, FoundReceipt, FoundTransaction
+    from chain.execution.reader import CallResult, FoundReceipt
     from merit.clock import Clock
 
 CLIENT: Final = f"merit/v{version('merit-ledger')}/python"
@@ -220,6 +223,59 @@ class EthereumMethods:
             raise _failure(result)
         return data(result.output)
 
+    def simulate(self, request: SimulationRequest, selector: BlockSelector) -> list[Json]:
+        """Make blocks that are only supposed on top of a block, and return them with what their calls did.
+
+        Their transactions are unsigned, of EIP-1559's type or legacy ones; on the ledger they would be of type 0x50,
+        and what its signature costs is counted.
+        """
+        at = self.find(selector)
+        if at is None:
+            raise SimulationRefusedError(Fault.OTHER, "header not found")
+        plans = [
+            Plan(block=block.block, accounts=block.accounts, calls=[self.unsigned(call) for call in block.calls])
+            for block in request.blocks
+        ]
+        simulator = self._reader.simulator(at, output_bytes=SIMULATED_BYTES)
+        try:
+            made = simulator.run(plans, validation=request.validation, transfers=request.transfers)
+        except SimulatedBlockError as error:
+            raise SimulationRefusedError(error.fault, str(error)) from None
+        return [self._simulated(block, full=request.full) for block in made]
+
+    refuse_types = staticmethod(refuse_types)
+
+    def unsigned(self, request: CallRequest) -> UnsignedCall:
+        """Return the transaction that a request describes; refuses one for another chain."""
+        self.refuse_types(request)
+        if request.chain_id not in {None, self._chain_id}:
+            message = f"chainId does not match node's (have={request.chain_id}, want={self._chain_id})"  # geth's words
+            raise InvalidParamsError(message)
+        return UnsignedCall(
+            sender=ZERO if request.sender is None else request.sender,
+            to=request.to,
+            data=request.data,
+            value=request.value,
+            gas=request.gas,
+            nonce=request.nonce,
+            gas_price=request.gas_price,
+            max_fee_per_gas=request.max_fee_per_gas or 0,
+            max_priority_fee_per_gas=request.max_priority_fee_per_gas or 0,
+            access_list=request.access_list,
+        )
+
+    def _simulated(self, made: SimulatedBlock, *, full: bool) -> Json:
+        block = made.block
+        if not full:
+            return shapes.simulated_block(made, [data(fields.hash) for fields in made.transactions])
+        return shapes.simulated_block(
+            made,
+            [
+                self._transaction(FoundTransaction(Place(block.number, block.hash, index), raw, fields), block.header)
+                for index, (raw, fields) in enumerate(zip(block.transactions, made.transactions, strict=True))
+            ],
+        )
+
     def estimate_gas(
         self, request: CallRequest, selector: BlockSelector, accounts: AccountOverrides, block: BlockOverride | None
     ) -> str:
@@ -252,6 +308,7 @@ class EthereumMethods:
 
     def prepared(self, request: CallRequest, at: int) -> Call:
         """Bound the gas: nobody pays for what is only tried out, and the node does nothing else meanwhile."""
+        self.refuse_types(request)
         price = request.gas_price
         if price is None and request.max_fee_per_gas is not None:
             base = self._reader.fees(at)[0]

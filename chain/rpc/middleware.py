@@ -15,7 +15,7 @@ from web3.types import RPCEndpoint
 
 from chain.crypto.addresses import key_account
 from chain.errors import TransactionError
-from chain.rpc.parameters import CallRequest, call, hash32
+from chain.rpc.parameters import CallRequest, call, hash32, refuse_types
 from chain.transaction import Fields, sign_transaction
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class _Signing(Web3Middleware):
     def _sign(self, account: MLDSAAccount, transaction: dict[str, Any]) -> bytes:
         eth = self._connection.eth
         request = call({key: _to_hex(value) for key, value in transaction.items()}, "transaction")
+        refuse_types(request)
         chain_id = eth.chain_id
         if request.chain_id not in {None, chain_id}:
             message = f"the transaction is for chain id {request.chain_id}, the node is on {chain_id}"

@@ -19,6 +19,7 @@ from chain.transaction import AccessList
 T = TypeVar("T")
 
 HASH_BYTES: Final = 32
+BLOBS: Final = 9  # of one transaction at most (EIP-7691)
 _QUANTITY: Final = re.compile(r"0[xX](?:0|[1-9a-fA-F][0-9a-fA-F]{0,63})")
 _ALL_PERCENT: Final = 100
 _SHOWN: Final = 80  # longest part of a client's value that an error repeats
@@ -56,6 +57,10 @@ class CallRequest:
     nonce: int | None = None
     access_list: AccessList = ()
     chain_id: int | None = None
+    max_fee_per_blob_gas: int = 0
+    blob_hashes: tuple[bytes, ...] | None = None
+    authorizations: int | None = None
+    """How many there are (EIP-7702). No transaction of this ledger has them, or blobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +131,13 @@ def address(value: object, name: str) -> Address:
 def hash32(value: object, name: str) -> bytes:
     """Read a hash."""
     return data(value, name, HASH_BYTES)
+
+
+def word(value: object, name: str) -> bytes:
+    """Read 32 bytes, as data or as a quantity, leading zeros or not."""
+    if not isinstance(value, str) or not re.fullmatch(r"0[xX][0-9a-fA-F]{1,64}", value):
+        _refuse(name, f"{shown(value)} is not a word (0x and at most 64 hexadecimal digits)")
+    return int(value, 16).to_bytes(HASH_BYTES, "big")
 
 
 def raw_transaction(value: object, name: str) -> bytes:
@@ -224,6 +236,13 @@ def call(value: object, name: str) -> CallRequest:
     return request
 
 
+def refuse_types(request: CallRequest) -> None:
+    """Refuse what only transactions have that the ledger never takes."""
+    if request.blob_hashes is not None or request.authorizations is not None:
+        message = "the ledger never takes transactions with blobs or authorizations (types 3 and 4)"
+        raise InvalidParamsError(message)
+
+
 def percentiles(value: object, name: str) -> tuple[float, ...]:
     """Read the rising percentiles (0 to 100) of eth_feeHistory."""
     numbers: list[float] = []
@@ -276,12 +295,18 @@ def _topics(value: object, name: str) -> Topics:
     return tuple(positions)
 
 
-def _list(value: object, name: str, longest: int) -> list[object]:
+def items(value: object, name: str) -> list[object]:
+    """Read a list of whatever length."""
     if not isinstance(value, list | tuple):
         _refuse(name, f"{shown(value)} is not a list")
-    if len(value) > longest:
-        _refuse(name, f"{len(value)} items, at most {longest} are allowed")
     return list(value)
+
+
+def _list(value: object, name: str, longest: int) -> list[object]:
+    found = items(value, name)
+    if len(found) > longest:
+        _refuse(name, f"{len(found)} items, at most {longest} are allowed")
+    return found
 
 
 def _access_list(value: object, name: str) -> AccessList:
@@ -292,6 +317,14 @@ def _access_list(value: object, name: str) -> AccessList:
         slots = tuple(hash32(key, f"{name}.storageKeys") for key in keys)
         entries.append((address(entry.get("address"), f"{name}.address"), slots))
     return tuple(entries)
+
+
+def _blob_hashes(value: object, name: str) -> tuple[bytes, ...]:
+    return tuple(hash32(item, name) for item in _list(value, name, BLOBS))
+
+
+def _authorizations(value: object, name: str) -> int:
+    return len([mapping(item, name) for item in _list(value, name, PROOF_KEYS)])
 
 
 def _recipient(value: object, name: str) -> Address | None:
@@ -316,4 +349,7 @@ _CALL_FIELDS: Final[Mapping[object, tuple[str, Callable[[object, str], object]]]
     "accessList": ("access_list", _access_list),
     "chainId": ("chain_id", quantity),
     "type": ("type", _uint64),
+    "maxFeePerBlobGas": ("max_fee_per_blob_gas", quantity),
+    "blobVersionedHashes": ("blob_hashes", _blob_hashes),
+    "authorizationList": ("authorizations", _authorizations),
 }

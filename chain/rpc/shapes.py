@@ -7,7 +7,8 @@ A transaction of type 0x50 has the fields of EIP-1559 and, in place of `v`, `r` 
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from chain.execution.reader import FoundLog
+from chain.execution.reader import FoundLog, Place
+from chain.execution.reverts import revert_text
 from chain.transaction import TYPE
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from chain.execution.blocks import Block, Header
     from chain.execution.reader import FoundReceipt, FoundTransaction, Proof
+    from chain.execution.simulated import SimulatedBlock, SimulatedCall
+    from chain.execution.transactions import Description
 
 Json: TypeAlias = dict[str, object]
 
@@ -31,13 +34,13 @@ def data(value: bytes) -> str:
 
 def block(content: "Block", transactions: "Sequence[object]") -> Json:
     """Write a block; `transactions` are hashes or whole transactions, as the client asked."""
-    return {
+    shape = {
         **header(content.header, content.hash),
         "size": number(len(content.encode())),
         "uncles": [],
         "transactions": list(transactions),
-        "withdrawals": [],
     }
+    return shape if content.header.withdrawals_root is None else shape | {"withdrawals": []}
 
 
 def header(fields: "Header", block_hash: bytes) -> Json:
@@ -82,20 +85,30 @@ def _written(value: int | bytes) -> str:
 def transaction(found: "FoundTransaction", within: "Header") -> Json:
     """Write a transaction of a block with the header `within`."""
     fields = found.description
-    shape: Json = {
-        "type": number(fields.type),
-        "hash": data(fields.hash),
+    price = min(fields.max_fee_per_gas, fields.max_priority_fee_per_gas + (within.base_fee_per_gas or 0))
+    return _described(fields, price) | {
         "blockHash": data(found.place.block_hash),
         "blockNumber": number(found.place.number),
         "blockTimestamp": number(within.timestamp),
         "transactionIndex": number(found.place.index),
+    }
+
+
+def waiting_transaction(fields: "Description") -> Json:
+    """Write a transaction that no block holds yet; its price is the greatest that it may pay."""
+    nowhere = ("blockHash", "blockNumber", "blockTimestamp", "transactionIndex")
+    return _described(fields, fields.max_fee_per_gas) | dict.fromkeys(nowhere)
+
+
+def _described(fields: "Description", price: int) -> Json:
+    shape: Json = {
+        "type": number(fields.type),
+        "hash": data(fields.hash),
         "from": data(fields.sender),
         "to": data(fields.to) if fields.to else None,
         "nonce": number(fields.nonce),
         "gas": number(fields.gas),
-        "gasPrice": number(
-            min(fields.max_fee_per_gas, fields.max_priority_fee_per_gas + (within.base_fee_per_gas or 0))
-        ),
+        "gasPrice": number(price),
         "value": number(fields.value),
         "input": data(fields.data),
     }
@@ -165,6 +178,41 @@ def log(found: "FoundLog") -> Json:
         "logIndex": number(found.log_index),
         "removed": False,
     }
+
+
+def simulated_block(made: "SimulatedBlock", transactions: "Sequence[object]") -> Json:
+    """Write a supposed block and what each of its calls did (execution-apis, eth_simulateV1)."""
+    within = made.block
+    calls: list[Json] = []
+    for index, (fields, done) in enumerate(zip(made.transactions, made.calls, strict=True)):
+        place = Place(within.number, within.hash, index)
+        logs = [
+            log(FoundLog(place, fields.hash, index_in_block, entry, within.header.timestamp))
+            for index_in_block, entry in done.logs
+        ]
+        calls.append(
+            {
+                "returnData": data(done.output if done.succeeded else b""),
+                "logs": logs,
+                "gasUsed": number(done.gas_used),
+                "maxUsedGas": number(done.most_gas),
+                "status": number(int(done.succeeded)),
+            }
+            | ({} if done.succeeded else {"error": _call_error(done)})
+        )
+    return block(within, transactions) | {"calls": calls}
+
+
+def _call_error(done: "SimulatedCall") -> Json:
+    if not done.reverted:
+        return {"message": done.failure, "code": _FAILED_CALL}
+    text = revert_text(done.output)
+    message = f"{done.failure}: {text}" if text else done.failure
+    return {"message": message, "code": _REVERTED_CALL, "data": data(done.output)}
+
+
+_REVERTED_CALL: Final = 3
+_FAILED_CALL: Final = -32_015  # execution-apis: an error of the EVM
 
 
 def proof(address: bytes, found: "Proof", keys: "Sequence[str]") -> Json:

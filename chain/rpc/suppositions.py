@@ -6,10 +6,25 @@ from typing import Final
 
 from chain.crypto.addresses import Address
 from chain.execution.overrides import AccountOverride, AccountOverrides, BlockOverride
+from chain.execution.simulated import MOST_BLOCKS, too_many_blocks
 from chain.execution.tracing import StepOptions
-from chain.rpc.errors import InvalidParamsError
+from chain.rpc.errors import InvalidParamsError, SimulationRefusedError
 from chain.rpc.limits import OVERRIDDEN_ACCOUNTS, OVERRIDDEN_SLOTS
-from chain.rpc.parameters import address, count, data, flag, hash32, mapping, quantity, shown, storage_key
+from chain.rpc.parameters import (
+    CallRequest,
+    address,
+    call,
+    count,
+    data,
+    flag,
+    hash32,
+    items,
+    mapping,
+    quantity,
+    shown,
+    storage_key,
+    word,
+)
 
 CALLS: Final = "callTracer"
 _STEPS: Final = (None, "", "structLogger")
@@ -25,7 +40,8 @@ def account_overrides(value: object, name: str) -> AccountOverrides:
 
 
 def _account(value: object, name: str) -> AccountOverride:
-    fields = _known(value, name, {"nonce", "balance", "code", "state", "stateDiff"})
+    fields = _known(value, name, {"nonce", "balance", "code", "state", "stateDiff", "movePrecompileToAddress"})
+    target = fields.get("movePrecompileToAddress")
     if "state" in fields and "stateDiff" in fields:
         message = f"{name}: state and stateDiff exclude each other"
         raise InvalidParamsError(message)
@@ -35,6 +51,7 @@ def _account(value: object, name: str) -> AccountOverride:
         code=data(fields["code"], f"{name}.code") if "code" in fields else None,
         state=_slots(fields["state"], f"{name}.state") if "state" in fields else None,
         state_diff=_slots(fields["stateDiff"], f"{name}.stateDiff") if "stateDiff" in fields else None,
+        move_precompile_to=None if target is None else address(target, f"{name}.movePrecompileToAddress"),
     )
 
 
@@ -48,7 +65,11 @@ def _slots(value: object, name: str) -> Mapping[int, int]:
 
 def block_override(value: object, name: str) -> BlockOverride:
     """Read what a call supposes of its block (the fourth parameter of eth_call in geth)."""
-    fields = _known(value, name, {"number", "time", "gasLimit", "feeRecipient", "prevRandao", "baseFeePerGas"})
+    numbers = {"number", "time", "gasLimit", "baseFeePerGas", "blobBaseFee"}
+    fields = _known(value, name, numbers | {"feeRecipient", "prevRandao", "withdrawals"})
+    if fields.get("withdrawals"):
+        message = f"{name}.withdrawals: there are no withdrawals on this ledger"
+        raise InvalidParamsError(message)
 
     def number(key: str, bits: int = 64) -> int | None:
         return quantity(fields[key], f"{name}.{key}", bits) if key in fields else None
@@ -60,8 +81,60 @@ def block_override(value: object, name: str) -> BlockOverride:
         timestamp=number("time"),
         gas_limit=number("gasLimit"),
         coinbase=None if recipient is None else Address(address(recipient, f"{name}.feeRecipient")),
-        mix_hash=None if randao is None else hash32(randao, f"{name}.prevRandao"),
+        mix_hash=None if randao is None else word(randao, f"{name}.prevRandao"),
         base_fee_per_gas=number("baseFeePerGas", 256),
+        blob_base_fee=number("blobBaseFee", 256),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRequest:
+    """A block that eth_simulateV1 is to make: what it supposes, and its calls."""
+
+    block: BlockOverride
+    accounts: AccountOverrides
+    calls: tuple[CallRequest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationRequest:
+    """What eth_simulateV1 is to make and to answer."""
+
+    blocks: tuple[BlockRequest, ...]
+    transfers: bool
+    validation: bool
+    full: bool
+
+
+def simulation(value: object, name: str) -> SimulationRequest:
+    """Read the first parameter of eth_simulateV1."""
+    fields = _known(value, name, {"blockStateCalls", "traceTransfers", "validation", "returnFullTransactions"})
+    blocks = items(fields.get("blockStateCalls"), f"{name}.blockStateCalls")
+    if not blocks:
+        message = "empty input"  # geth's words
+        raise InvalidParamsError(message)
+    if len(blocks) > MOST_BLOCKS:
+        refusal = too_many_blocks()
+        raise SimulationRefusedError(refusal.fault, str(refusal))
+
+    def chosen(key: str) -> bool:
+        return flag(fields.get(key, False), f"{name}.{key}")
+
+    return SimulationRequest(
+        blocks=tuple(_block(block, f"{name}.blockStateCalls[{at}]") for at, block in enumerate(blocks)),
+        transfers=chosen("traceTransfers"),
+        validation=chosen("validation"),
+        full=chosen("returnFullTransactions"),
+    )
+
+
+def _block(value: object, name: str) -> BlockRequest:
+    fields = _known(value, name, {"blockOverrides", "stateOverrides", "calls"})
+    calls = items(fields.get("calls", []), f"{name}.calls")
+    return BlockRequest(
+        block=block_override(fields.get("blockOverrides", {}), f"{name}.blockOverrides"),
+        accounts=account_overrides(fields.get("stateOverrides", {}), f"{name}.stateOverrides"),
+        calls=tuple(call(one, f"{name}.calls[{at}]") for at, one in enumerate(calls)),
     )
 
 

@@ -86,6 +86,10 @@ class Bridge:
                 self.refused[verdict.code] += 1
         return verdict
 
+    def waiting(self) -> list[tuple[bytes, CheckResult]]:
+        """Return what is in the pool, the oldest first, each with the verdict on it."""
+        return self._pool.verdicts()
+
     def waits(self, name: bytes) -> bool:
         """Tell whether the transaction of this hash is in the pool."""
         return name in self._waiting

@@ -165,6 +165,10 @@ class CometEngine:
             self._to_call.set()
         return verdict
 
+    def waiting(self) -> list[tuple[bytes, CheckResult]]:
+        """Return what waits in this node's pool, the oldest first, each with the verdict on it."""
+        return self.bridge.waiting()
+
     def take(self, raw: bytes) -> None:
         """Take a transaction that another node hands over; what that one must know is in its own log.
 

@@ -72,6 +72,10 @@ class Member:
         """Check a transaction at this validator, and pool it if that accepts; raises NotRunningError, PoolFullError."""
         return self._engine.submit_at(self._replica, raw)
 
+    def waiting(self) -> list[tuple[bytes, CheckResult]]:
+        """Return what waits in the pool, which the validators of a process share."""
+        return self._engine.waiting()
+
     def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
         """Yield every height after `after` (by default: after now), in order, once it is durable here."""
         return Heights(self._engine, lambda: self._replica.height, after)

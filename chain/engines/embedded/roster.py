@@ -129,6 +129,10 @@ class Roster(ABC):
             raise errors.NotRunningError(self._replicas[0].address)
         return self.submit_at(running[0], raw)
 
+    def waiting(self) -> list[tuple[bytes, CheckResult]]:
+        """Return what waits in the pool, the oldest first, each with the verdict on it."""
+        return self._pool.verdicts()
+
     def submit_at(self, replica: Replica, raw: bytes) -> CheckResult:
         """Check a transaction at one validator, and pool it if that accepts; raises NotRunningError, PoolFullError."""
         self._require_started()

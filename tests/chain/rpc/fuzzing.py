@@ -30,7 +30,7 @@ LONGEST_S = 30.0
 WRONG = 0.15  # how often a value is none that its schema allows
 LENGTHS = (0, 1, 2, 7, 8, 16, 32, 40, 63, 64, 65, 96, 130, 192, 512)
 TAGS = ("latest", "earliest", "pending", "safe", "finalized")
-DEEPEST = 6
+DEEPEST = 9  # blocks, calls and access lists of eth_simulateV1 go down to there
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class Maker:
         return {"jsonrpc": "2.0", "id": self._random.randrange(1 << 30), "method": method, "params": params}
 
     def _value(self, schema: Any, depth: int) -> Any:
-        if not isinstance(schema, dict) or depth > DEEPEST or self._random.random() < WRONG / (depth + 1):
+        if not isinstance(schema, dict) or depth > DEEPEST or self._random.random() < WRONG / (depth + 1) ** 2:
             return self._anything(depth)
         if "$ref" in schema:
             return self._value(self._schemas[schema["$ref"].rsplit("/", 1)[1]], depth)
@@ -101,7 +101,10 @@ class Maker:
             case "integer" | "number":
                 return self._random.choice([0, 1, 2, 50, 99.5, 100, 1_024])
             case "array":
-                return [self._value(schema.get("items"), depth + 1) for _ in range(self._random.randrange(4))]
+                items = schema.get("items")
+                if items is None and "properties" in schema:  # as the document describes eth_simulateV1's blocks
+                    items = {"properties": schema["properties"]}
+                return [self._value(items, depth + 1) for _ in range(self._random.randrange(4))]
             case "null":
                 return None
             case _:
@@ -117,6 +120,8 @@ class Maker:
         inner = schema.get("additionalProperties")
         if isinstance(inner, dict):
             made |= {self._random.choice(self._known): self._value(inner, depth + 1) for _ in range(2)}
+        for pattern, inner in schema.get("patternProperties", {}).items():
+            made |= {self._text(pattern): self._value(inner, depth + 1) for _ in range(self._random.randrange(3))}
         return made
 
     def _text(self, pattern: str | None) -> str:

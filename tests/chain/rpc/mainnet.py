@@ -9,7 +9,7 @@ here (`MainnetMethods`), and the pool only decodes.
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain as chained
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ import rlp
 from eth.chains.base import Chain
 from eth.consensus import NoProofConsensus
 from eth.db.atomic import AtomicDB
+from eth.db.batch import BatchDB
 from eth.vm import forks
 from eth.vm.chain_context import ChainContext
 from eth.vm.forks.cancun.state import fake_exponential
@@ -30,16 +31,20 @@ from chain.application import CheckResult, Code
 from chain.crypto.addresses import Address
 from chain.crypto.hashing import keccak256
 from chain.execution.blocks import Block, BlockNumber, Header, Log, Receipt
-from chain.execution.evm import created_address
+from chain.execution.evm import Environment, created_address
 from chain.execution.overrides import BlockOverride
 from chain.execution.reader import Call, CallResult, FoundLog, FoundReceipt, FoundTransaction, Place, Reader, _matches
 from chain.execution.replay import Replayed
 from chain.execution.tracing import Tracer, traced
 from chain.execution.transactions import Description, describe
+from chain.limits import CALL_GAS
 from chain.rpc import shapes
 from chain.rpc.dispatcher import Dispatcher
 from chain.rpc.ethereum import EthereumMethods
+from chain.rpc.parameters import CallRequest
+from chain.rpc.txpool import TxpoolMethods
 from merit.clock import SystemClock
+from tests.chain.rpc.mainnet_simulator import BlobCall, BlobDescription, MainnetSimulator
 
 FORKS = {
     0: forks.HomesteadVM.configure(support_dao_fork=False, _dao_fork_block_number=10**9),
@@ -176,7 +181,9 @@ class MainnetReader(Reader):
             vm = self._chain.get_vm_class_for_block_number(_integer(header[8]))
             block = rlp.decode(raw, sedes=vm.get_block_class())
             self._keep(raw, self._chain.import_block(block, perform_validation=False).imported_block)
-        self._environment = SimpleNamespace(gas_limit=30_000_000, deployers=frozenset())  # type: ignore[assignment]
+        self._environment = Environment(
+            chain_id=self.chain_id, genesis_hash=b"", gas_limit=30_000_000, classical=True, deployers=frozenset()
+        )
         self._places = {
             keccak256(raw): (block.number, index)
             for block in self._blocks
@@ -276,6 +283,22 @@ class MainnetReader(Reader):
         ]
 
     # State and execution
+
+    def simulator(self, number: int | None = None, *, output_bytes: int) -> MainnetSimulator:
+        header = self.header(number)
+        simulator = MainnetSimulator(
+            AtomicDB(BatchDB(self._chain.chaindb.db)),
+            self._environment,
+            header,
+            (self._blocks[at].hash for at in range(header.number, -1, -1)),
+            gas=CALL_GAS,
+            output_bytes=output_bytes,
+        )
+        simulator.rules = self._rules
+        return simulator
+
+    def _rules(self, number: int) -> Any:
+        return FORKS[max(first for first in FORKS if first <= number)]
 
     def state(
         self,
@@ -402,7 +425,6 @@ class MainnetMethods(EthereumMethods):
             return shape
         block = self._reader.block(at)
         shape["uncles"] = list(map(shapes.data, block.uncles))
-        shape.pop("withdrawals")
         if block.withdrawals is not None:
             shape["withdrawals"] = [
                 {
@@ -415,8 +437,26 @@ class MainnetMethods(EthereumMethods):
             ]
         return shape
 
+    def unsigned(self, request: CallRequest) -> BlobCall:
+        call = super().unsigned(request)
+        known = {field.name: getattr(call, field.name) for field in fields(call)}
+        fee = request.max_fee_per_blob_gas
+        return BlobCall(**known, blob_hashes=request.blob_hashes or (), max_fee_per_blob_gas=fee)
+
+    @staticmethod
+    def refuse_types(request: CallRequest) -> None:
+        """Refuse none."""
+
     def _transaction(self, found: FoundTransaction, within: Header) -> shapes.Json:
-        return super()._transaction(found, within) | _describe(found.raw)[1]
+        shape = super()._transaction(found, within)
+        if isinstance(found.description, BlobDescription):
+            return shape | {
+                "maxFeePerBlobGas": shapes.number(found.description.max_fee_per_blob_gas),
+                "blobVersionedHashes": list(map(shapes.data, found.description.blob_hashes)),
+            }
+        if found.description.r == 0:  # nobody signed it
+            return shape
+        return shape | _describe(found.raw)[1]
 
     def _receipt(self, found: FoundReceipt, within: Header) -> shapes.Json:
         shape = super()._receipt(found, within)
@@ -435,14 +475,29 @@ class _Pool:
 
     history = None
 
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, CheckResult] = {}
+
+    def waiting(self) -> list[tuple[bytes, CheckResult]]:
+        return list(self._waiting.items())
+
     def submit(self, raw: bytes) -> CheckResult:
         if raw[0] == 3:
             raw = raw[:1] + rlp.encode(rlp.decode(raw[1:])[0])
-        return CheckResult(Code.OK, "", _describe(raw)[0].hash)
+        described = _describe(raw)[0]
+        verdict = CheckResult(Code.OK, "", described.hash, sender=described.sender, nonce=described.nonce)
+        return self._waiting.setdefault(raw, verdict)
+
+
+class MainnetTxpool(TxpoolMethods):
+    def describe(self, raw: bytes) -> shapes.Json:
+        described, more = _describe(raw)
+        return shapes.waiting_transaction(described) | more
 
 
 class MainnetDispatcher(Dispatcher):
     ethereum = MainnetMethods
+    txpool = MainnetTxpool
 
 
 def dispatcher(folder: Path) -> Dispatcher:

@@ -53,6 +53,7 @@ def test_viem_deploys_sends_reads_and_tells_failures(
 ) -> None:
     answer = run("viem.cjs", modules, running, classical, probe_code)
     assert (answer["kept"], answer["supposed"], answer["log"], answer["seen"]) == ("41", "7", "41", True)
+    assert answer["simulated"] == "9"
     assert answer["refuse"]["reason"] == "not today"
     assert (answer["error"]["name"], answer["error"]["args"]) == ("Refused", ["7"])
     assert "Arithmetic" in answer["panic"]["reason"]

@@ -17,9 +17,6 @@ from tests.conftest import ROOT
 WORDS = "the same code, our words: they name the parameter"
 ABSENT = "-32601: "
 BUILDING = ABSENT + "blocks are made by consensus, not on request"
-POOL = ABSENT + "a pool shows nobody what waits in it"
-SIMULATING = ABSENT + "a block of supposed transactions has no place in a ledger that needs no coin to try them"
-UNKNOWN_FIELD = "the ledger never takes types 3 and 4, so a call does not take their fields"
 
 DIFFERENT = {
     "debug_getRawBlock/get-invalid-number": WORDS,
@@ -30,20 +27,18 @@ DIFFERENT = {
     "eth_getLogs/filter-error-invalid-blockHash-and-range": WORDS,
     "eth_capabilities/get-capabilities": "this node never deletes logs, so it names no strategy for it",
     "eth_config/get-config": ABSENT + "forks by block and time (EIP-7910) are not how this ledger upgrades",
-    "eth_estimateGas/estimate-with-eip4844": UNKNOWN_FIELD,
-    "eth_estimateGas/estimate-with-eip7702": UNKNOWN_FIELD,
+    "eth_estimateGas/estimate-with-eip7702": "the ledger never takes type 4, so no gas is counted for authorizations",
     "testing_buildBlockV1": BUILDING,
-    "txpool_content": POOL,
-    "txpool_contentFrom": POOL,
-    "txpool_status": POOL,
-    "eth_simulateV1": SIMULATING,
+    "txpool_content/get-content": "the transaction with blobs is shown too, which geth keeps in a pool of its own",
 }
 """File, or method for all of its files -> why the answer differs."""
 
 FILES = 233
-SHAPES_OF_OTHERS = {
-    "debug_traceBlockByHash/trace-block-with-transactions",
+WITHOUT_SCHEMA = {
+    "eth_simulateV1/ethSimulate-run-out-of-gas-in-block-38015",
+    "eth_simulateV1/ethSimulate-use-as-many-features-as-possible",
 }
+"""Files whose own answers break the schema: the words of an error, "out of gas" for "vm execution error"."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +102,7 @@ def test_all_answers_are_exact_but_those_in_the_ledger(answers: dict[str, list[A
     assert (exact, len(files)) == (EXACT, FILES)
 
 
-EXACT = 125
+EXACT = 219
 
 
 def test_results_keep_the_schema(
@@ -117,8 +112,8 @@ def test_results_keep_the_schema(
     for name, talk in conversations(folder).items():
         for (asked, _), answer in zip(talk, answers[name], strict=True):
             request = json.loads(asked)
-            if "result" in answer and request["method"] in schemas:
+            if "result" in answer and request["method"] in schemas and name not in WITHOUT_SCHEMA:
                 problems = [error.message[:300] for error in schemas[request["method"]].iter_errors(answer["result"])]
                 assert not problems, name
                 checked += 1
-    assert checked > 110
+    assert checked > 180

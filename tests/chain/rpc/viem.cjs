@@ -1,4 +1,4 @@
-// What a user of viem does: deploy, send, read, logs, failures, a supposed balance, a subscription. Prints one JSON object.
+// What a user of viem does: deploy, send, read, logs, failures, supposed storage and blocks, a subscription. Prints one JSON object.
 const viem = require("viem");
 const { privateKeyToAccount } = require("viem/accounts");
 
@@ -27,7 +27,11 @@ async function main() {
   for (let more = 0; !head && more < 50; more += 1) await reader.waitForTransactionReceipt({ hash: await writer.writeContract(change) });
   const slot = "0x" + "00".repeat(32);
   const stateOverride = [{ address: probe.address, stateDiff: [{ slot, value: viem.toHex(7, { size: 32 }) }] }];
+  const data = viem.encodeFunctionData({ abi, functionName: "change", args: [9n] });
+  const calls = [{ account: writer.account, to: probe.address, data }, { to: probe.address, data: viem.encodeFunctionData({ abi, functionName: "kept" }) }];
+  const [, second] = await reader.simulateBlocks({ blocks: [{ calls: [calls[0]] }, { calls: [calls[1]] }] });
   const answer = {
+    simulated: String(BigInt(second.calls[0].data)),
     kept: String(await reader.readContract({ ...probe, functionName: "kept" })),
     supposed: String(await reader.readContract({ ...probe, functionName: "kept", stateOverride })),
     log: String(logs[0].args.amount),

@@ -160,6 +160,8 @@ def test_the_same_transaction_twice_is_accepted_and_kept_once() -> None:
     raw = node.pay()
     assert [node.check(raw).code, node.check(raw).code] == [Code.OK, Code.OK]
     assert len(node.pool) == 1
+    ((waiting, verdict),) = node.bridge.waiting()
+    assert (waiting, verdict.nonce) == (raw, 0)
 
 
 def test_a_proposal_holds_what_the_pool_holds_and_never_a_call() -> None:
