@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from chain.execution.blocks import Block, Header
     from chain.execution.reader import FoundReceipt, FoundTransaction, Proof
+    from chain.execution.transactions import Description
 
 Json: TypeAlias = dict[str, object]
 
@@ -82,20 +83,30 @@ def _written(value: int | bytes) -> str:
 def transaction(found: "FoundTransaction", within: "Header") -> Json:
     """Write a transaction of a block with the header `within`."""
     fields = found.description
-    shape: Json = {
-        "type": number(fields.type),
-        "hash": data(fields.hash),
+    price = min(fields.max_fee_per_gas, fields.max_priority_fee_per_gas + (within.base_fee_per_gas or 0))
+    return _transaction(fields, price) | {
         "blockHash": data(found.place.block_hash),
         "blockNumber": number(found.place.number),
         "blockTimestamp": number(within.timestamp),
         "transactionIndex": number(found.place.index),
+    }
+
+
+def waiting(fields: "Description") -> Json:
+    """Write a transaction that no block holds yet."""
+    nowhere = dict.fromkeys(("blockHash", "blockNumber", "blockTimestamp", "transactionIndex"))
+    return _transaction(fields, fields.max_fee_per_gas) | nowhere
+
+
+def _transaction(fields: "Description", price: int) -> Json:
+    shape: Json = {
+        "type": number(fields.type),
+        "hash": data(fields.hash),
         "from": data(fields.sender),
         "to": data(fields.to) if fields.to else None,
         "nonce": number(fields.nonce),
         "gas": number(fields.gas),
-        "gasPrice": number(
-            min(fields.max_fee_per_gas, fields.max_priority_fee_per_gas + (within.base_fee_per_gas or 0))
-        ),
+        "gasPrice": number(price),
         "value": number(fields.value),
         "input": data(fields.data),
     }

@@ -11,7 +11,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from chain.rpc.http import Access, RpcServer
+from chain.rpc.access import Access
+from chain.rpc.http import RpcServer
 from chain.rpc.limits import SUBSCRIPTIONS
 from tests.chain.rpc.conftest import send
 from tests.chain.rpc.harness import Background
