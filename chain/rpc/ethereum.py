@@ -150,7 +150,7 @@ class EthereumMethods:
         sent = self.sent.find(name)
         if sent is None or sent.nonce < self._reader.nonce(sent.sender):  # another took its place
             return None
-        return shapes.waiting(sent)
+        return shapes.waiting_transaction(sent)
 
     def raw_transaction_at(self, selector: BlockSelector, index: int) -> str:
         """Return the bytes of a transaction by its place; `0x` when there is none, as geth."""
@@ -406,7 +406,7 @@ class EthereumMethods:
             found = self._reader.logs(first, last, addresses=sorted(query.addresses), topics=topics)
         except LogLimitError as error:
             raise LimitError(str(error)) from None
-        return list(map(shapes.log, found))
+        return shapes.logs(found)
 
     # -- blocks by what clients call them ---------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ class Subscriptions:
         for subscriber in list(self._subscribers):
             for wanted in list(subscriber.subscriptions.values()):
                 if wanted.kind is Kind.TRANSACTIONS:
-                    content = shapes.waiting(describe(raw)) if wanted.full else shapes.data(name)
+                    content = shapes.waiting_transaction(describe(raw)) if wanted.full else shapes.data(name)
                     subscriber.deliver(_notification(wanted.name, msgspec.json.encode(content)))
 
 

@@ -60,7 +60,7 @@ class UnlockedAccounts:
     def sign_transaction(self, request: CallRequest) -> Json:
         """Sign a transaction, filling in what the client left out; `raw` can be sent."""
         raw = self._signed(request)
-        return {"raw": data(raw), "tx": shapes.waiting(describe(raw))}
+        return {"raw": data(raw), "tx": shapes.waiting_transaction(describe(raw))}
 
     def send_transaction(self, request: CallRequest) -> str:
         """Sign a transaction and give it to the pool; return its hash."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import re
 import signal
 from collections.abc import Coroutine, Iterable
@@ -186,6 +187,7 @@ async def _serve(
             dashboard.attach(connection(network), edges.servers[0])
         else:
             dashboard.attach(connection(network))
+        gc.freeze()  # what is here now stays: collecting garbage in the middle of an answer need not look through it
         _announce(network, server, dashboard.url, urls, json=json)
         await _until_one_ends(*tasks)
     if not json:
