@@ -684,7 +684,7 @@ def _bloom_matches(bloom: bytes, addresses: Sequence[bytes], topics: Sequence[Se
 
 
 def _matches(log: Log, addresses: Sequence[bytes], topics: Sequence[Sequence[bytes]]) -> bool:
-    """Tell whether a log has one of the addresses and, by position, one of the topics; an empty group restricts nothing.
+    """Tell whether a log has one of the addresses and, by position, one of the topics; an empty group is no bound.
 
     A loop and no generator: a query may look at a hundred thousand logs.
     """

@@ -66,7 +66,9 @@ LOCAL: Final = Access()
 def _host(text: str) -> str:
     host = text.lower()
     if not _is_host(host):
-        message = f"{text!r} is no host: give a name or an address without port, such as node.example.org or [2001:db8::1]"
+        message = (
+            f"{text!r} is no host: give a name or an address without port, such as node.example.org or [2001:db8::1]"
+        )
         raise AccessError(message)
     return host
 

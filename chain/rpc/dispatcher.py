@@ -384,7 +384,7 @@ def _table(eth: EthereumMethods, debug: DebugMethods, ledger: LedgerMethods) -> 
 
 
 def _table_of_unlocked(unlocked: UnlockedAccounts) -> dict[str, _Method]:
-    """The methods of a node that signs for accounts."""
+    """List the methods of a node that signs for accounts."""
     message = _Parameter("message", parameters.data)
     typed = _Method(unlocked.sign_typed_data, (_ADDRESS, _Parameter("typed data", parameters.document)))
     return {

@@ -327,5 +327,5 @@ _CALL_FIELDS: Final[Mapping[object, tuple[str, Callable[[object, str], object]]]
     "nonce": ("nonce", _uint64),
     "accessList": ("access_list", _access_list),
     "chainId": ("chain_id", quantity),
-    "type": ("type", _uint64),
+    "type": ("type", count),  # web3.py sends it as a JSON number when it modifies a transaction
 }

@@ -1,4 +1,4 @@
-"""Classical accounts that a development node signs for: `eth_accounts`, `eth_sendTransaction`, `eth_sign` and their kin.
+"""Classical accounts that a development node signs for: `eth_accounts`, `eth_sendTransaction`, `eth_sign` and kin.
 
 Whoever may ask such a node may spend what these accounts have. `merit up --unlocked` opens them, for tools that leave
 signing to the node (Remix, `cast send --unlocked`, ethers' `getSigner()`); nothing else does.
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_defunct, encode_typed_data
+from eth_typing import HexStr
 
 from chain.execution.transactions import describe
 from chain.rpc import shapes
@@ -52,7 +53,7 @@ class UnlockedAccounts:
         """Sign typed data (EIP-712): r, s and v, 65 bytes."""
         try:
             message = encode_typed_data(full_message=dict(document))
-        except Exception as error:  # eth-account raises what comes, KeyError and TypeError among them
+        except Exception as error:  # noqa: BLE001 - eth-account lets out whatever a wrong document made fail
             problem = f"typed data: {error}"
             raise InvalidParamsError(problem) from None
         return self._signature(address, message)
@@ -94,12 +95,12 @@ class UnlockedAccounts:
             "nonce": nonce,
             "gas": gas,
             "to": b"" if request.to is None else request.to,
-            "value": request.value,  # type: ignore[typeddict-item] # eth-account wants a Wei, which is an int
+            "value": request.value,
             "data": request.data,
         }
         if request.access_list or request.gas_price is None:
             fields["accessList"] = [
-                {"address": data(address), "storageKeys": list(map(data, slots))}
+                {"address": HexStr(data(address)), "storageKeys": [HexStr(data(slot)) for slot in slots]}
                 for address, slots in request.access_list
             ]
         if request.gas_price is not None:

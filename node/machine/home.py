@@ -127,8 +127,8 @@ class BlobsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class AccessFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may ask the node's JSON-RPC besides programs on its machine; see `chain.rpc.access`.
 
-    `hosts`: what a proxy before the node may name as host, without port. `origins`: pages whose scripts may ask, such as
-    `https://app.example.org`.
+    `hosts`: what a proxy before the node may name as host, without port. `origins`: pages whose scripts may ask, such
+    as `https://app.example.org`.
     """
 
     hosts: tuple[str, ...] = ()

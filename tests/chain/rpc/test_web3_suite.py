@@ -4,7 +4,6 @@ Blocks come twice a second, so that there are pending transactions, and subscrib
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -57,7 +56,6 @@ THEIR_BUG = "web3.py 8.0.0 raises on what it should send: async_map_if_collectio
 
 BY_NATURE = {
     "test_eth_gas_price": FREE,
-    "test_eth_get_balance_with_block_identifier": "no block pays anybody: the miner's balance stands still",
     "test_eth_send_transaction_no_gas": "an estimate counts the signature and key of ML-DSA, more than 21,000",
     "test_sign_authorization_send_raw_and_send_set_code_transactions": "transactions of type 4 (EIP-7702) are refused",
     "test_async_sign_authorization_send_raw_and_send_set_code_transactions": "as without async",
@@ -82,13 +80,21 @@ BY_NATURE = {
 }
 """Why a test cannot hold, by its name: each fails over every transport (the reasons are in the README, too)."""
 
+BY_CHANCE = {
+    "TestAsyncEth::test_eth_call_offchain_lookup_tries_next_url_for_non_4xx_error_status_and_tests_POST": (
+        "its mock of POST closes the connection before it reads the answer"
+    ),
+}
+"""What may fail with any node."""
+
 
 @pytest.fixture(autouse=True)
 def named(request: pytest.FixtureRequest) -> None:
     name = request.node.originalname
-    reason = BY_NATURE.get(name) or BY_NATURE.get(f"{request.node.cls.__name__}::{name}")
-    if reason is not None:
-        request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+    for reasons, strict in ((BY_NATURE, True), (BY_CHANCE, False)):
+        reason = reasons.get(name) or reasons.get(f"{request.node.cls.__name__}::{name}")
+        if reason is not None:
+            request.node.add_marker(pytest.mark.xfail(reason=reason, strict=strict))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +137,7 @@ def story(node: Background) -> dict[str, Any]:
     return {"account": account, "deployed": deployed, "logged": logged, "paid": paid}
 
 
-# -- what web3.py's tests ask for, by its names -------------------------------------------------------------------------
+# -- what web3.py's tests ask for, by its names ------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +151,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module", params=["http", "websocket"])
-async def async_w3(node: Background, anyio_backend: str, request: pytest.FixtureRequest) -> AsyncIterator[AsyncWeb3[Any]]:
+async def async_w3(node: Background, request: pytest.FixtureRequest) -> AsyncIterator[AsyncWeb3[Any]]:
     if request.param == "http":
         w3 = AsyncWeb3(AsyncHTTPProvider(node.server.url))
         yield w3
@@ -196,7 +202,10 @@ def _async_contract(name: str) -> Any:
 
 emitter_contract, async_emitter_contract = _contract("emitter"), _async_contract("emitter")
 math_contract, async_math_contract = _contract("math"), _async_contract("math")
-offchain_lookup_contract, async_offchain_lookup_contract = _contract("offchain_lookup"), _async_contract("offchain_lookup")
+offchain_lookup_contract, async_offchain_lookup_contract = (
+    _contract("offchain_lookup"),
+    _async_contract("offchain_lookup"),
+)
 panic_errors_contract, async_panic_errors_contract = _contract("panic_errors"), _async_contract("panic_errors")
 revert_contract, async_revert_contract = _contract("revert"), _async_contract("revert")
 storage_contract, async_storage_contract = _contract("storage"), _async_contract("storage")
@@ -285,7 +294,7 @@ def request_mocker() -> type[RequestMocker]:
     return RequestMocker
 
 
-# -- the tests ----------------------------------------------------------------------------------------------------------
+# -- the tests ---------------------------------------------------------------------------------------------------------
 
 
 class TestEth(EthModuleTest):
