@@ -113,16 +113,18 @@ def test_the_banner_names_everything_and_each_block_gets_a_line(tmp_path: Path) 
 
 
 def test_the_operator_opens_accounts_and_names_who_may_ask(tmp_path: Path) -> None:
-    page = "https://app.example.org"
+    page, json_type = "https://app.example.org", {"Content-Type": "application/json"}
     options = ["--classical", "--unlocked", "--validators", "1", "--allow-origin", page, "--allow-host", "node.example"]
     with up(tmp_path, *options, "--json") as process:
         said = document(process)
-        w3 = Web3(HTTPProvider(said["rpc"], request_kwargs={"headers": {"Origin": page, "Host": "node.example"}}))
+        headers = json_type | {"Origin": page, "Host": "node.example"}
+        w3 = Web3(HTTPProvider(said["rpc"], request_kwargs={"headers": headers}))
         sender, other = w3.eth.accounts[:2]
         sent = w3.eth.send_transaction({"from": sender, "to": other, "value": Web3.to_wei(1, "ether")})
         assert w3.eth.wait_for_transaction_receipt(sent, 20, 0.02)["status"] == 1
         assert w3.eth.get_balance(other) == Web3.to_wei(10_001, "ether")
-        stranger = Web3(HTTPProvider(said["rpc"], request_kwargs={"headers": {"Origin": "https://other.example"}}))
+        headers = json_type | {"Origin": "https://other.example"}
+        stranger = Web3(HTTPProvider(said["rpc"], request_kwargs={"headers": headers}))
         assert not stranger.is_connected()
 
 

@@ -121,6 +121,6 @@ def test_a_node_hears_the_other_validators(w3: Web3) -> None:
 
 def test_a_node_without_unlocked_accounts_signs_nothing(running: Background) -> None:
     w3 = running.http()
-    assert w3.eth.accounts == ()
+    assert not w3.eth.accounts
     for method in ("eth_sendTransaction", "eth_sign", "eth_signTransaction", "eth_signTypedData", "personal_sign"):
         assert w3.provider.make_request(method, [])["error"]["code"] == -32601
