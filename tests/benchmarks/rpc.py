@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -59,6 +59,10 @@ class Node:
     def __init__(self, url: str) -> None:
         """Ask at `url`."""
         self._http = httpx.Client(base_url=url, timeout=60.0, trust_env=False)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
 
     def ask(self, method: str, *params: Any) -> Any:
         """Return the result; RuntimeError when there is none."""
@@ -173,7 +177,8 @@ def _merit(folder: Path) -> Iterator[Node]:
                 text += line
                 if line == "}\n":
                     break
-            yield Node(json.loads(text)["rpc"])
+            with closing(Node(json.loads(text)["rpc"])) as node:
+                yield node
         finally:
             process.terminate()
 
@@ -183,12 +188,12 @@ def _anvil(program: Path, clock: Clock) -> Iterator[Node]:
     port = ports(1)
     with subprocess.Popen([str(program), "--silent", "--port", str(port)]) as process:  # noqa: S603 - as above
         try:
-            node = Node(f"http://127.0.0.1:{port}")
-            for _ in range(300):
-                with suppress(httpx.HTTPError):
-                    node.ask("eth_chainId")
-                    break
-                clock.wait(0.1)
-            yield node
+            with closing(Node(f"http://127.0.0.1:{port}")) as node:
+                for _ in range(300):
+                    with suppress(httpx.HTTPError):
+                        node.ask("eth_chainId")
+                        break
+                    clock.wait(0.1)
+                yield node
         finally:
             process.terminate()
