@@ -275,7 +275,7 @@ class Reader:
         return self.receipts(number)[index]
 
     def receipts(self, number: int | None = None) -> tuple[FoundReceipt, ...]:
-        """Return all receipts of a block; those of the newest few asked for are remembered."""
+        """Return all receipts of a block; those of the last few blocks asked for are remembered."""
         header = self.header(number)
         known = self._receipts.get(header.number)
         if known is None:

@@ -169,7 +169,7 @@ def log(found: "FoundLog") -> Json:
 
 def logs(found: "Iterable[FoundLog]") -> list[Json]:
     """Write logs in order; what those of one transaction have in common is written once."""
-    shapes: list[Json] = []
+    written: list[Json] = []
     place, where = None, {}
     for each in found:
         if each.place is not place:
@@ -183,7 +183,7 @@ def logs(found: "Iterable[FoundLog]") -> list[Json]:
                 "removed": False,
             }
         entry = each.log
-        shapes.append(
+        written.append(
             {
                 "address": f"0x{entry.address.hex()}",  # as `data` and `number` do; there may be 100,000
                 "topics": [f"0x{topic.hex()}" for topic in entry.topics],
@@ -192,7 +192,7 @@ def logs(found: "Iterable[FoundLog]") -> list[Json]:
                 **where,
             }
         )
-    return shapes
+    return written
 
 
 def proof(address: bytes, found: "Proof", keys: "Sequence[str]") -> Json:
