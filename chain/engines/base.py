@@ -110,6 +110,10 @@ class Engine(Protocol):
         """What was decided."""
         ...
 
+    async def peers(self) -> int:
+        """Return how many other members this one hears at present."""
+        ...
+
     def subscribe(self, after: Height | None = None) -> AsyncIterator[Height]:
         """Yield every height after `after` (by default: after now) once it is durable here, in order, each once.
 

@@ -49,6 +49,7 @@ from chain.execution.keys import PublicKey, find_key
 from chain.execution.nodes import CommittedNodes, SupposedNodes
 from chain.execution.overrides import AccountOverrides, BlockOverride, override, override_blob_base_fee
 from chain.execution.quotas import Meter, window_seconds
+from chain.execution.recent import ReadEvents
 from chain.execution.replay import Replayed, replay
 from chain.execution.reverts import revert_reason
 from chain.execution.simulated import Simulator, apart
@@ -71,6 +72,7 @@ _NO_OVERRIDES: Final[AccountOverrides] = {}
 _ACCESS_ROUNDS: Final = 4  # each adds what naming the last ones changed; two are enough for any contract seen
 _WORD: Final = 32
 _ANCESTORS: Final = 256  # that BLOCKHASH can name
+_RECEIPTS_OF: Final = 4  # blocks: the senders of a full one ask for its receipts one by one
 _INDICES: Final = 2**32  # a key has four bytes for a transaction's place
 
 
@@ -187,6 +189,8 @@ class Reader:
         """Read `store`; `chain.application.Application.reader` makes one."""
         self._store = store
         self._environment = environment
+        self._read_events = ReadEvents()
+        self._receipts: dict[BlockNumber, tuple[FoundReceipt, ...]] = {}  # of blocks, which never change
 
     @property
     def environment(self) -> Environment:
@@ -273,8 +277,17 @@ class Reader:
         return self.receipts(number)[index]
 
     def receipts(self, number: int | None = None) -> tuple[FoundReceipt, ...]:
-        """Return all receipts of a block."""
-        block = self.block(number)
+        """Return all receipts of a block; those of the last few blocks asked for are remembered."""
+        header = self.header(number)
+        known = self._receipts.get(header.number)
+        if known is None:
+            known = self._receipts[header.number] = self._decoded_receipts(header.number)
+            if len(self._receipts) > _RECEIPTS_OF:
+                del self._receipts[next(iter(self._receipts))]
+        return known
+
+    def _decoded_receipts(self, number: BlockNumber) -> tuple[FoundReceipt, ...]:
+        block = read_block(self._store, number)
         found: list[FoundReceipt] = []
         gas_before = logs_before = 0
         for index, (raw, receipt) in enumerate(zip(block.transactions, block.receipts, strict=True)):
@@ -306,19 +319,25 @@ class Reader:
         block out spares reading it. `LogLimitError` when there would be more than `LOGS_PER_QUERY`.
         """
         found: list[FoundLog] = []
+        wanted = list(map(_choices, topics))
         for number in range(max(first, 0), min(last, self.latest()) + 1):
             header = read_header(self._store, number)
-            if not _bloom_matches(header.bloom, addresses, topics):
+            if not _bloom_matches(header.bloom, addresses, wanted):
                 continue
-            found.extend(self._logs_of_block(header, addresses, topics))
+            found.extend(self._logs_of_block(header, addresses, wanted))
             if len(found) > LOGS_PER_QUERY:
                 raise LogLimitError(LOGS_PER_QUERY)
         return found
 
-    def _logs_of_block(self, header: Header, addresses: Sequence[bytes], topics: Topics) -> Iterator[FoundLog]:
+    def _logs_of_block(
+        self, header: Header, addresses: Sequence[bytes], topics: Sequence[Sequence[bytes]]
+    ) -> Iterator[FoundLog]:
         log_index = 0
         block_hash = header.hash
-        events = self._environment.events.of(block_hash) or self._stored_events(header.number)
+        events = self._environment.events.of(block_hash) or self._read_events.of(header.number)
+        if events is None:
+            events = tuple(self._stored_events(header.number))
+            self._read_events.remember(header.number, events)
         for index, (name, logs) in enumerate(events):
             place = Place(header.number, block_hash, index)
             for log in logs:
@@ -677,16 +696,20 @@ def _choices(topic: "bytes | Sequence[bytes] | None") -> Sequence[bytes]:
     return (topic,) if isinstance(topic, bytes) else topic
 
 
-def _bloom_matches(bloom: bytes, addresses: Sequence[bytes], topics: Topics) -> bool:
-    groups = [addresses, *map(_choices, topics)]
-    return all(not group or any(bloom_may_hold(bloom, value) for value in group) for group in groups)
+def _bloom_matches(bloom: bytes, addresses: Sequence[bytes], topics: Sequence[Sequence[bytes]]) -> bool:
+    return all(not group or any(bloom_may_hold(bloom, value) for value in group) for group in (addresses, *topics))
 
 
-def _matches(log: Log, addresses: Sequence[bytes], topics: Topics) -> bool:
+def _matches(log: Log, addresses: Sequence[bytes], topics: Sequence[Sequence[bytes]]) -> bool:
+    """Tell whether a log has one of the addresses and, by position, one of the topics; an empty group is no bound.
+
+    A loop and no generator: a query may look at a hundred thousand logs.
+    """
     if addresses and log.address not in addresses:
         return False
     if len(topics) > len(log.topics):
         return False
-    return all(
-        not choices or topic in choices for choices, topic in zip(map(_choices, topics), log.topics, strict=False)
-    )
+    for choices, topic in zip(topics, log.topics, strict=False):  # noqa: SIM110 - see above
+        if choices and topic not in choices:
+            return False
+    return True

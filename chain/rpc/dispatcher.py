@@ -10,10 +10,11 @@ import inspect
 import logging
 import re
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitedTooLongError
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -37,6 +38,7 @@ from chain.rpc.limits import JSON_DEPTH, REQUESTS_PER_BATCH, WAIT_S
 from chain.rpc.parameters import Tag, shown
 from chain.rpc.subscriptions import Subscriber, Subscriptions
 from chain.rpc.txpool import TxpoolMethods
+from chain.rpc.unlocked import UnlockedAccounts
 
 if TYPE_CHECKING:
     from chain.application import Application
@@ -122,6 +124,8 @@ class Dispatcher:
         self.subscriptions = Subscriptions(reader, eth, engine)
         """Who is told of what."""
         self._methods = _table(eth, DebugMethods(eth, reader, clock), self.txpool(engine), self._ledger)
+        self._methods["eth_accounts"] = _Method(list)  # a node holds no user's key
+        self._unlocked = partial(UnlockedAccounts, eth, application.genesis.chain_id)
 
     ethereum = EthereumMethods
     txpool = TxpoolMethods
@@ -134,6 +138,10 @@ class Dispatcher:
     def announce(self, edge_servers: Mapping[int, str]) -> None:
         """Tell from now on, in `merit_status`, where edge servers serve blobs: member id -> URL."""
         self._ledger.announce(edge_servers)
+
+    def unlock(self, private_keys: Iterable[bytes]) -> None:
+        """Sign from now on for classical accounts of these keys (32 bytes each): whoever may ask may spend theirs."""
+        self._methods |= _table_of_unlocked(self._unlocked(private_keys))
 
     def connect(self, deliver: Callable[[bytes], None], drop: Callable[[str], None]) -> Subscriber:
         """Take a connection that may subscribe; see `Subscriber`. In the engine's thread, as all that follows."""
@@ -317,9 +325,9 @@ def _table(
         "web3_sha3": _Method(eth.sha3, (_Parameter("data", parameters.data),)),
         "net_version": _Method(eth.net_version),
         "net_listening": _Method(eth.net_listening),
+        "net_peerCount": _Method(eth.peer_count),
         "eth_chainId": _Method(eth.chain_id),
         "eth_syncing": _Method(eth.syncing),
-        "eth_accounts": _Method(eth.accounts),
         "eth_capabilities": _Method(eth.capabilities),
         "eth_blockNumber": _Method(eth.block_number),
         "eth_getBlockByNumber": _Method(eth.get_block, (_NUMBER, _FULL)),
@@ -332,6 +340,9 @@ def _table(
         "eth_getTransactionByHash": _Method(eth.transaction, (_HASH,)),
         "eth_getTransactionByBlockNumberAndIndex": _Method(eth.transaction_at, (_NUMBER, _INDEX)),
         "eth_getTransactionByBlockHashAndIndex": _Method(eth.transaction_at, (_HASH, _INDEX)),
+        "eth_getRawTransactionByHash": _Method(debug.raw_transaction, (_HASH,)),
+        "eth_getRawTransactionByBlockNumberAndIndex": _Method(eth.raw_transaction_at, (_NUMBER, _INDEX)),
+        "eth_getRawTransactionByBlockHashAndIndex": _Method(eth.raw_transaction_at, (_HASH, _INDEX)),
         "eth_getTransactionReceipt": _Method(eth.receipt, (_HASH,)),
         "eth_getBalance": _Method(eth.balance, (_ADDRESS, _AT)),
         "eth_getCode": _Method(eth.code, (_ADDRESS, _AT)),
@@ -382,4 +393,19 @@ def _table(
         "merit_heights": _Method(ledger.heights, (_Parameter("first", parameters.count), _COUNT)),
         "merit_commit": _Method(ledger.commit, (_HEIGHT,)),
         "merit_validators": _Method(ledger.validators, (_HEIGHT,)),
+    }
+
+
+def _table_of_unlocked(unlocked: UnlockedAccounts) -> dict[str, _Method]:
+    """List the methods of a node that signs for accounts."""
+    message = _Parameter("message", parameters.data)
+    typed = _Method(unlocked.sign_typed_data, (_ADDRESS, _Parameter("typed data", parameters.document)))
+    return {
+        "eth_accounts": _Method(unlocked.addresses),
+        "eth_sign": _Method(unlocked.sign, (_ADDRESS, message)),
+        "eth_signTransaction": _Method(unlocked.sign_transaction, (_CALL,)),
+        "eth_signTypedData": typed,
+        "eth_signTypedData_v4": typed,
+        "eth_sendTransaction": _Method(unlocked.send_transaction, (_CALL,)),
+        "personal_sign": _Method(lambda content, address: unlocked.sign(address, content), (message, _ADDRESS)),
     }

@@ -80,6 +80,10 @@ class EthereumMethods:
         """Tell that this node answers."""
         return True
 
+    async def peer_count(self) -> str:
+        """Return how many other members this node hears."""
+        return number(await self._engine.peers())
+
     def chain_id(self) -> str:
         """Return the chain id that transactions bind (EIP-155)."""
         return number(self._chain_id)
@@ -87,10 +91,6 @@ class EthereumMethods:
     def syncing(self) -> bool:
         """Tell that what is here is all there is: a node serves what it has executed."""
         return False
-
-    def accounts(self) -> list[str]:
-        """Return no account: a node holds no user's key."""
-        return []
 
     def sha3(self, content: bytes) -> str:
         """Return keccak256 of the content."""
@@ -146,9 +146,20 @@ class EthereumMethods:
         return [self._receipt(found, within) for found in self._reader.receipts(at)]
 
     def transaction(self, name: bytes) -> Json | None:
-        """Return a transaction by its hash; None when no block holds it (yet)."""
+        """Return a transaction by its hash, also one that was sent and waits for a block; None when there is none."""
         found = self._reader.transaction(name)
-        return None if found is None else self._transaction(found, self._reader.header(found.place.number))
+        if found is not None:
+            return self._transaction(found, self._reader.header(found.place.number))
+        sent = self.sent.find(name)
+        if sent is None or sent.nonce < self._reader.nonce(sent.sender):  # another took its place
+            return None
+        return shapes.waiting_transaction(sent)
+
+    def raw_transaction_at(self, selector: BlockSelector, index: int) -> str:
+        """Return the bytes of a transaction by its place; `0x` when there is none, as geth."""
+        at = self.find(selector)
+        found = None if at is None else self._reader.transaction_at(at, index)
+        return data(b"" if found is None else found.raw)
 
     def transaction_at(self, selector: BlockSelector, index: int) -> Json | None:
         """Return a transaction by its place; None when there is none."""
@@ -383,7 +394,7 @@ class EthereumMethods:
             raise QuotaError(verdict.reason)
         if not verdict.accepted:
             raise TransactionRefusedError(verdict.reason)
-        self.sent.note(verdict.hash)
+        self.sent.note(verdict.hash, raw)
         return data(verdict.hash)
 
     # -- logs -------------------------------------------------------------------------------------------------------
@@ -452,7 +463,7 @@ class EthereumMethods:
             found = self._reader.logs(first, last, addresses=sorted(query.addresses), topics=topics)
         except LogLimitError as error:
             raise LimitError(str(error)) from None
-        return list(map(shapes.log, found))
+        return shapes.logs(found)
 
     # -- blocks by what clients call them ---------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -24,16 +23,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from chain.errors import ChainError
+from chain.rpc.access import LOCAL, Access
 from chain.rpc.limits import KEEP_ALIVE_S, PING_S, REQUEST_BYTES, SHUTDOWN_S
 from chain.rpc.websocket import Connections, Protocol
 
 if TYPE_CHECKING:
-    from starlette.requests import HTTPConnection, Request
+    from starlette.requests import Request
     from starlette.websockets import WebSocket
 
     from chain.rpc.dispatcher import Dispatcher
 
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _JSON: Final = "application/json"
 
 Pages: TypeAlias = Mapping[str, Callable[[], Awaitable[Response]]]
@@ -44,37 +43,7 @@ class BindError(ChainError):
     """The server cannot listen where it was told to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may ask besides programs on this machine.
-
-    `hosts`: names that a `Host` header may have, without port; `origins`: origins of pages, as browsers write them
-    (`https://example.org`).
-    """
-
-    hosts: frozenset[str] = frozenset()
-    origins: frozenset[str] = frozenset()
-
-    def refusal(self, request: "HTTPConnection") -> str | None:
-        """Say why a request is refused; None when it is not.
-
-        An origin that is one word is a program's that introduces itself (titanoboa does): browsers send `null` or an
-        address.
-        """
-        host = request.headers.get("host", "").lower()
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name not in _LOOPBACK_NAMES and name not in self.hosts:
-            return "this server answers to localhost only; the Host header names another\n"
-        origin = request.headers.get("origin")
-        if origin is not None and origin not in self.origins and (origin == "null" or not origin.isalnum()):
-            return "requests from web pages are refused (Origin header)\n"
-        return None
-
-
-_LOCAL: Final = Access()
-
-
-def application(dispatcher: "Dispatcher", pages: Pages = MappingProxyType({}), access: Access = _LOCAL) -> Starlette:
+def application(dispatcher: "Dispatcher", pages: Pages = MappingProxyType({}), access: Access = LOCAL) -> Starlette:
     """Make the ASGI application: POST / takes one request or a batch, WebSocket / many; GET one of the pages."""
     connections = Connections(dispatcher)
 
@@ -222,7 +191,7 @@ class RpcServer(LoopbackServer):
         host: str = "127.0.0.1",
         port: int = 8545,
         pages: Pages = MappingProxyType({}),
-        access: Access = _LOCAL,
+        access: Access = LOCAL,
     ) -> None:
         """Check the address; nothing is opened yet."""
         super().__init__(application(dispatcher, pages, access), host=host, port=port)

@@ -21,6 +21,7 @@ WAIT_S: Final = 120.0  # how long a thread waits for the event loop: a batch of 
 HEIGHTS_PER_PAGE: Final = 128  # merit_heights: some 15 ms of reading, during which nothing else is answered
 HEIGHTS_BYTES: Final = BLOCK_BYTES  # of records in one page, before hexadecimal; the first height may be longer
 SENT_TRANSACTIONS: Final = 10_000  # hashes that filters for pending transactions may still ask for
+SENT_BYTES: Final = 16 * 1024 * 1024  # of sent transactions, whole, for whoever asks before a block holds them
 OVERRIDDEN_ACCOUNTS: Final = 256  # that one call may suppose to be otherwise
 OVERRIDDEN_SLOTS: Final = 4_096  # of one such account
 POOL_TRANSACTIONS: Final = 2_000  # that one txpool_content shows: some 0.2 s of decoding

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NoReturn, TypeAlias, TypeVar
 
+import msgspec
+
 from chain.crypto.addresses import ADDRESS_BYTES, Address
 from chain.limits import TRANSACTION_BYTES
 from chain.rpc.errors import InvalidParamsError
@@ -171,6 +173,16 @@ def mapping(value: object, name: str) -> Mapping[object, object]:
     if not isinstance(value, Mapping):
         _refuse(name, f"{shown(value)} is not an object")
     return value
+
+
+def document(value: object, name: str) -> Mapping[str, object]:
+    """Read an object that some clients send as JSON text (typed data of EIP-712)."""
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            _refuse(name, f"not JSON: {error}")
+    return {str(key): item for key, item in mapping(value, name).items()}
 
 
 def storage_requests(value: object, name: str) -> tuple[tuple[Address, tuple[int, ...]], ...]:
@@ -348,7 +360,7 @@ _CALL_FIELDS: Final[Mapping[object, tuple[str, Callable[[object, str], object]]]
     "nonce": ("nonce", _uint64),
     "accessList": ("access_list", _access_list),
     "chainId": ("chain_id", quantity),
-    "type": ("type", _uint64),
+    "type": ("type", count),  # web3.py sends it as a JSON number when it modifies a transaction
     "maxFeePerBlobGas": ("max_fee_per_blob_gas", quantity),
     "blobVersionedHashes": ("blob_hashes", _blob_hashes),
     "authorizationList": ("authorizations", _authorizations),

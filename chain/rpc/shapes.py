@@ -12,7 +12,7 @@ from chain.execution.reverts import revert_text
 from chain.transaction import TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from chain.execution.blocks import Block, Header
     from chain.execution.reader import FoundReceipt, FoundTransaction, Proof
@@ -142,7 +142,7 @@ _WITH_FEES: Final = (2, 3, 4, TYPE)  # EIP-1559's own type, the two of Ethereum 
 def receipt(found: "FoundReceipt", timestamp: int) -> Json:
     """Write a receipt; `timestamp` is the block's."""
     fields, place = found.description, found.place
-    logs = [
+    entries = [
         FoundLog(place, found.hash, found.first_log + at, entry, timestamp)
         for at, entry in enumerate(found.receipt.logs)
     ]
@@ -160,24 +160,41 @@ def receipt(found: "FoundReceipt", timestamp: int) -> Json:
         "cumulativeGasUsed": number(found.receipt.cumulative_gas),
         "effectiveGasPrice": number(found.price),
         "logsBloom": data(found.receipt.bloom),
-        "logs": list(map(log, logs)),
+        "logs": logs(entries),
     }
 
 
 def log(found: "FoundLog") -> Json:
     """Write a log with its place."""
-    return {
-        "address": data(found.log.address),
-        "topics": [data(topic) for topic in found.log.topics],
-        "data": data(found.log.data),
-        "blockNumber": number(found.place.number),
-        "blockHash": data(found.place.block_hash),
-        "blockTimestamp": number(found.timestamp),
-        "transactionHash": data(found.transaction_hash),
-        "transactionIndex": number(found.place.index),
-        "logIndex": number(found.log_index),
-        "removed": False,
-    }
+    return logs([found])[0]
+
+
+def logs(found: "Iterable[FoundLog]") -> list[Json]:
+    """Write logs in order; what those of one transaction have in common is written once."""
+    written: list[Json] = []
+    place, where = None, {}
+    for each in found:
+        if each.place is not place:
+            place = each.place
+            where = {
+                "blockNumber": number(place.number),
+                "blockHash": data(place.block_hash),
+                "blockTimestamp": number(each.timestamp),
+                "transactionHash": data(each.transaction_hash),
+                "transactionIndex": number(place.index),
+                "removed": False,
+            }
+        entry = each.log
+        written.append(
+            {
+                "address": f"0x{entry.address.hex()}",  # as `data` and `number` do; there may be 100,000
+                "topics": [f"0x{topic.hex()}" for topic in entry.topics],
+                "data": f"0x{entry.data.hex()}",
+                "logIndex": hex(each.log_index),
+                **where,
+            }
+        )
+    return written
 
 
 def simulated_block(made: "SimulatedBlock", transactions: "Sequence[object]") -> Json:

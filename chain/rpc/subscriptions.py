@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chain.execution.transactions import describe
 from chain.rpc import shapes
 from chain.rpc.errors import InvalidParamsError, LimitError, RpcError
 from chain.rpc.ethereum import refuse_one_block
 from chain.rpc.limits import SUBSCRIPTIONS
-from chain.rpc.parameters import LogQuery, log_query, shown
+from chain.rpc.parameters import LogQuery, flag, log_query, shown
 from merit.chance import entropy
 
 if TYPE_CHECKING:
@@ -32,20 +33,29 @@ _NAME_BYTES = 16
 
 
 class Kind(StrEnum):
-    """What can be subscribed to; `newPendingTransactions` are those that this node was sent."""
+    """What can be subscribed to.
+
+    `newPendingTransactions` are those that this node was sent; `syncing` tells when that begins or ends, which it never
+    does here: a node serves what it has executed.
+    """
 
     HEADS = "newHeads"
     LOGS = "logs"
     TRANSACTIONS = "newPendingTransactions"
+    SYNCING = "syncing"
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a connection wants to hear of, from the block after `after` on; `query` for logs only."""
+    """What a connection wants to hear of, from the block after `after` on.
+
+    `query` is for logs only; `full` for sent transactions: whole ones, not their hashes.
+    """
 
     name: str
     kind: Kind
     query: LogQuery | None
+    full: bool
     after: int
 
 
@@ -74,7 +84,7 @@ class Subscriptions:
         """The connections that subscribe to something."""
         return frozenset(self._subscribers)
 
-    def subscribe(self, subscriber: Subscriber, kind: object, query: object) -> str:
+    def subscribe(self, subscriber: Subscriber, kind: object, options: object) -> str:
         """Add a subscription and return its name; `InvalidParamsError` and `LimitError` say why not."""
         if kind not in set(Kind):
             message = f"{shown(kind)} cannot be subscribed to; there are {', '.join(Kind)}"
@@ -82,11 +92,13 @@ class Subscriptions:
         if len(subscriber.subscriptions) >= SUBSCRIPTIONS:
             message = f"a connection has at most {SUBSCRIPTIONS} subscriptions"
             raise LimitError(message)
-        wanted = None
+        wanted, full = None, False
         if kind == Kind.LOGS:
-            wanted = log_query({} if query is None else query, "filter")
+            wanted = log_query({} if options is None else options, "filter")
             refuse_one_block(wanted)
-        elif query is not None and query is not False:
+        elif kind == Kind.TRANSACTIONS and options is not None:
+            full = flag(options, "full transactions")
+        elif options is not None and options is not False:
             message = f"{kind} takes no options"
             raise InvalidParamsError(message)
         head = self._reader.latest()
@@ -96,7 +108,7 @@ class Subscriptions:
                 self._follow(self._engine.height), name="subscriptions"
             )
         name = f"0x{entropy(_NAME_BYTES).hex()}"
-        subscriber.subscriptions[name] = Subscription(name, Kind(str(kind)), wanted, head)
+        subscriber.subscriptions[name] = Subscription(name, Kind(str(kind)), wanted, full, head)
         self._subscribers.add(subscriber)
         return name
 
@@ -130,7 +142,7 @@ class Subscriptions:
             made: dict[LogQuery | None, list[bytes]] = {}
             for subscriber in list(self._subscribers):
                 for wanted in list(subscriber.subscriptions.values()):
-                    if wanted.kind is Kind.TRANSACTIONS or wanted.after >= number:
+                    if wanted.kind not in {Kind.HEADS, Kind.LOGS} or wanted.after >= number:
                         continue
                     try:
                         if wanted.query not in made:
@@ -148,11 +160,12 @@ class Subscriptions:
             return [msgspec.json.encode(shapes.header(header, header.hash))]
         return [msgspec.json.encode(log) for log in self._eth.logs_between(query, number, number)]
 
-    def _tell_sent(self, name: bytes) -> None:
+    def _tell_sent(self, name: bytes, raw: bytes) -> None:
         for subscriber in list(self._subscribers):
             for wanted in list(subscriber.subscriptions.values()):
                 if wanted.kind is Kind.TRANSACTIONS:
-                    subscriber.deliver(_notification(wanted.name, msgspec.json.encode(shapes.data(name))))
+                    content = shapes.waiting_transaction(describe(raw)) if wanted.full else shapes.data(name)
+                    subscriber.deliver(_notification(wanted.name, msgspec.json.encode(content)))
 
 
 def _notification(name: str, content: bytes) -> bytes:

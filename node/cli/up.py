@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 import re
 import signal
 from collections.abc import Coroutine, Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -16,12 +17,22 @@ from node.cli.console import Json, print_json
 from node.errors import ConfigError
 
 if TYPE_CHECKING:
+    from chain.rpc.access import Access
     from chain.rpc.http import RpcServer
     from node.edge.local import LocalEdgeServers
     from node.edge.references import Teach
     from node.network import LocalNetwork
 
 app = typer.Typer()
+
+
+class Ports(NamedTuple):
+    """Where the servers of a network listen; 0: where there is room."""
+
+    rpc: int
+    edge: int
+    dashboard: int
+
 
 DEFAULT_DIRECTORY: Final = Path(".merit/dev")
 DEFAULT_PORT: Final = 8545  # where Ethereum's tools look first
@@ -80,6 +91,17 @@ def up(
         bool,
         typer.Option("--tls", help="Edge servers take clients over post-quantum TLS; DIR/keys/intake.crt is theirs."),
     ] = False,
+    unlocked: Annotated[
+        bool, typer.Option("--unlocked", help="Sign for the classical accounts (eth_sendTransaction, eth_sign).")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Answer JSON-RPC requests that name this host, a proxy's; repeatable."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Let pages from here ask JSON-RPC (https://app.example.org); repeatable."),
+    ] = None,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where the network lives; it goes on from there the next time.")
     ] = DEFAULT_DIRECTORY,
@@ -90,11 +112,13 @@ def up(
     What concerns the genesis document (validators, chain id, classical, empty blocks, fund, clients) counts when the
     directory is made; afterwards leave it out or repeat it. Edge servers run again wherever they are members.
     """
+    from chain.rpc.access import Access  # noqa: PLC0415 - keeps --help quick
     from contracts import artifacts  # noqa: PLC0415 - keeps --help quick
     from contracts.bindings import Role  # noqa: PLC0415 - keeps --help quick
     from node.founding import Membership  # noqa: PLC0415 - keeps --help quick
     from node.network import LocalNetwork  # noqa: PLC0415 - keeps --help quick
 
+    access = Access.of(allow_host or (), allow_origin or ())
     members, tokens = None, None
     if clients is not None:
         edges = _VALIDATORS if validators is None else validators
@@ -116,7 +140,8 @@ def up(
     )
     if dashboard_port is None:
         dashboard_port = DEFAULT_DASHBOARD_PORT if port else 0
-    asyncio.run(_serve(network, port, edge_port, dashboard_port, tls=tls, json=json))
+    ports = Ports(port, edge_port, dashboard_port)
+    asyncio.run(_serve(network, ports, access, unlocked=unlocked, tls=tls, json=json))
 
 
 def _funding(text: str) -> tuple[bytes, int]:
@@ -129,7 +154,7 @@ def _funding(text: str) -> tuple[bytes, int]:
 
 
 async def _serve(
-    network: "LocalNetwork", port: int, edge_port: int, dashboard_port: int, *, tls: bool, json: bool
+    network: "LocalNetwork", ports: Ports, access: "Access", *, unlocked: bool, tls: bool, json: bool
 ) -> None:
     from chain.rpc.http import RpcServer  # noqa: PLC0415 - loads the web server
     from node.dashboard.local import beside, connection  # noqa: PLC0415 - loads web3, 2.2 s
@@ -141,10 +166,12 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         await network.start()
         stack.push_async_callback(network.stop)
-        server = RpcServer(network.dispatcher(), port=port)
+        if unlocked:
+            network.dispatcher().unlock(_private_keys(network))
+        server = RpcServer(network.dispatcher(), port=ports.rpc, access=access)
         await server.start()
         stack.push_async_callback(server.stop)
-        dashboard = beside(network, SystemClock(), port=dashboard_port)
+        dashboard = beside(network, SystemClock(), port=ports.dashboard)
         await dashboard.start()
         stack.push_async_callback(dashboard.stop)
         tasks = [stopping.wait(), _print_blocks(network, quiet=json)]
@@ -155,15 +182,24 @@ async def _serve(
             teach = _teachers(network.directory, members)
             edges = LocalEdgeServers(network, members, SystemClock(), teach=teach, scored=dashboard.insight.scored)
             context = network.intake_tls() if tls else None
-            urls = dict(zip(members, await edges.listen(stack, first_port=edge_port, tls=context), strict=True))
+            urls = dict(zip(members, await edges.listen(stack, first_port=ports.edge, tls=context), strict=True))
             tasks.append(_work(edges))
             dashboard.attach(connection(network), edges.servers[0])
         else:
             dashboard.attach(connection(network))
+        gc.freeze()  # what is here now stays: collecting garbage in the middle of an answer need not look through it
         _announce(network, server, dashboard.url, urls, json=json)
         await _until_one_ends(*tasks)
     if not json:
         typer.echo("stopped; the same command goes on from here")
+
+
+def _private_keys(network: "LocalNetwork") -> list[bytes]:
+    accounts = network.accounts()
+    if not accounts:
+        message = f"--unlocked: {network.directory} has no classical accounts; --classical makes some in a new --dir"
+        raise ConfigError(message)
+    return [bytes.fromhex(account.private_key[2:]) for account in accounts]
 
 
 async def _until_one_ends(*work: Coroutine[object, object, object]) -> None:

@@ -31,6 +31,7 @@ import msgspec
 import tomli_w
 
 from chain.engines.cometbft.home import Timing
+from chain.rpc.access import Access, AccessError
 from contracts.records import MAX_ENTRIES
 from node.configuration import convert, read_toml
 from node.errors import ConfigError, RunDirectoryError
@@ -123,12 +124,35 @@ class BlobsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retain_rounds: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
 
 
+class AccessFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may ask the node's JSON-RPC besides programs on its machine; see `chain.rpc.access`.
+
+    `hosts`: what a proxy before the node may name as host, without port. `origins`: pages whose scripts may ask, such
+    as `https://app.example.org`.
+    """
+
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what could never match, when the file is read."""
+        try:
+            self.access()
+        except AccessError as error:
+            raise ValueError(str(error)) from None
+
+    def access(self) -> Access:
+        """Return what the server goes by."""
+        return Access.of(self.hosts, self.origins)
+
+
 class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`node.toml`: every port is on the loopback interface; between machines a tunnel carries them (docs: deployment).
 
     `p2p`, `comet`, `rpc`, `handover`: ports of CometBFT's peers, CometBFT's own RPC, Ethereum's JSON-RPC, and of
-    transactions from other nodes. `dashboard`: port of the pages for people, none by default. `least_disk_mib`: with
-    less free disk the node says that it is not ready.
+    transactions from other nodes. `dashboard`: port of the pages for people, none by default. `access`: who may ask
+    the JSON-RPC from elsewhere, nobody by default. `least_disk_mib`: with less free disk the node says that it is not
+    ready.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern="^[A-Za-z0-9_.-]+$")]
@@ -143,6 +167,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sync: SyncFile | None = None
     snapshots: SnapshotsFile = SnapshotsFile()
     blobs: BlobsFile = BlobsFile()
+    access: AccessFile = AccessFile()
     least_disk_mib: Annotated[int, msgspec.Meta(ge=0)] = 1_024
 
     @property

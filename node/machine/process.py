@@ -153,7 +153,7 @@ class NodeProcess:
             health = Health(self._home, self._file, engine, watch, self._clock)
             metrics = MetricsPage(NodeFigures(self._home, application, engine, watch, self._clock))
             pages = {"/livez": health.live, "/readyz": health.ready, "/metrics": metrics.answer}
-            http = RpcServer(dispatcher, port=self._file.rpc, pages=pages)
+            http = RpcServer(dispatcher, port=self._file.rpc, pages=pages, access=self._file.access.access())
             await http.start()
             stack.push_async_callback(http.stop)
             if dashboard is not None:

@@ -12,7 +12,8 @@ from chain.execution.evm import MeritComputation, MeritState
 from contracts.addresses import VERIFIER
 from learner.simulation.scenario import IID, Asynchronous, Scenario, Training
 from node.cli.bench import benchmarks
-from tests.benchmarks import allocation, consensus, execution, peers, signatures, snapshots
+from tests.benchmarks import allocation, consensus, execution, peers, rpc, signatures, snapshots
+from tests.conftest import ROOT
 
 SIGNATURES = ("ML-DSA-44", "ML-DSA-65", "RSA-2048 PSS", "RSA-3072 PSS", "Ed25519", "ECDSA secp256k1", "Falcon-512")
 
@@ -201,3 +202,18 @@ def test_flgo_given_our_samples_model_and_durations_learns_what_we_learn(
     assert theirs["updates"] == ours["updates"] == 30
     assert theirs["accuracy"] == pytest.approx(ours["accuracy"], abs=0.01)
     assert float(str(ours["accuracy"])) > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (ROOT / ".merit" / "bin" / "anvil").is_file(), reason="no anvil: scripts/install-anvil brings it"
+)
+def test_reads_are_measured_of_a_network_and_of_anvil_that_hold_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "RECORDS", 20)
+    monkeypatch.setattr(rpc, "RECORDS_PER_TRANSACTION", 10)
+    monkeypatch.setattr(rpc, "LEAST", 3)
+    rows = rpc.run(seconds=0.01)
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}
+    assert {"eth_blockNumber", "eth_call", "eth_getLogs, all 20"} <= {row["request"] for row in rows}
+    for row in rows:
+        assert all(0 < float(str(row[f"{name} p50"])) <= float(str(row[f"{name} p95"])) for name in ("merit", "anvil"))

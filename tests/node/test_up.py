@@ -112,6 +112,22 @@ def test_the_banner_names_everything_and_each_block_gets_a_line(tmp_path: Path) 
         assert "stopped" in process.stdout.read()
 
 
+def test_the_operator_opens_accounts_and_names_who_may_ask(tmp_path: Path) -> None:
+    page, json_type = "https://app.example.org", {"Content-Type": "application/json"}
+    options = ["--classical", "--unlocked", "--validators", "1", "--allow-origin", page, "--allow-host", "node.example"]
+    with up(tmp_path, *options, "--json") as process:
+        said = document(process)
+        headers = json_type | {"Origin": page, "Host": "node.example"}
+        w3 = Web3(HTTPProvider(said["rpc"], request_kwargs={"headers": headers}))
+        sender, other = w3.eth.accounts[:2]
+        sent = w3.eth.send_transaction({"from": sender, "to": other, "value": Web3.to_wei(1, "ether")})
+        assert w3.eth.wait_for_transaction_receipt(sent, 20, 0.02)["status"] == 1
+        assert w3.eth.get_balance(other) == Web3.to_wei(10_001, "ether")
+        headers = json_type | {"Origin": "https://other.example"}
+        stranger = Web3(HTTPProvider(said["rpc"], request_kwargs={"headers": headers}))
+        assert not stranger.is_connected()
+
+
 def test_a_port_in_use_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -132,6 +148,9 @@ def test_a_port_in_use_is_told_in_one_line(tmp_path: Path, capsys: pytest.Captur
         (["--block-time", "nan"], "--block-time"),
         (["--dir", "/dev/null/net"], "/dev/null/net"),
         (["--validatros", "1"], "--validators"),
+        (["--allow-origin", "*"], "merit: '*' is no origin"),
+        (["--allow-host", "http://node"], "merit: 'http://node' is no host"),
+        (["--unlocked", "--validators", "1"], "has no classical accounts; --classical makes some"),
     ],
 )
 def test_what_a_user_can_do_wrong_is_told_in_one_line(

@@ -111,6 +111,10 @@ class CometEngine:
         """What answering CometBFT took, by kind of request."""
         return self._server.spent
 
+    async def peers(self) -> int:
+        """Return how many others CometBFT is connected to; raises CometUnreachableError."""
+        return (await self.rpc.status()).peers
+
     @property
     def history(self) -> CometRpc:
         """What CometBFT's store holds."""

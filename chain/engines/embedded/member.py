@@ -80,6 +80,10 @@ class Member:
         """Yield every height after `after` (by default: after now), in order, once it is durable here."""
         return Heights(self._engine, lambda: self._replica.height, after)
 
+    async def peers(self) -> int:
+        """Return how many other validators take part."""
+        return self._engine.peers_of(self._replica)
+
     @property
     def history(self) -> StoredHistory:
         """What this validator's store holds."""

@@ -153,6 +153,14 @@ class Roster(ABC):
         """Yield every height after `after` (by default: after now), in order, once it is durable everywhere."""
         return Heights(self, lambda: self.height, after)
 
+    async def peers(self) -> int:
+        """Return 0: there is nobody outside of this process."""
+        return 0
+
+    def peers_of(self, replica: Replica) -> int:
+        """Return how many validators run besides this one."""
+        return sum(other is not replica for other in self._running())
+
     async def news(self) -> None:
         """Wait until a height is durable, a validator comes or goes, or the engine ends."""
         await self._news.wait()

@@ -279,3 +279,15 @@ def test_another_process_reads_with_a_reader_of_its_own(replica: Replica) -> Non
 
 def test_members_and_ids_of_this_file_hold() -> None:
     assert genesis().members[EDGES].role == 2
+
+
+def test_receipts_of_a_block_are_decoded_once_while_it_is_among_the_last_asked_for(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "_RECEIPTS_OF", 1)
+    first = replica.reader.receipts(1)
+    assert replica.reader.receipts(1) is first
+    replica.reader.receipts(2)
+    again = replica.reader.receipts(1)
+    assert again is not first
+    assert again == first

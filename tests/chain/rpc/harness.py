@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from web3 import HTTPProvider, Web3
 
 from chain.crypto.hashing import keccak256
+from chain.crypto.schemes import backends
 from chain.rpc.http import RpcServer
 from contracts.artifacts import load
 from node.network import LocalNetwork
@@ -20,6 +21,7 @@ class Background:
     """A running network and its RPC server."""
 
     def __init__(self, directory: Path, **wishes: Any) -> None:
+        backends()  # liboqs is imported with a warning silenced, which holds for one thread only
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="network")
         self._thread.start()

@@ -33,7 +33,17 @@ from chain.crypto.hashing import keccak256
 from chain.execution.blocks import Block, BlockNumber, Header, Log, Receipt
 from chain.execution.evm import Environment, created_address
 from chain.execution.overrides import BlockOverride
-from chain.execution.reader import Call, CallResult, FoundLog, FoundReceipt, FoundTransaction, Place, Reader, _matches
+from chain.execution.reader import (
+    Call,
+    CallResult,
+    FoundLog,
+    FoundReceipt,
+    FoundTransaction,
+    Place,
+    Reader,
+    _choices,
+    _matches,
+)
 from chain.execution.replay import Replayed
 from chain.execution.tracing import Tracer, traced
 from chain.execution.transactions import Description, describe
@@ -279,7 +289,7 @@ class MainnetReader(Reader):
             for number in range(first, last + 1)
             for found in self.receipts(number)
             for at, log in enumerate(found.receipt.logs)
-            if _matches(log, addresses, topics)
+            if _matches(log, addresses, list(map(_choices, topics)))
         ]
 
     # State and execution

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,22 @@ def test_cast_deploys_sends_reads_and_traces(
     assert cast("block", *url, "latest", "--field", "number")
 
 
-def test_titanoboa_reads(running: Background, probes: tuple[Any, Any], classical: Any) -> None:
-    import boa  # noqa: PLC0415 - changes py-evm when it is imported; only here
-
-    with boa.set_network_env(running.server.url):
-        boa.env.add_account(classical, force_eoa=True)
-        probe = boa.loads_abi(json.dumps(list(probes[0].abi)), name="Probe").at(probes[0].address)
-        assert probe.kept() == probes[0].functions.kept().call()
+def test_titanoboa_deploys_sends_reads_and_tells_failures(
+    running: Background, classical: Any, probe_code: dict[str, Any]
+) -> None:
+    given = {"url": running.server.url, "key": classical.key.to_0x_hex(), "abi": probe_code["abi"]}
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-W", "error::UserWarning", str(HERE / "titanoboa.py")],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert running.http().eth.get_code(seen["address"])
+    assert (seen["started"], seen["kept"], seen["named"], seen["log"], seen["survived"]) == (3, 41, 41, 41, False)
+    assert "not today" in seen["refuse"]
+    assert f"590a5151{7:064x}" in seen["refuse_with_error"]
+    assert f"4e487b71{17:064x}" in seen["panic"]

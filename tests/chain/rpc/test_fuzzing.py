@@ -16,6 +16,7 @@ from tests.chain.rpc.harness import Background
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
     """A network of its own: filters stay installed."""
     network = Background(tmp_path_factory.mktemp("fuzzing"), validators=1, classical=True, accounts=2)
+    network.network.dispatcher().unlock(bytes.fromhex(one.private_key[2:]) for one in network.network.accounts())
     yield network
     network.stop()
 

@@ -13,6 +13,7 @@ from chain.rpc.dispatcher import Dispatcher
 from chain.rpc.errors import InternalError, InvalidParamsError, LimitError, MethodNotFoundError
 from chain.rpc.limits import FILTERS, REQUEST_BYTES, REQUESTS_PER_BATCH
 from contracts import addresses
+from tests.chain.rpc.conftest import send
 from tests.chain.rpc.harness import Background
 
 TOKEN = "0x" + addresses.TOKEN.hex()
@@ -191,6 +192,21 @@ def test_a_proof_names_whole_storage_keys_as_data_and_others_as_quantities(dispa
     proof = dispatcher.handle("eth_getProof", [TOKEN, ["0x0", "0x00", "0x" + "0" * 64]])
     assert isinstance(proof, dict)
     assert [entry["key"] for entry in proof["storageProof"]] == ["0x0", "0x0", "0x" + "0" * 64]
+
+
+def test_a_query_for_more_logs_than_are_given_at_once_is_refused_whole(
+    dispatcher: Dispatcher,
+    probes: tuple[Any, Any],
+    running: Background,
+    classical: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for value in (5, 6):
+        send(running.http(), classical, probes[0].functions.change(value))
+    query = {"fromBlock": "0x0", "toBlock": "latest", "address": probes[0].address}
+    assert isinstance(dispatcher.handle("eth_getLogs", [query]), list)
+    monkeypatch.setattr("chain.execution.reader.LOGS_PER_QUERY", 1)
+    assert code(dispatcher.handle_request(request("eth_getLogs", [query]))) == -32005
 
 
 def test_the_number_of_filters_is_bounded(dispatcher: Dispatcher) -> None:

@@ -11,7 +11,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from chain.rpc.http import Access, RpcServer
+from chain.rpc.access import Access
+from chain.rpc.http import RpcServer
 from chain.rpc.limits import SUBSCRIPTIONS
 from tests.chain.rpc.conftest import send
 from tests.chain.rpc.harness import Background
@@ -83,6 +84,31 @@ def test_new_headers_and_logs_are_told_as_they_come(
     over(url, talk)
 
 
+def test_sent_transactions_are_told_whole_to_those_who_want_that(
+    url: str, running: Background, classical: Any, probes: tuple[Any, Any]
+) -> None:
+    async def talk(connection: ClientConnection) -> None:
+        whole = await ask(connection, "eth_subscribe", "newPendingTransactions", True)  # noqa: FBT003 - as clients send it
+        name = await ask(connection, "eth_subscribe", "newPendingTransactions", False)  # noqa: FBT003 - as above
+        change = probes[0].functions.change(79)
+        receipt = await asyncio.to_thread(send, running.http(), classical, change)
+        got = dict([await told(connection) for _ in range(2)])
+        assert got[name] == got[whole]["hash"] == receipt.transactionHash.to_0x_hex()
+        assert got[whole]["from"] == classical.address.lower()
+        assert got[whole]["blockHash"] is None
+
+    over(url, talk)
+
+
+def test_a_node_never_begins_to_synchronize_so_nobody_is_told(url: str) -> None:
+    async def talk(connection: ClientConnection) -> None:
+        name = await ask(connection, "eth_subscribe", "syncing")
+        assert await ask(connection, "eth_syncing") is False
+        assert await ask(connection, "eth_unsubscribe", name) is True
+
+    over(url, talk)
+
+
 def test_a_subscription_ends_with_its_connection(url: str, running: Background) -> None:
     subscriptions = running.network.dispatcher().subscriptions
 
@@ -101,7 +127,9 @@ def test_a_subscription_ends_with_its_connection(url: str, running: Background) 
 @pytest.mark.parametrize(
     ("params", "code"),
     [
-        (["syncing"], -32602),
+        (["newBlocks"], -32602),
+        (["syncing", {"a": 1}], -32602),
+        (["newPendingTransactions", "yes"], -32602),
         ([5], -32602),
         ([], -32602),
         (["newHeads", {"a": 1}], -32602),

@@ -9,7 +9,8 @@ import pytest
 
 from chain.errors import GenesisError, KeyFileOpenError, VersionError
 from chain.genesis import load_genesis
-from node.errors import HomeError, RunDirectoryError
+from chain.rpc.access import Access
+from node.errors import ConfigError, HomeError, RunDirectoryError
 from node.machine.checks import require_complete, require_free_ports
 from node.machine.home import NodeHome
 
@@ -24,6 +25,20 @@ def test_a_new_home_is_complete(home: NodeHome) -> None:
 def test_there_is_no_home(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="no such node home; make one with `merit testnet init`"):
         NodeHome(tmp_path / "nowhere").read()
+
+
+def test_who_may_ask_from_elsewhere_is_read_from_the_file_and_nonsense_is_refused(home: NodeHome) -> None:
+    assert home.read().access.access() == Access()
+    whole = home.file.read_text()
+    assert "[access]" in whole
+    without = whole.replace("hosts = []", "").replace("origins = []", "")
+    home.file.write_text(
+        without.replace("[access]", '[access]\norigins = ["https://app.example.org"]\nhosts = ["gate"]')
+    )
+    assert home.read().access.access() == Access(frozenset({"gate"}), frozenset({"https://app.example.org"}))
+    home.file.write_text(without.replace("[access]", '[access]\norigins = ["*"]'))
+    with pytest.raises(ConfigError, match=r"node.toml: '\*' is no origin: give scheme and host.*access"):
+        home.read()
 
 
 @pytest.mark.parametrize("secret", SECRETS)
