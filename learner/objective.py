@@ -8,6 +8,8 @@ from learner.contribution import REST, ROOT, Label
 from learner.errors import InvalidTerms
 
 PPB = 10**9
+MOST_CLASSES = 1 << 15
+"""Of a job that weighs them: a reference's label has 16 bits, and a stranger's job file is not to fill the memory."""
 
 ClassNumber = Annotated[str, msgspec.Meta(pattern="^(0|[1-9][0-9]{0,4})$")]
 """A class as a TOML key."""
@@ -34,6 +36,8 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     def prices(self, classes: int) -> tuple[int, ...]:
         """Return each class's weight in ppb of the greatest one, rounded down; () where all weigh the same."""
+        if not self.weights or classes > MOST_CLASSES:
+            return ()
         weights = [self.weight(of) for of in range(classes)]
         most = max(weights)
         return () if min(weights) == most else tuple(PPB * weight // most for weight in weights)
@@ -56,6 +60,9 @@ def check_objective(objective: Objective, classes: int) -> None:
     last = f"classes from 0 to {classes - 1}"
     weighted = [int(of) for of in objective.weights]
     group = objective.classes
+    if weighted and classes > MOST_CLASSES:
+        allowed = f"none with {classes} classes, more than {MOST_CLASSES}"
+        raise InvalidTerms(field="references.objective.weights", value=dict(objective.weights), allowed=allowed)
     if any(of >= classes for of in weighted):
         raise InvalidTerms(field="references.objective.weights", value=dict(objective.weights), allowed=last)
     if len(set(group)) < len(group) or any(of >= classes for of in group):

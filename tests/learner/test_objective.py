@@ -140,6 +140,12 @@ def test_what_no_job_can_mean_is_refused(objective: Objective, message: str) -> 
         check_objective(objective, 10)
 
 
+def test_a_job_of_very_many_classes_weighs_none() -> None:
+    assert Objective(weights={"1": 2}).prices(1 << 31) == ()
+    with pytest.raises(InvalidTerms, match="choose none with 32769 classes, more than 32768"):
+        check_objective(Objective(weights={"1": 2}), (1 << 15) + 1)
+
+
 def test_quality_is_what_its_formulas_say() -> None:
     """Two samples of class 0, one of class 1, and a model that is sure of class 0 to 3/4."""
     module = build("softmax", features=1, classes=2)
