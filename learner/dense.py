@@ -1,7 +1,7 @@
 """SGD and gradients on a stack of dense layers, written out.
 
-On layers as small as an edge learner's, autograd spends as long on its graph as on the arithmetic. Every product here
-writes into the parameter that it moves. The steps are torch.optim.SGD's up to the order of additions.
+On layers as small as an edge learner's, autograd spends as long on its graph as on the arithmetic. In a step every
+product writes into the parameter that it moves. The steps are torch.optim.SGD's up to the order of additions.
 """
 
 from collections.abc import Sequence

@@ -105,8 +105,8 @@ def _times(left: Reals, right: Reals) -> NDArray[np.int64]:
     if rows * columns * SLICE > SMALL:
         return (left @ right.T).astype(np.int64)
     slices = left.reshape(rows, -1, SLICE).swapaxes(0, 1)
-    products: Reals = np.matmul(slices, right.T.reshape(-1, SLICE, columns))
-    return products.sum(axis=0).astype(np.int64)
+    total: Reals = np.matmul(slices, right.T.reshape(-1, SLICE, columns)).sum(axis=0)
+    return total.astype(np.int64)
 
 
 def _chunks(*tables: tuple[Rows, int], turned: bool = False) -> Iterator[tuple[Reals, ...]]:
