@@ -194,7 +194,7 @@ class _BundleAudit:
             return
         self._all.rounds(self._blobs, scope, self._effort)
         for (_, name), what in self._blobs.damaged.items():
-            self._diverges(f"blob {name.hex()}, its name", what)
+            self._diverges(f"a blob with SHA-256 {name.hex()}, its name", what)
         if not self._findings.divergences:
             for name in self._blobs.unneeded():
                 self._diverges("no blob that these rounds do not need", f"blob {name.hex()}")

@@ -208,13 +208,3 @@ def test_the_command_exports_and_audits(untouched: Path, tmp_path: Path, capsys:
 def test_rounds_that_are_none_are_bad_input(untouched: Path, rounds: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(untouched), "--rounds", rounds]) == 2
     assert "is not A:B" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_sampled_flips_of_a_bundle_are_named(exported: Exported, tmp_path: Path) -> None:
-    whole, damaged = exported.path.read_bytes(), tmp_path / "damaged"
-    for at in range(len(MAGIC), len(whole), len(whole) // 24):
-        damaged.write_bytes(flipped(whole, at))
-        report = audit_bundle(damaged, genesis_hash=exported.genesis_hash)
-        assert report.first is not None, at
-        assert report.first.store in {"bundle", "history of the bundle"}
