@@ -63,7 +63,6 @@ def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
     remembered = lru_cache(maxsize=256)(schemes.verify)
     monkeypatch.setattr(checks, "verify", remembered)
     monkeypatch.setattr(light_verify, "verify", remembered)
-
     monkeypatch.setattr(receipt, "decode_genesis", lru_cache(maxsize=1)(decode_genesis))
     monkeypatch.setattr(receipt, "Replays", lru_cache(Replays))  # which knows what it has begun
 
@@ -126,7 +125,7 @@ class Changed(Container):
 
 @pytest.mark.parametrize("step", EVERY)
 def test_each_byte_of_a_genesis_document_makes_another_block_0_or_none(opened: Container, step: int) -> None:
-    """Its digest is in block 0, whose hash the auditor trusts; the next test but one audits such a document."""
+    """Its digest is in block 0, whose hash the auditor trusts; a whole audit of such a document is below."""
     raw = opened[Key(Kind.GENESIS)]
     digest = decode_genesis(raw).digest()
     for at, damaged in places(raw, step):
