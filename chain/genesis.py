@@ -155,7 +155,7 @@ def decode_genesis(data: bytes) -> Genesis:
     """Read a document in any JSON layout and check it; `GenesisError` in one line when it cannot be used."""
     try:
         genesis = msgspec.json.decode(data, type=Genesis, dec_hook=_decode)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for bytes that are no text
         message = f"genesis document: {error}"
         raise GenesisError(message) from None
     genesis.check()

@@ -66,11 +66,12 @@ def unchanged(current: Model) -> NDArray[np.int64]:
 
 def half_even(aggregate: NDArray[np.int64]) -> NDArray[np.int64]:
     """Divide by 2^30 and round to the nearest integer, a tie to the even one; int64[d]."""
-    quotient: NDArray[np.int64] = aggregate >> STEP_BITS  # rounds down, also below zero
-    rest: NDArray[np.int64] = aggregate & (STEP_TOTAL - 1)
-    half = STEP_TOTAL // 2
-    quotient += (rest > half) | ((rest == half) & (quotient & 1 == 1))
-    return quotient
+    rounded: NDArray[np.int64] = aggregate >> STEP_BITS  # rounds down, also below zero
+    rounded &= 1  # an odd quotient needs one less to be rounded up: so a tie goes to the even one
+    rounded += aggregate
+    rounded += STEP_TOTAL // 2 - 1
+    rounded >>= STEP_BITS
+    return rounded
 
 
 def fits_model(values: NDArray[np.int64]) -> bool:

@@ -21,6 +21,9 @@ Reals: TypeAlias = NDArray[np.float64]
 INT16 = np.iinfo(np.int16)
 INT32 = np.iinfo(np.int32)
 
+_NORM_COLUMNS = 1 << 18
+"""One row alone fits the cache in larger chunks than many do."""
+
 
 class Refusal(StrEnum):
     """Why a vector is refused."""
@@ -107,7 +110,7 @@ def decode_model(model: Model, fraction_bits: int) -> Reals:
 
 def norm_squared(update: Update) -> int:
     """Give the squared Euclidean norm in squared integer units, exact."""
-    return int(gram([update])[0, 0])
+    return int(gram([update], chunk_columns=_NORM_COLUMNS)[0, 0])
 
 
 def beyond_norm(update: Update, norm_bound_squared: int) -> Rejected | None:

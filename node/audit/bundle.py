@@ -11,16 +11,16 @@ Nothing in it is believed: from the genesis hash on, every height is verified an
 by that history, and be needed.
 """
 
-import hashlib
-from collections.abc import Iterator
-from itertools import count, pairwise
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from itertools import count, pairwise, takewhile
 from pathlib import Path
 from typing import Final
 
 from chain.genesis import Genesis, decode_genesis
-from contracts.records import UPDATE_HEADER_BYTES
 from merit.clock import Clock, SystemClock
-from node.audit.blobs import Blobs
+from node.audit.blobs import Blobs, Content, content_of
 from node.audit.certificates import Certificates
 from node.audit.chains import GENESIS, Chains
 from node.audit.container import Container, Key, Kind
@@ -54,7 +54,11 @@ def form(container: Container) -> Iterator[tuple[Key, ...]]:
         for kind in OF_HEIGHT[1:]:
             yield (Key(kind, height),)
     for number in range(len(container[names]) // _DIGEST_BYTES):
-        yield (Key(Kind.BLOB, number),)
+        yield (_blob(number),)
+
+
+def _blob(number: int) -> Key:
+    return Key(Kind.BLOB, number)
 
 
 class BundledChain:
@@ -92,18 +96,17 @@ class BundledBlobs(Blobs):
         if len(raw) % _DIGEST_BYTES or any(one >= other for one, other in pairwise(self.names)):
             raise FaultError(Part.BUNDLE, "names of 32 bytes that rise", f"{len(raw)} bytes that do not")
 
-    def verify(self, findings: Findings) -> None:
-        """Hash every blob; one that is not what its name says is as good as absent, and `damaged`."""
+    def verify(self, contents: Iterable[Content], findings: Findings) -> None:
+        """Compare every blob with its name; one that is not what it says is as good as absent, and `damaged`."""
         tally = findings.tallies[BLOBS]
-        for number, name in enumerate(self.names):
-            raw = self._container[Key(Kind.BLOB, number)]
-            found = hashlib.sha256(raw).digest()
+        for number, (name, content) in enumerate(zip(self.names, contents, strict=True)):
             tally.add("contents")
-            tally.add("bytes", len(raw))
-            if found == name:
+            tally.add("bytes", content.length)
+            if content.digest == name:
                 self._numbers[name] = number
+                self._payloads[name] = content.payload
             else:
-                self.damaged[0, name] = f"blob {number}, which has SHA-256 {found.hex()}"
+                self.damaged[0, name] = f"blob {number}, which has SHA-256 {content.digest.hex()}"
 
     def __contains__(self, digest: bytes) -> bool:
         """Tell whether the bundle has it."""
@@ -119,17 +122,7 @@ class BundledBlobs(Blobs):
         if number is None:
             return None
         self.given.add(digest)
-        return self._container[Key(Kind.BLOB, number)]
-
-    def payload_digest(self, digest: bytes) -> bytes | None:
-        """Return the SHA-256 of what follows an update's header, None if the bundle does not have the blob."""
-        number = self._numbers.get(digest)
-        if number is None:
-            return None
-        if digest not in self._payloads:
-            raw = memoryview(self._container[Key(Kind.BLOB, number)])
-            self._payloads[digest] = hashlib.sha256(raw[UPDATE_HEADER_BYTES:]).digest()
-        return self._payloads[digest]
+        return self._container[_blob(number)]
 
     def unneeded(self) -> list[bytes]:
         """Return the blobs that nobody has asked for."""
@@ -149,9 +142,12 @@ class _BundleAudit:
         part(GENESIS, lambda: begun.append(self._begin()))
         if begun:
             scope, certificates = begun[0]
-            part(HEIGHTS, lambda: self._heights(certificates))
-            part(RECORDS, self._all.records)
-            part(BLOBS, self._read_blobs)
+            # SHA-256 lets other threads run, so blobs are hashed beside the heights, and waited for in their part
+            with ThreadPoolExecutor(self._effort.jobs) as hashing:
+                contents = hashing.map(self._content, takewhile(self._container.__contains__, map(_blob, count())))
+                part(HEIGHTS, lambda: self._heights(certificates))
+                part(RECORDS, self._all.records)
+                part(BLOBS, lambda: self._read_blobs(contents))
             part(ROUNDS, lambda: self._rounds(scope))
             part(HEIGHTS, self._end)
         return self._all.report(str(self._container.path))
@@ -186,16 +182,19 @@ class _BundleAudit:
         Walk(chain, source, certificates, self._findings, HEIGHTS).to(source.decided)
         self._findings.tallies[HEIGHTS].add("commit signatures", certificates.signatures)
 
-    def _read_blobs(self) -> None:
+    def _content(self, key: Key) -> Content:
+        return content_of(BytesIO(self._container[key]))
+
+    def _read_blobs(self, contents: Iterable[Content]) -> None:
         self._blobs = BundledBlobs(self._container)
-        self._blobs.verify(self._findings)
+        self._blobs.verify(contents, self._findings)
 
     def _rounds(self, scope: RoundsScope) -> None:
         if self._blobs is None:
             return
         self._all.rounds(self._blobs, scope, self._effort)
         for (_, name), what in self._blobs.damaged.items():
-            self._diverges(f"blob {name.hex()}, its name", what)
+            self._diverges(f"a blob with SHA-256 {name.hex()}, its name", what)
         if not self._findings.divergences:
             for name in self._blobs.unneeded():
                 self._diverges("no blob that these rounds do not need", f"blob {name.hex()}")

@@ -51,6 +51,7 @@ class Chains:
         """Start with none."""
         self._subject, self._findings, self._head = subject, findings, head
         self._members: dict[int, Members] = {}
+        self._blocks: dict[int, tuple[HistoryBlock, ...]] = {}
         self._clients: list[ClientAccount] = []
         self._explained: list[Explained] = []
         self._settled: list[ExplainedSettlement] = []
@@ -100,11 +101,17 @@ class Chains:
                 found.add(id(chain.cursor.replay))
                 yield chain.history, chain.cursor.replay
 
+    def _blocks_of(self, replay: Replay) -> tuple[HistoryBlock, ...]:
+        """Return the blocks of a history that was followed to its end; decoding their events is done once."""
+        if id(replay) not in self._blocks:
+            self._blocks[id(replay)] = blocks_of(replay)
+        return self._blocks[id(replay)]
+
     def records(self) -> None:
         """Judge every record again, and keep the books a second time."""
         for name, replay in self.histories():
             book = Book(Members.at_genesis(replay.genesis), replay.genesis_hash, self._findings, store=name)
-            for block in blocks_of(replay):
+            for block in self._blocks_of(replay):
                 book.read(block)
                 book.compare_totals(replay.reader.state(block.number))
             book.compare_everything(replay.reader.state())
@@ -119,7 +126,7 @@ class Chains:
         created = (
             event.terms.dimension
             for _, replay in self.histories()
-            for block in blocks_of(replay)
+            for block in self._blocks_of(replay)
             for event in block.events
             if isinstance(event, kinds.JobCreated)
         )
@@ -130,7 +137,7 @@ class Chains:
         return any(
             isinstance(event, kinds.ReferencesCommitted)
             for _, replay in self.histories()
-            for block in blocks_of(replay)
+            for block in self._blocks_of(replay)
             for event in block.events
         )
 
@@ -138,7 +145,7 @@ class Chains:
         """Yield the digests that the histories name, in the order in which rounds will mostly need them."""
         for _, replay in self.histories():
             committed: dict[tuple[int, int, int], list[bytes]] = {}
-            for block in blocks_of(replay):
+            for block in self._blocks_of(replay):
                 for event in block.events:
                     match event:
                         case kinds.JobCreated():
@@ -159,7 +166,7 @@ class Chains:
         for name, replay in self.histories():
             members = self._members[id(replay)]
             make = partial(Rounds, members, blobs, replay.genesis_hash, store=name, scope=scope)
-            blocks = blocks_of(replay)
+            blocks = self._blocks_of(replay)
             work = Work(replay, blocks, blobs, scope, partial(self._compute, make, blocks))
             rounds = make(self._findings, known=effort.known(work))
             for block in blocks:

@@ -161,7 +161,9 @@ class _Export:
         for height in range(1, source.decided + 1):
             walk.to(height)
             if chain.height < height:
-                raise NotAuditableError(self._origin.name, self._findings.divergences[0].line())
+                found = [one.line() for one in self._findings.divergences]
+                why = f"height {height}: {chain.silent}" if chain.silent else found[0]
+                raise NotAuditableError(self._origin.name, why)
             if paid:
                 break
             paid = chain.cursor is not None and self._settles(chain.cursor.step)

@@ -31,9 +31,9 @@ class Reply:
 class Fetcher:
     """Sends requests in the background; a context manager, and what is under way when it ends is given up."""
 
-    def __init__(self, answer_s: float = ANSWER_S) -> None:
-        """Let every answer take `answer_s` seconds."""
-        self._answer_s = answer_s
+    def __init__(self, answer_s: float = ANSWER_S, https: httpx.AsyncBaseTransport | None = None) -> None:
+        """Let every answer take `answer_s` seconds; `https` speaks TLS in the place of httpx's own."""
+        self._answer_s, self._https = answer_s, https
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetcher", daemon=True)
         self._http: httpx.AsyncClient | None = None
@@ -42,7 +42,8 @@ class Fetcher:
         """Begin."""
         self._thread.start()
         # the limit of time is `_exchange`'s: httpx would give every piece of an answer its own
-        self._http = httpx.AsyncClient(timeout=None, headers={"Accept-Encoding": "identity"})  # noqa: S113
+        headers, mounts = {"Accept-Encoding": "identity"}, {"https://": self._https} if self._https else None
+        self._http = httpx.AsyncClient(timeout=None, headers=headers, mounts=mounts)  # noqa: S113
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

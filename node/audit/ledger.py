@@ -6,6 +6,7 @@ replay wrote is all that may be there, an entry that nothing explains is found a
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from chain.execution.index import Commit
 from chain.snapshots.content import below, roots
 from chain.storage import Space, as_stored
 from node.audit import dump
+from node.audit.differences import difference, differing_bytes
 from node.audit.errors import UnreadableStoreError
 from node.audit.findings import Findings
 from node.audit.history import Place, Places
@@ -130,7 +132,7 @@ class _LedgerAudit:
         self._judge_start(expected, stands)
         for key in sorted(expected.keys() | self._own.keys()):
             if expected.get(key) != self._own.get(key):
-                wanted, found = _differing(expected.get(key, b""), self._own.get(key, b""))
+                wanted, found = differing_bytes(expected.get(key, b""), self._own.get(key, b""))
                 self._diverges(Part.META, f"{key.decode(errors='backslashreplace')}: {wanted}", found)
 
     def _judge_start(self, expected: dict[bytes, bytes], stands: int) -> None:
@@ -181,8 +183,11 @@ class _LedgerAudit:
         self._diverges(part, "no entry that nothing explains", f"{what} 0x{key.hex()}")
 
     def _different(self, space: Space, key: bytes, value: bytes, expected: Expected) -> None:
-        wanted, found = _differing(expected.value, value)
-        self._diverges(_PARTS[space], f"{space} 0x{key.hex()}: {wanted}", found, self._place(space, key, expected))
+        wanted, found, client = difference(space, expected.value, value)
+        place = self._place(space, key, expected)
+        if client is not None:
+            place = replace(place, client=client)
+        self._diverges(_PARTS[space], f"{space} 0x{key.hex()}: {wanted}", found, place)
 
     def _missing(self, space: Space, key: bytes, expected: Expected) -> None:
         self._diverges(_PARTS[space], f"{space} 0x{key.hex()}", "nothing", self._place(space, key, expected))
@@ -205,18 +210,3 @@ class _LedgerAudit:
                 client=where.client,
             )
         )
-
-
-_SHOWN_BYTES: Final = 8
-
-
-def _differing(expected: bytes, found: bytes) -> tuple[str, str]:
-    """Describe two values by the place where they begin to differ."""
-    at = next(
-        (i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found))
-    )
-
-    def describe(value: bytes) -> str:
-        return f"{len(value)} bytes with {value[at : at + _SHOWN_BYTES].hex() or 'their end'} at byte {at}"
-
-    return describe(expected), describe(found)

@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import httpx
+
 from chain import light
 from chain.genesis import Genesis
 from chain.light import errors as light_errors
@@ -258,6 +260,7 @@ def audit_network(
     clock: Clock | None = None,
     answer_s: float = ANSWER_S,
     auditor: Auditor | None = None,
+    https: httpx.AsyncBaseTransport | None = None,
 ) -> AuditReport:
     """Audit a network that runs by what its nodes answer.
 
@@ -272,6 +275,7 @@ def audit_network(
         answer_s: how long an answer may take.
         auditor: what it knows is not verified again, and it remembers everything; without one, no more of what the
             nodes answer is remembered than some pages of each.
+        https: speaks TLS with https URLs (`node.tls.transport`); by default httpx's own, with the system's roots.
 
     Raises:
         ConfigError: a URL that is none, or one that is named twice.
@@ -288,7 +292,7 @@ def audit_network(
     servers = tuple(dict.fromkeys(checked_url(url, "--edge") for url in edges))
     findings = Findings(clock or SystemClock(), progress)
     chains = Chains(_WHOLE, findings, genesis_hash, head)
-    with Fetcher(answer_s) as fetcher, TemporaryDirectory(prefix="merit-audit-") as directory:
+    with Fetcher(answer_s, https) as fetcher, TemporaryDirectory(prefix="merit-audit-") as directory:
         asked = [Node(url, fetcher) for url in nodes]
         audit = _NetworkAudit(asked, servers, fetcher, chains=chains, findings=findings, auditor=auditor)
         return audit.run(Path(directory))

@@ -3,11 +3,13 @@
 import asyncio
 import re
 import subprocess
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Final
 
 from chain.engines.cometbft import binary
@@ -130,6 +132,8 @@ def _inspected(comet: Path) -> Iterator[str]:
             for line in process.stdout or ():
                 said.append(line.strip())
                 if (found := _SERVES.search(line)) is not None:
+                    # it logs every request: a pipe that nobody empties would stop it after some twenty heights
+                    Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
                     yield f"http://{found[1]}"
                     return
             why = said[-1] if said else "says nothing"

@@ -37,6 +37,9 @@ def audit(
         list[str] | None,
         typer.Option(metavar="URL", help="Fetch blobs here; repeatable. [default: where the nodes say]"),
     ] = None,
+    trust: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificates (PEM) of servers with https URLs.")
+    ] = None,
     genesis: Annotated[
         str, typer.Option("--genesis", "--genesis-hash", metavar="HASH", help="The genesis hash that you trust.")
     ] = "",
@@ -63,9 +66,9 @@ def audit(
     wanted = [_chosen(text) for text in explain or ()]
     trusted, newest = _hash(genesis, "--genesis"), _hash(head, "--head")
     urls, files = _sorted(targets or (), rpc or ())
-    if edge and not urls:
+    if (edge or trust) and not urls:
         message = "what is on disk brings its blobs; use it with nodes"
-        raise typer.BadParameter(message, param_hint="--edge")
+        raise typer.BadParameter(message, param_hint="--edge, --trust")
     if (jobs > 1 or resume) and urls:
         message = "rounds of a network that runs are computed as its blobs come; export them first (merit export)"
         raise typer.BadParameter(message, param_hint="--jobs, --resume")
@@ -84,7 +87,9 @@ def audit(
         report = audit_receipt(files[0], genesis_hash=trusted)
         document, lines = report.to_json(), report.lines
     else:
-        audit_it = partial(_audit_nodes, urls, edge or ()) if urls else partial(_audit_disk, files[0], jobs, resume)
+        audit_it = (
+            partial(_audit_nodes, urls, edge or (), trust) if urls else partial(_audit_disk, files[0], jobs, resume)
+        )
         report = audited = audit_it(genesis_hash=trusted, head=newest, progress=progress)
         document, lines = _explained(audited, wanted)
         if html is not None:
@@ -106,10 +111,18 @@ def _is_receipt(target: Path) -> bool:
     return target.is_file() and holds(target) == "receipt"
 
 
-def _audit_nodes(urls: Sequence[str], edges: Sequence[str], **more: Any) -> "AuditReport":  # noqa: ANN401 - passed on
+def _audit_nodes(
+    urls: Sequence[str],
+    edges: Sequence[str],
+    trust: Path | None,
+    **more: Any,  # noqa: ANN401 - passed on
+) -> "AuditReport":
     from node.audit import audit_network  # noqa: PLC0415 - loads the EVM
+    from node.tls.certificates import read  # noqa: PLC0415 - OpenSSL, which few audits need
+    from node.tls.transport import async_transport  # noqa: PLC0415 - as above
 
-    return audit_network(urls, edges=edges, **more)
+    https = None if trust is None else async_transport(read(trust))
+    return audit_network(urls, edges=edges, https=https, **more)
 
 
 def _audit_disk(target: Path, jobs: int, keep: Path | None, **more: Any) -> "AuditReport":  # noqa: ANN401 - passed on

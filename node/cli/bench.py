@@ -30,6 +30,7 @@ def bench(
     *,
     listed: Annotated[bool, typer.Option("--list", help="Only list the benchmarks.")] = False,
     seconds: Annotated[float | None, typer.Option(min=1, help="How long each load lasts (ledger).")] = None,
+    history: Annotated[int | None, typer.Option(min=4, help="Rounds of the history that is audited (audit).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw what was measured into this file (signatures).")] = None,
     json: Json = False,
 ) -> None:
@@ -47,7 +48,7 @@ def bench(
     for name, file in chosen.items():
         module = _load(name, file)
         takes = signature(module.run).parameters
-        wishes = {"seconds": seconds, "plot": plot}
+        wishes = {"seconds": seconds, "history": history, "plot": plot}
         given = {wish: value for wish, value in wishes.items() if wish in takes and value is not None}
         results[name] = _rows(name, module.run(**given))
         if not json:

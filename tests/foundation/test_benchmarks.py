@@ -12,7 +12,8 @@ from chain.execution.evm import MeritComputation, MeritState
 from contracts.addresses import VERIFIER
 from learner.simulation.scenario import IID, Asynchronous, Scenario, Training
 from node.cli.bench import benchmarks
-from tests.benchmarks import allocation, consensus, execution, peers, rpc, signatures, snapshots
+from node.errors import ConfigError
+from tests.benchmarks import allocation, audit, consensus, execution, peers, rpc, signatures, snapshots
 from tests.conftest import ROOT
 
 SIGNATURES = ("ML-DSA-44", "ML-DSA-65", "RSA-2048 PSS", "RSA-3072 PSS", "Ed25519", "ECDSA secp256k1", "Falcon-512")
@@ -26,6 +27,7 @@ def signature_rows() -> list[dict[str, object]]:
 def test_bench_finds_the_benchmarks_and_not_what_they_share() -> None:
     assert {
         "allocation",
+        "audit",
         "consensus",
         "execution",
         "gram",
@@ -153,6 +155,19 @@ def test_consensus_is_measured_for_each_number_of_validators_and_breaks_no_rule(
     rows = consensus.run({4: 2, 5: 1})
     assert [(row["validators"], row["runs"], row["broken"]) for row in rows] == [(4, 2, 0), (5, 1, 0)]
     assert all(isinstance(row["events_per_seed"], float) and row["events_per_seed"] > 100 for row in rows)
+
+
+@pytest.mark.slow
+def test_audits_are_measured_by_rounds_and_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "JOBS", (2,))
+    rows = audit.run(4, parameters=100)
+    assert [(row["rounds"], row["jobs"]) for row in rows] == [(1, 2), (2, 2), (4, 2)]
+    assert all(float(str(row["cpu_s"])) > 0 and float(str(row["memory_mb"])) > 0 for row in rows)
+
+
+def test_a_history_that_does_not_fit_on_the_disk_is_not_begun() -> None:
+    with pytest.raises(ConfigError, match="are free"):
+        audit.run(10**9)
 
 
 @pytest.fixture

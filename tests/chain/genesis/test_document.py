@@ -80,6 +80,7 @@ def test_each_mistake_is_named(changes: dict[str, Any], reason: str) -> None:
         (b'"governor":"0x', b'"governor":"0X', "hexadecimal"),
         (b'"name":"merit-4d45"', b'"name":"no spaces"', "name"),
         (b"{", b"", "genesis document"),
+        (b"members", b"m\xe3mbers", "genesis document: .*utf-8"),
     ],
 )
 def test_a_malformed_text_is_refused_in_one_line(before: bytes, after: bytes, reason: str) -> None:

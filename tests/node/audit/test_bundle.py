@@ -120,10 +120,9 @@ def test_a_damaged_update_is_named_by_round_and_client(exported: Exported, tmp_p
 
 @pytest.mark.parametrize("kind", [Kind.HEADER, Kind.COMMIT, Kind.TRANSACTIONS])
 def test_a_changed_record_of_a_height_is_named(exported: Exported, tmp_path: Path, kind: Kind) -> None:
-    key = Key(kind, 3)
-    raw = dict(entries(exported.path))[key]
+    key, raw = next((key, raw) for key, raw in entries(exported.path) if key.kind is kind and key.number >= 3 and raw)
     report = audit_bundle(rewritten(exported.path, tmp_path / "changed", {key: flipped(raw, len(raw) // 2)}))
-    assert "bundle, height 3" in first(report)
+    assert f"bundle, height {key.number}" in first(report)
 
 
 def heads(path: Path) -> Iterator[tuple[Key, int]]:
@@ -209,13 +208,3 @@ def test_the_command_exports_and_audits(untouched: Path, tmp_path: Path, capsys:
 def test_rounds_that_are_none_are_bad_input(untouched: Path, rounds: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(untouched), "--rounds", rounds]) == 2
     assert "is not A:B" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_sampled_flips_of_a_bundle_are_named(exported: Exported, tmp_path: Path) -> None:
-    whole, damaged = exported.path.read_bytes(), tmp_path / "damaged"
-    for at in range(len(MAGIC), len(whole), len(whole) // 24):
-        damaged.write_bytes(flipped(whole, at))
-        report = audit_bundle(damaged, genesis_hash=exported.genesis_hash)
-        assert report.first is not None, at
-        assert report.first.store in {"bundle", "history of the bundle"}

@@ -48,6 +48,29 @@ def richer(run: Path, block: int, index: int) -> bytes:
 CREDITED = kinds.event_topic("Credited")
 
 
+def test_a_changed_value_is_named_by_its_field_and_client(audit: Audit, run: Path, replay: Replay) -> None:
+    events = [event for block in blocks_of(replay) for event in block.events]
+    record = next(event for event in events if isinstance(event, kinds.Recorded))
+    paid = next(event for event in events if isinstance(event, kinds.Credited))
+    header = decode_header(stored(run, Space.HEADER)[number_key(3)])
+    theta, digest = paid.theta.to_bytes(32, "big"), record.digest
+    for space, value, at in (
+        (Space.TRANSACTION, digest, 5),
+        (Space.RECEIPT, theta, 31),
+        (Space.HEADER, header.state_root, 0),
+    ):
+        key, raw = next((key, raw) for key, raw in stored(run, space).items() if value in raw)
+        changed = raw.replace(value, tamper.flipped(value, at))
+        tamper.put_checked(tamper.ledger(run), space, key, changed)
+    lines = {one.part: one.line() for one in audit(run).divergences}
+    other = tamper.flipped(digest, 5).hex()
+    assert lines[Part.TRANSACTION].endswith(f"entry 0: digest {digest.hex()}, found {other}")
+    assert f"client {record.client}: transaction" in lines[Part.TRANSACTION]
+    assert lines[Part.RECEIPT].endswith(f"Credited: theta {paid.theta}, found {paid.theta ^ 1}")
+    assert f"client {paid.client}: receipt" in lines[Part.RECEIPT]
+    assert f"state_root {header.state_root.hex()}, found " in lines[Part.BLOCK]
+
+
 def test_another_reward_in_a_receipt_is_named_with_its_round(
     audit: Audit, run: Path, replay: Replay, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,8 +82,9 @@ def test_another_reward_in_a_receipt_is_named_with_its_round(
     assert main(["audit", str(run)]) == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(
-        f"DIVERGES: validator 2 ledger, height {height}, block {block}, job 1, round 2: receipt: expected receipt 0x"
+        f"DIVERGES: validator 2 ledger, height {height}, block {block}, job 1, round 2, client {found.client}: receipt:"
     )
+    assert ", Credited: reward " in last
 
 
 def test_a_block_rewritten_around_another_reward_is_named(audit: Audit, run: Path, replay: Replay) -> None:
