@@ -12,8 +12,8 @@ import pytest
 
 from node.tls import certificates
 from node.tls.transport import transport
-from tests.node.test_testbed import JOB, job_until, merit
-from tests.node.testnet.running import Testnet
+from tests.node.test_testbed import JOB
+from tests.node.testnet.running import GUARD_S, Testnet, merit, until
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +30,12 @@ def net(tmp_path_factory: pytest.TempPathFactory, program: Path) -> Iterator[Tes
         net.merit("stop")
 
 
+def told(*arguments: object) -> str:
+    done = merit(*arguments)
+    assert done.code == 0, done
+    return done.out
+
+
 def intakes(net: Testnet) -> list[str]:
     return [str(node["intake"]) for node in net.status().values()]
 
@@ -42,7 +48,7 @@ def test_clients_learn_and_blobs_reach_a_quorum_over_tls(net: Testnet, tmp_path:
     trust, password = ("--trust", net.layout.certificates), ("--password-file", net.layout.password)
     sponsor = ("--rpc", rpc, "--key", net.layout.member_key_path(net.file.sponsor), *password)
     (tmp_path / "job.toml").write_text(JOB, encoding="utf-8")
-    merit("job", "create", tmp_path / "job.toml", "--server", servers[0], *trust, "--budget", 100, *sponsor)
+    told("job", "create", tmp_path / "job.toml", "--server", servers[0], *trust, "--budget", 100, *sponsor)
     clients = []
     try:
         for at, member in enumerate(net.file.client_members):
@@ -50,17 +56,16 @@ def test_clients_learn_and_blobs_reach_a_quorum_over_tls(net: Testnet, tmp_path:
             paced = ("--dir", tmp_path / str(member), "--share", f"{at + 1}/2", "--interval", 0.3)
             command = ("client", "run", "--server", servers[at], *trust, *key, *paced)
             clients.append(subprocess.Popen([sys.executable, "-m", "node.cli", *map(str, command)]))  # noqa: S603 - our own program
-        job_until(rpc, "version", 2)
-        merit("job", "close", 1, *sponsor)
-        job_until(rpc, "status", "closed")
-        assert [client.wait(120) for client in clients] == [0, 0]
+        until(lambda: json.loads(told("job", "show", 1, "--rpc", rpc, "--json"))["version"] >= 2, "version 2")
+        told("job", "close", 1, *sponsor)
+        assert [client.wait(GUARD_S) for client in clients] == [0, 0]
     finally:
         for client in clients:
             client.kill()
-    paid = json.loads(merit("rewards", "--rpc", rpc, "--json"))["rewards"]
+    paid = json.loads(told("rewards", "--rpc", rpc, "--json"))["rewards"]
     assert {reward["client"] for reward in paid} == set(net.file.client_members)
     nodes = [word for home in net.layout.homes() for word in ("--rpc", home.read().rpc_url)]
-    assert "OK: everything follows" in merit("audit", *nodes)
+    assert "OK: everything follows" in told("audit", *nodes)
 
 
 def test_a_client_that_can_only_classical_tls_is_refused_in_its_handshake(net: Testnet) -> None:
