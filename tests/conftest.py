@@ -16,6 +16,7 @@ TESTNETS = (
     "tests/node/testnet/test_running.py",
     "tests/node/testnet/test_tls.py",
     "tests/node/experiments/test_runs.py",
+    "tests/foundation/test_readme_commands.py::test_a_testnet_",
 )
 
 settings.register_profile("merit", deadline=None, print_blob=True)  # a shared machine keeps no deadline
