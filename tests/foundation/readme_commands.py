@@ -37,6 +37,11 @@ class Command:
         return COMMENT.sub("", joined.splitlines()[0]).strip()
 
     @property
+    def typed(self) -> str:
+        """What is typed: all of it, without the comment behind a single line."""
+        return self.text if "\n" in self.text else self.key
+
+    @property
     def lines(self) -> list[str]:
         """Its simple commands: for a loop, those within it."""
         joined = HERE.split(re.sub(r"\s*\\\n\s*", " ", self.text))[0]

@@ -131,7 +131,7 @@ class Shell:
             (scratch / binary.LOCAL).symlink_to(ROOT / binary.LOCAL)
         self._script = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
         self._left = {
-            command.key: proof.instead or command.text
+            command.key: proof.instead or command.typed
             for command in ALL
             if isinstance(proof := PROOFS[command.key], Runs) and proof.scenario == scenario
         }
