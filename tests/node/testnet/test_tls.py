@@ -32,7 +32,7 @@ base_reward = 10
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory, program: Path) -> Iterator[Testnet]:
     assert program.exists()
-    net = Testnet(tmp_path_factory.mktemp("net") / "t", first_port=31_000, clients=2, tls=True)
+    net = Testnet(tmp_path_factory.mktemp("net") / "t", first_port=26_000, clients=2, tls=True)
     try:
         done = net.start()
         assert done.code == 0, done
