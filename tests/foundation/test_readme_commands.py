@@ -259,8 +259,9 @@ def learned(here: Shell) -> None:
 
 
 def ended(here: Shell) -> None:
-    """Wait for the clients, who end by themselves when the job is closed."""
+    """Wait for the clients, who end by themselves when the job is closed, and for the job's end."""
     here.type("for client in $clients; do wait $client; done")
+    here.until("""merit job show 1 --json | grep -Eq '"status": *"closed"'""")
 
 
 @pytest.mark.slow
