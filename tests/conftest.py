@@ -12,7 +12,12 @@ import chain.execution.evm  # noqa: F401 - takes py-evm's opcodes before titanob
 
 ROOT = Path(__file__).parent.parent
 NO_SKIP = bool(os.environ.get("MERIT_NO_SKIP"))  # set by `scripts/test --all`
-TESTNETS = ("tests/node/testnet/test_running.py", "tests/node/experiments/test_runs.py")
+TESTNETS = (
+    "tests/node/testnet/test_running.py",
+    "tests/node/testnet/test_tls.py",
+    "tests/node/experiments/test_runs.py",
+    "tests/foundation/test_readme_commands.py::test_a_testnet_",
+)
 
 settings.register_profile("merit", deadline=None, print_blob=True)  # a shared machine keeps no deadline
 settings.load_profile("merit")

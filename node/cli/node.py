@@ -64,7 +64,7 @@ async def _announce(home: "NodeHome", file: "NodeFile", *, json: bool) -> None:
         await clock.sleep(_POLL_S)
     places = {
         "rpc": file.rpc_url,
-        "intake": file.intake_url,
+        "intake": file.clients_url,
         "dashboard": file.dashboard_url,
         "logs": str(home.logs),
         "height": now.height,
@@ -72,7 +72,7 @@ async def _announce(home: "NodeHome", file: "NodeFile", *, json: bool) -> None:
     if json:
         print_json({"name": file.name, **places})
     else:
-        served = f", intake {file.intake_url}" if file.edge else ""
+        served = f", intake {file.clients_url}" if file.edge else ""
         served += f", dashboard {file.dashboard_url}" if file.dashboard is not None else ""
         typer.echo(f"{file.name} is at height {now.height}: JSON-RPC {file.rpc_url}{served}, logs in {home.logs}")
 

@@ -51,6 +51,10 @@ def init(
     relays: Annotated[
         bool, typer.Option(help="Connect the nodes through relays, so that `perturb` can disconnect one.")
     ] = True,
+    tls: Annotated[
+        bool,
+        typer.Option("--tls", help="Edge servers take clients over post-quantum TLS; DIR/keys/intake.crt is theirs."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Remove the testnet that is there.")] = False,
     directory: Directory = DEFAULT_DIRECTORY,
     json: Json = False,
@@ -61,7 +65,7 @@ def init(
     layout = Layout(directory)
     if force and directory.exists():
         _require_idle(layout)
-    file = TestnetFile(validators=validators, clients=clients, port=port, relays=relays)
+    file = TestnetFile(validators=validators, clients=clients, port=port, relays=relays, tls=tls)
     genesis = make(directory, file, int(SystemClock().now()), force=force)
     if json:
         print_json({"directory": str(directory), "validators": validators, "name": genesis.name})
@@ -176,6 +180,7 @@ def _announce(layout: "Layout", nodes: list[dict[str, Any]], *, json: bool) -> N
         else "  Clients       none",
         f"  Sponsor       member {file.sponsor}",
         f"                keys {layout.keys / 'member-N.pem'}, password in {layout.password}",
+        *([f"                --trust {layout.certificates}"] if file.tls else []),
         "",
         "  node    height  JSON-RPC                intake of its edge server  dashboard",
     ]

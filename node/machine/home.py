@@ -4,7 +4,7 @@
     HOME/genesis.json       what all agree on
     HOME/keys/edge.pem      the edge server's key, encrypted; HOME/keys/password opens it; both mode 0600
     HOME/keys/intake.pem    the key of the intake's TLS, opened by the same password; its certificate is intake.crt
-    HOME/keys/trusted.crt   certificates of the other members' intakes that are reached over TLS
+    HOME/keys/trusted.crt   certificates of the members' intakes that are reached over TLS
     HOME/comet/             CometBFT's home: its keys, its blocks, its votes
     HOME/ledger/            the ledger's store
     HOME/blobs/             updates and models
@@ -201,6 +201,13 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def intake_url(self) -> str:
         """Where the edge server's intake is; empty without one."""
         return f"http://127.0.0.1:{self.edge.port}" if self.edge else ""
+
+    @property
+    def clients_url(self) -> str:
+        """Where clients and edge servers on this machine reach the intake: over TLS, if it has that."""
+        if self.edge is None or self.edge.tls is None:
+            return self.intake_url
+        return f"https://127.0.0.1:{self.edge.tls.port}"
 
     def encode(self) -> bytes:
         """Return the TOML."""

@@ -2,7 +2,8 @@
 
     DIR/testnet.toml       how it was made (`TestnetFile`); a directory without it holds no testnet
     DIR/genesis.json       what all agree on
-    DIR/keys/              governor.pem, member-N.pem of clients and sponsor; `password` opens them, mode 0600
+    DIR/keys/              governor.pem, member-N.pem of clients and sponsor; `password` opens them, mode 0600;
+                           under TLS intake.crt, the certificates of all intakes
     DIR/nodes/nodeN/       a home each (node/machine/home.py)
     DIR/control.sock       where the supervisor takes commands while it runs
     DIR/supervisor.log     what a detached supervisor says
@@ -33,13 +34,15 @@ from merit.chance import entropy
 from node.configuration import convert, read_toml
 from node.errors import RunDirectoryError
 from node.founding import MOST_VALIDATORS, Founding, Membership
-from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, SnapshotsFile, SyncFile, TimingFile
+from node.machine.home import EdgeFile, NodeFile, NodeHome, PeerFile, SnapshotsFile, SyncFile, TimingFile, TlsFile
+from node.tls import identity
 
 DEFAULT_DIRECTORY: Final = Path(".merit/testnet")
 DEFAULT_PORT: Final = 27_000
 PORTS_PER_NODE: Final = 10
 _LAST_PORT: Final = 65_535
 _PASSWORD_BYTES: Final = 32
+_NAMES: Final = ("127.0.0.1", "localhost")  # for which the intakes' certificates speak
 
 
 class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +53,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `batch`: records that an edge server puts into one transaction at most.
     `council`: edge servers govern by vote; else the key `governor` does. `contracts`: their version from block 1 on.
     `dashboards`: each node serves one; it reads every block, which costs a node that does nothing else but record.
+    `tls`: clients and edge servers reach every intake over TLS 1.3 with X25519MLKEM768 and ML-DSA certificates.
     """
 
     __test__ = False  # no test class
@@ -65,6 +69,7 @@ class TestnetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     council: bool = True
     contracts: Annotated[int, msgspec.Meta(ge=1)] = max(artifacts.VERSIONS)
     dashboards: bool = True
+    tls: bool = False
     chain_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     timing: TimingFile = TimingFile()
     snapshots: SnapshotsFile = SnapshotsFile(every=200)
@@ -95,6 +100,7 @@ class Layout:
         self.genesis = directory / "genesis.json"
         self.keys = directory / "keys"
         self.password = self.keys / "password"
+        self.certificates = self.keys / identity.CERTIFICATE_NAME
         self.nodes = directory / "nodes"
         self.control = directory / "control.sock"
         self.log = directory / "supervisor.log"
@@ -200,22 +206,27 @@ def _make(layout: Layout, file: TestnetFile, time: int) -> Genesis:
             rpc=ports["rpc"],
             handover=ports["handover"],
             dashboard=ports["dashboard"] if file.dashboards else None,
-            edge=EdgeFile(member=number, port=ports["edge"], batch=file.batch),
+            edge=_edge(file, number, number),
             peers=tuple(peer for peer in peers if peer.member != number),
             timing=file.timing,
             snapshots=file.snapshots,
         )
-        write_node(home, node_file, genesis, validators[number - 1], node_keys[number], edge=keys[f"member-{number}"])
+        edge = keys[f"member-{number}"]
+        write_node(home, node_file, genesis, validators[number - 1], node_keys[number], edge=edge, time=time)
+    _exchange_certificates(layout, file)
     content = msgspec.to_builtins(file)
     layout.file.write_bytes(tomli_w.dumps({key: value for key, value in content.items() if value is not None}).encode())
     return genesis
 
 
-def add_node(layout: Layout, member: int, sync: SyncFile | None, edge: SigningKey, validator: SigningKey) -> NodeHome:
+def add_node(
+    layout: Layout, member: int, sync: SyncFile | None, edge: SigningKey, validator: SigningKey, *, time: float
+) -> NodeHome:
     """Write the home of one more node, and let every other home know it.
 
     `member` is the id that the Registry has given to the edge server with the key `edge`; the node starts from a
     snapshot as `sync` says, or from the first block, and votes with the key `validator` once the Council lets it.
+    `time`, in seconds since the epoch, is now.
     """
     file, genesis = layout.read(), load_genesis(layout.genesis)
     homes = layout.homes()
@@ -231,7 +242,7 @@ def add_node(layout: Layout, member: int, sync: SyncFile | None, edge: SigningKe
         rpc=ports["rpc"],
         handover=ports["handover"],
         dashboard=ports["dashboard"] if file.dashboards else None,
-        edge=EdgeFile(member=member, port=ports["edge"], batch=file.batch),
+        edge=_edge(file, number, member),
         peers=tuple(others),
         timing=file.timing,
         snapshots=file.snapshots,
@@ -240,8 +251,9 @@ def add_node(layout: Layout, member: int, sync: SyncFile | None, edge: SigningKe
     making = home.path.with_name(f".{home.path.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    write_node(NodeHome(making), node_file, genesis, validator, node_key, edge=edge)
+    write_node(NodeHome(making), node_file, genesis, validator, node_key, edge=edge, time=time)
     making.rename(home.path)
+    _exchange_certificates(layout, file)
     for other in homes:
         theirs = other.read()
         other.file.write_bytes(msgspec.structs.replace(theirs, peers=(*theirs.peers, own)).encode())
@@ -273,7 +285,7 @@ def _as_peer(home: NodeHome, file: NodeFile) -> PeerFile:
         validator=validator,
         p2p=f"{NodeKey(node_key[:32]).id}@127.0.0.1:{file.p2p}",
         handover=f"127.0.0.1:{file.handover}",
-        intake=file.intake_url,
+        intake=file.clients_url,
         rpc=file.rpc_url,
     )
 
@@ -286,7 +298,7 @@ def _peer(file: TestnetFile, number: int, member: int, validator: SigningKey, no
         validator=validator_address(validator.public_key).hex(),
         p2p=f"{node_key.id}@127.0.0.1:{ports['p2p']}",
         handover=f"127.0.0.1:{ports['handover']}",
-        intake=f"http://127.0.0.1:{ports['edge']}",
+        intake=f"https://127.0.0.1:{ports['tls']}" if file.tls else f"http://127.0.0.1:{ports['edge']}",
         rpc=f"http://127.0.0.1:{ports['rpc']}",
     )
 
@@ -299,8 +311,9 @@ def write_node(
     node_key: NodeKey,
     *,
     edge: SigningKey | None,
+    time: float,
 ) -> None:
-    """Write a node's home into a directory that exists and is empty."""
+    """Write a node's home into a directory that exists and is empty; `time` is now, for its certificate."""
     home.file.write_bytes(file.encode())
     genesis.save(home.genesis)
     if edge is not None:
@@ -308,12 +321,32 @@ def write_node(
         password = entropy(_PASSWORD_BYTES).hex().encode()
         _write(home.password, password)
         keystore.save(home.key, edge, password)
+        if file.edge is not None and file.edge.tls is not None:
+            identity.make(home.key.parent, _NAMES, password, now=time)
     write_home(home.comet, genesis, validator, node_key, file.name)
+
+
+def _edge(file: TestnetFile, number: int, member: int) -> EdgeFile:
+    ports = _ports(file, number)
+    tls = TlsFile(port=ports["tls"]) if file.tls else None
+    return EdgeFile(member=member, port=ports["edge"], batch=file.batch, tls=tls)
+
+
+def _exchange_certificates(layout: Layout, file: TestnetFile) -> None:
+    """Let clients and every node take the certificates of all intakes; nodes that run read them with new peers."""
+    if not file.tls:
+        return
+    homes = layout.homes()
+    together = b"".join(home.tls_certificate.read_bytes() for home in homes)
+    for path in (layout.certificates, *(home.trusted for home in homes)):
+        writing = path.with_suffix(".writing")
+        writing.write_bytes(together)
+        writing.replace(path)  # whoever reads meanwhile sees all of the old or all of the new
 
 
 def _ports(file: TestnetFile, number: int) -> dict[str, int]:
     first = file.port + PORTS_PER_NODE * (number - 1)
-    return {name: first + at for at, name in enumerate(("p2p", "comet", "rpc", "edge", "handover", "dashboard"))}
+    return {name: first + at for at, name in enumerate(("p2p", "comet", "rpc", "edge", "handover", "dashboard", "tls"))}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -85,7 +85,7 @@ async def join(
     member = await asyncio.to_thread(_member_of, awake[0], edge)
     tell(f"edge server {member} is admitted")
     sync = await _trusted(awake) if any(map(_has_snapshot, awake)) else None
-    home = add_node(layout, member, sync, edge, validator)
+    home = add_node(layout, member, sync, edge, validator, time=clock.now())
     name = home.path.name
     await start(name)
     await _level(home, awake[0], clock)

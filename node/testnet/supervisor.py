@@ -323,7 +323,7 @@ class Supervisor:
             name=node.pair.name,
             state=node.pair.state.value,
             rpc=node.file.rpc_url,
-            intake=node.file.intake_url,
+            intake=node.file.clients_url,
             dashboard=node.file.dashboard_url,
             comet=node.file.comet_url,
             processes=node.pair.processes,

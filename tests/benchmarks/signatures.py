@@ -31,12 +31,12 @@ from learner import models
 from learner.data import Dataset
 from learner.training import SGD, one_thread, train
 from merit.chance import seed_of
-from merit.clock import Clock, SystemClock
+from merit.clock import Clock
 from node.run.config import preset
-from tests.benchmarks._timing import each_us, took_us
+from tests.benchmarks._timing import CoreClock, each_us, took_us
 
 ROUNDS = 41
-COLOURS = ("#0072b2", "#d55e00")  # Okabe and Ito's: anybody can tell them apart
+MARKS = (("o", "#0072b2"), ("s", "#d55e00"), ("^", "#009e73"))  # Okabe and Ito's colours: anybody can tell them apart
 KEYGEN_EVERY = 5  # rounds; one RSA-3072 key takes longer than everything else in a round
 MESSAGES = [LEDGER + bytes((number,)) * BODY_BYTES for number in range(8)]  # as long as a record's signed message
 CONTEXT = record_context(bytes(32))
@@ -44,7 +44,7 @@ WATTS = 5.0
 """What an edge device draws while it works, assumed: a single-board computer like a Raspberry Pi 4. Where its
 core is slower than this machine's, energies grow with that; shares of a round are less concerned."""
 TRAINED = 3  # times that each client's part of a round is trained
-ROUNDS_OF_CLIENTS = {"softmax": "digits", "cnn": "paper"}
+ROUNDS_OF_CLIENTS = {"softmax": "digits", "mlp": "mnist", "cnn": "paper"}
 """Models, and the presets of `merit run` that say how a client trains them for one round."""
 SECURITY = {Scheme.ML_DSA_44: "NIST category 2", Scheme.ML_DSA_65: "NIST category 3"}
 
@@ -63,13 +63,13 @@ class Contestant:
 
 
 def run(rounds: int = ROUNDS, plot: Path | None = None) -> list[dict[str, object]]:
-    """Take turns in every round; medians in microseconds, and medians of the ratios within a round.
+    """Take turns in every round; medians in microseconds of processor time, and of the ratios within a round.
 
     Each ratio is to ML-DSA-44 by the backend that signs, or verifies, on this machine. A round signs and verifies eight
     messages and counts their mean, since ML-DSA tries until a signature is short enough. Our `cryptography` backend
     parses the public key each time, as the ledger does; the peers' keys are parsed before. `plot`: also draw them.
     """
-    clock = SystemClock()
+    clock = CoreClock()
     contestants = list(_contestants())
     times: list[dict[str, list[float]]] = [{"keygen": [], "sign": [], "verify": []} for _ in contestants]
     signature_bytes = [_checked(contestant) for contestant in contestants]
@@ -112,7 +112,7 @@ def run(rounds: int = ROUNDS, plot: Path | None = None) -> list[dict[str, object
 
 def train_us(clock: Clock, model: str, preset_: str) -> float:
     """Train what one client trains for one round, on made-up samples; the median in microseconds."""
-    spec, shape = preset(preset_).training, {"softmax": (64, 10), "cnn": (784, 10)}[model]
+    spec, shape = preset(preset_).training, (64, 10) if model == "softmax" else (784, 10)
     chance = np.random.default_rng(seed_of(1, "benchmark", "signatures"))
     images = chance.random((spec.samples, shape[0]), dtype=np.float32)
     data = Dataset(images, chance.integers(0, shape[1], spec.samples), shape[1])
@@ -123,24 +123,24 @@ def train_us(clock: Clock, model: str, preset_: str) -> float:
 
 
 def draw(rows: list[dict[str, object]], file: Path) -> None:
-    """Draw what was measured: times to sign and to verify, bytes, and the share of a client's round; PNG or SVG."""
+    """Draw what was measured: times, bytes, and the share of signing in a client's round; PNG or SVG."""
     measured = [row for row in rows if row["sign_us"] is not None]
     names = [f"{row['scheme']} ({row['library']})" for row in measured]
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(13, 4.6), layout="constrained")
     times, sizes, shares = figure.subplots(1, 3, sharey=True)
     panels = [
-        (times, "microseconds", [("sign_us", "sign"), ("verify_us", "verify")]),
+        (times, "microseconds", [("sign_us", "sign"), ("verify_us", "verify"), ("keygen_us", "make a key")]),
         (sizes, "bytes", [("public_key_bytes", "public key"), ("signature_bytes", "signature")]),
-        (shares, "% of a client's round", [(f"percent_of_{name}", name) for name in ROUNDS_OF_CLIENTS]),
+        (shares, "signing, % of a client's round", [(f"percent_of_{model}", model) for model in ROUNDS_OF_CLIENTS]),
     ]
     for axes, unit, series in panels:
-        for at, (key, label) in enumerate(series):
-            places = [place + 0.4 * at - 0.2 for place in range(len(names))]
-            axes.barh(places, [float(str(row[key])) for row in measured], 0.4, label=label, color=COLOURS[at])
-        axes.set_xscale("log")
+        for (key, label), (marker, colour) in zip(series, MARKS, strict=False):
+            values = [float(str(row[key])) for row in measured]
+            axes.plot(values, range(len(names)), marker, label=label, color=colour, markersize=7)
+        axes.set_xscale("log")  # dots, for a bar would have no length on it
         axes.set_xlabel(unit)
-        axes.grid(axis="x", alpha=0.3)
-        axes.legend()
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(series), frameon=False)
     times.set_yticks(range(len(names)), names)
     times.invert_yaxis()
     figure.savefig(file, dpi=120)

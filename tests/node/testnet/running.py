@@ -51,10 +51,10 @@ class Testnet:
 
     __test__ = False  # no test class
 
-    def __init__(self, directory: Path, *, first_port: int) -> None:
+    def __init__(self, directory: Path, *, first_port: int, clients: int = 1, tls: bool = False) -> None:
         """Make it; `start` runs it."""
         port = free_port_base(4, first_port)
-        file = TestnetFile(validators=4, clients=1, port=port, timing=QUICK)
+        file = TestnetFile(validators=4, clients=clients, port=port, timing=QUICK, tls=tls)
         self.genesis = make(directory, file, int(CLOCK.now()))
         self.layout = Layout(directory)
         self.file = file

@@ -13,6 +13,7 @@ from chain.crypto.schemes import Scheme, SigningKey
 from chain.genesis import load_genesis
 from chain.light import validator_address
 from contracts.bindings import Role
+from merit.clock import SystemClock
 from node import cli
 from node.errors import ConfigError, RunDirectoryError
 from node.machine.checks import require_complete
@@ -27,6 +28,8 @@ from node.testnet.layout import (
     make,
     replace_keys,
 )
+from node.tls import certificates
+from node.tls.identity import context_of
 
 TIME = 1_700_000_000
 PORT = 45_000
@@ -269,7 +272,7 @@ def test_one_more_node_knows_all_and_all_know_it(layout: Layout) -> None:
     edge, validator = SigningKey.generate(Scheme.ML_DSA_44), SigningKey.generate(Scheme.ML_DSA_65)
     before = [home.read() for home in layout.homes()]
     sync = SyncFile(servers=("127.0.0.1:1", "127.0.0.1:2"), height=5, hash="ab" * 32)
-    home = add_node(layout, 9, sync, edge, validator)
+    home = add_node(layout, 9, sync, edge, validator, time=TIME)
     file = home.read()
     require_complete(home, file)
     assert [one.path.name for one in layout.homes()] == ["node1", "node2", "node3", "node4"]
@@ -287,6 +290,47 @@ def test_one_more_node_knows_all_and_all_know_it(layout: Layout) -> None:
         assert added.validator == validator_address(validator.public_key).hex()
         assert added.p2p.endswith(f"@127.0.0.1:{file.p2p}")
     assert not set(file.ports.values()) & {port for old in before for port in old.ports.values()}
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Layout:
+    assert cli.main(["testnet", "init", "--tls", "--validators", "2", "--clients", "1", "--dir", str(tmp_path)]) == 0
+    return Layout(tmp_path)
+
+
+def test_without_tls_there_are_no_certificates(layout: Layout) -> None:
+    homes = layout.homes()
+    assert not any(path.exists() for one in homes for path in (one.tls_key, one.tls_certificate, one.trusted))
+    assert not layout.certificates.exists()
+
+
+def test_with_tls_peers_and_clients_are_sent_to_https(secure: Layout) -> None:
+    files = [home.read() for home in secure.homes()]
+    assert all(file.clients_url.startswith("https://127.0.0.1:") for file in files)
+    assert len({port for file in files for port in file.ports.values()}) == 2 * 7
+    for file in files:
+        others = [other.clients_url for other in files if other.name != file.name]
+        assert [peer.intake for peer in file.peers] == others
+
+
+def test_with_tls_every_home_proves_itself_to_all_others_and_to_clients(secure: Layout) -> None:
+    for home in secure.homes():
+        require_complete(home, home.read())
+        context_of(home.tls_key, home.tls_certificate, home.password.read_bytes())
+    own = [certificates.read(home.tls_certificate) for home in secure.homes()]
+    assert all(certificates.speaks_for(one[0], "127.0.0.1") for one in own)
+    for bundle in (secure.certificates, *(home.trusted for home in secure.homes())):
+        assert certificates.read(bundle) == own[0] + own[1]
+
+
+def test_who_joins_under_tls_is_believed_by_all(secure: Layout) -> None:
+    edge, validator = SigningKey.generate(Scheme.ML_DSA_44), SigningKey.generate(Scheme.ML_DSA_65)
+    home = add_node(secure, 9, None, edge, validator, time=SystemClock().now())
+    require_complete(home, home.read())
+    (new,) = certificates.read(home.tls_certificate)
+    assert secure.home(1).read().peers[-1].intake == home.read().clients_url
+    for bundle in (secure.certificates, *(one.trusted for one in secure.homes())):
+        assert new in certificates.read(bundle)
 
 
 def test_replaced_keys_lie_beside_the_old_ones_and_open_with_the_same_password(layout: Layout) -> None:
