@@ -132,7 +132,7 @@ async def _serve(
     network: "LocalNetwork", port: int, edge_port: int, dashboard_port: int, *, tls: bool, json: bool
 ) -> None:
     from chain.rpc.http import RpcServer  # noqa: PLC0415 - loads the web server
-    from node.dashboard.local import beside, connection  # noqa: PLC0415 - loads web3, 2.2 s
+    from node.dashboard.local import beside  # noqa: PLC0415 - loads web3, 2.2 s
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -157,9 +157,9 @@ async def _serve(
             context = network.intake_tls() if tls else None
             urls = dict(zip(members, await edges.listen(stack, first_port=edge_port, tls=context), strict=True))
             tasks.append(_work(edges))
-            dashboard.attach(connection(network), edges.servers[0])
+            dashboard.attach(network.dispatcher(), edges.servers[0])
         else:
-            dashboard.attach(connection(network))
+            dashboard.attach(network.dispatcher())
         _announce(network, server, dashboard.url, urls, json=json)
         await _until_one_ends(*tasks)
     if not json:

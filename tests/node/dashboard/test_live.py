@@ -10,7 +10,7 @@ import pytest
 from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
 from contracts import addresses
 from merit.clock import SystemClock
-from node.dashboard.local import beside, connection
+from node.dashboard.local import beside
 from node.dashboard.server import Dashboard
 from node.founding import Membership
 from tests.chain.rpc.harness import Background
@@ -50,7 +50,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         w3.eth.wait_for_transaction_receipt(name, timeout=60, poll_latency=0.02)
         dashboard = beside(network.network, SystemClock())
         network.run(dashboard.start())
-        dashboard.attach(connection(network.network))
+        dashboard.attach(network.network.dispatcher())
         with httpx.Client(base_url=dashboard.url, trust_env=False, timeout=60, follow_redirects=True) as http:
             made = Stage(network, dashboard, http, w3.to_hex(name), account.address.lower())
             made.until("/blocks", 'id="block-1"')
@@ -113,5 +113,5 @@ def test_pages_stay_when_the_ledger_goes_and_are_whole_when_it_is_back(stage: St
     stage.network.run(stage.dashboard.detach())
     assert 'id="block-1"' in stage.http.get("/blocks").text
     assert stage.http.get("/blocks/1").status_code == 503
-    stage.dashboard.attach(connection(stage.network.network))
+    stage.dashboard.attach(stage.network.network.dispatcher())
     assert stage.http.get("/blocks/1").status_code == 200
