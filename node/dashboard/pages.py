@@ -328,10 +328,8 @@ class Pages:
             return None
 
     def _members_of(self, validators: Iterable[bytes]) -> Mapping[bytes, int]:
-        """Return whose validators these are, as far as the ledger says so now."""
-        addresses = tuple(validators)
-        names = self._ask(lambda w3: [registry.member_of_validator(w3, address) for address in addresses])
-        return dict(zip(addresses, names or [0] * len(addresses), strict=True))
+        """Return whose validators these are; empty while the ledger does not say."""
+        return self._ask(lambda w3: {one: registry.member_of_validator(w3, one) for one in validators}) or {}
 
     def _page(self, request: Request, template: str, *, status: int = 200, **values: object) -> Response:
         text = self._templates.get_template(template).render(
