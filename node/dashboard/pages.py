@@ -260,6 +260,7 @@ class Pages:
             round=found,
             places=places,
             columns=_part_names(places),
+            explained=_explained(places),
             variants=variants,
         )
 
@@ -297,6 +298,7 @@ class Pages:
             job=job,
             places=places,
             columns=_part_names(places),
+            explained=_explained(places),
             records=records,
             older=_older(places, "round", before),
         )
@@ -394,6 +396,10 @@ def _older(rows: Sequence[Any], key: str, before: int) -> dict[str, int]:
 
 def _part_names(places: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for place in places for name in place["parts"]))
+
+
+def _explained(places: Sequence[Mapping[str, Any]]) -> bool:
+    return any(place["explained"] for place in places)
 
 
 def _rows(chart: charts.Chart) -> list[list[float | None]]:
