@@ -58,7 +58,6 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        self._asked()
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -69,6 +68,8 @@ class Guard:
             await send(message)
 
         refusal = _refusal(scope)
+        if refusal is None:
+            self._asked()
         await (self._app if refusal is None else refusal)(scope, receive, guarded)
 
 

@@ -66,8 +66,8 @@ class Dashboard:
         self._run = None if run is None else RunFiles(run)
         self._url = ""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asked_at = float("-inf")  # on the clock of the thread's own loop, as the next
-        self._due = asyncio.Event()
+        self._asked_at = float("-inf")  # by the clock
+        self._due = asyncio.Event()  # in the thread's own loop
         self._ending = False
         self._thread = threading.Thread(target=self._work, name="dashboard", daemon=True)
         self._ready: Future[str] = Future()
@@ -115,11 +115,11 @@ class Dashboard:
         """Note that somebody looks, who is not kept waiting until the next reading would have been due."""
         if not self._watched:
             self._due.set()
-        self._asked_at = asyncio.get_running_loop().time()
+        self._asked_at = self._clock.monotonic()
 
     @property
     def _watched(self) -> bool:
-        return asyncio.get_running_loop().time() - self._asked_at < WATCHED_S
+        return self._clock.monotonic() - self._asked_at < WATCHED_S
 
     def _work(self) -> None:
         try:
