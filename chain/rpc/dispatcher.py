@@ -151,10 +151,10 @@ class Dispatcher:
         """Forget a connection that has ended; harmless twice."""
         self.subscriptions.forget(subscriber)
 
-    def handle(self, method: str, params: Sequence[object] | None = None) -> object:
+    def handle(self, method: str, params: Sequence[object] | None = None, *, wait_s: float = WAIT_S) -> object:
         """Answer one request with Python values that JSON can hold; raises `RpcError` and nothing else.
 
-        From another thread than the dispatcher's it waits for the event loop, at most `WAIT_S` seconds. In that loop's
+        From another thread than the dispatcher's it waits for the event loop, at most `wait_s` seconds. In that loop's
         own thread it cannot wait: a method that asks another process is refused with `LimitError`.
         """
         if threading.get_ident() == self._thread or self._loop is None:
@@ -168,14 +168,17 @@ class Dispatcher:
                 answer.set_exception(error)
 
         def begin() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return
             task = asyncio.ensure_future(run())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
         try:
             self._loop.call_soon_threadsafe(begin)
-            return answer.result(WAIT_S)
+            return answer.result(wait_s)
         except (RuntimeError, WaitedTooLongError):
+            answer.cancel()  # what has not begun need not: nobody waits for it
             message = "the node has stopped or is busy; try again"
             raise LimitError(message) from None
 

@@ -14,6 +14,7 @@ from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from chain.rpc.errors import RpcError
+from chain.rpc.limits import WAIT_S
 
 if TYPE_CHECKING:
     from chain.rpc.dispatcher import Dispatcher
@@ -22,16 +23,17 @@ if TYPE_CHECKING:
 class InProcessProvider(JSONBaseProvider):
     """Hands requests over as Python values: nothing becomes JSON text on the way."""
 
-    def __init__(self, dispatcher: "Dispatcher") -> None:
-        """Send every request to `dispatcher`."""
+    def __init__(self, dispatcher: "Dispatcher", *, wait_s: float = WAIT_S) -> None:
+        """Send every request to `dispatcher`, and wait so many seconds for each answer."""
         super().__init__()
-        self._dispatcher = dispatcher
+        self._dispatcher, self._wait_s = dispatcher, wait_s
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # noqa: ANN401 - web3's signature
         """Answer one request; errors come back as error objects, as from a server."""
         number = next(self.request_counter)
         try:
-            result = self._dispatcher.handle(str(method), [_plain(item) for item in params or ()])
+            parameters = [_plain(item) for item in params or ()]
+            result = self._dispatcher.handle(str(method), parameters, wait_s=self._wait_s)
         except RpcError as error:
             return {"jsonrpc": "2.0", "id": number, "error": error.to_json()}  # type: ignore[typeddict-item]
         return {"jsonrpc": "2.0", "id": number, "result": result}
@@ -60,13 +62,15 @@ def _plain(value: object) -> object:
             return value
 
 
-def connect(dispatcher: "Dispatcher") -> Web3:
+def connect(dispatcher: "Dispatcher", *, wait_s: float = WAIT_S) -> Web3:
     """Make a `Web3` over `dispatcher`, with the middleware that costs no further request.
+
+    From another thread than the dispatcher's each request waits `wait_s` seconds for its answer, then it fails.
 
     Left out are web3's ENS names (there are none here) and its validation, which asks for the chain id before each
     call; the ledger refuses another chain's transactions itself.
     """
     return Web3(
-        InProcessProvider(dispatcher),
+        InProcessProvider(dispatcher, wait_s=wait_s),
         middleware=[(AttributeDictMiddleware, "attrdict"), (BufferedGasEstimateMiddleware, "gas_estimate")],
     )

@@ -157,7 +157,7 @@ async def _serve(
     network: "LocalNetwork", ports: Ports, access: "Access", *, unlocked: bool, tls: bool, json: bool
 ) -> None:
     from chain.rpc.http import RpcServer  # noqa: PLC0415 - loads the web server
-    from node.dashboard.local import beside, connection  # noqa: PLC0415 - loads web3, 2.2 s
+    from node.dashboard.local import beside  # noqa: PLC0415 - loads web3, 2.2 s
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -184,9 +184,9 @@ async def _serve(
             context = network.intake_tls() if tls else None
             urls = dict(zip(members, await edges.listen(stack, first_port=ports.edge, tls=context), strict=True))
             tasks.append(_work(edges))
-            dashboard.attach(connection(network), edges.servers[0])
+            dashboard.attach(network.dispatcher(), edges.servers[0])
         else:
-            dashboard.attach(connection(network))
+            dashboard.attach(network.dispatcher())
         gc.freeze()  # what is here now stays: collecting garbage in the middle of an answer need not look through it
         _announce(network, server, dashboard.url, urls, json=json)
         await _until_one_ends(*tasks)

@@ -4,6 +4,7 @@ Who may ask: browsers on this machine. A request that names another host (DNS re
 method but GET. Pages load nothing from elsewhere and run no script but ours; what a sponsor or a client wrote is text.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -34,23 +35,23 @@ _HEADERS: Final = {
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
-def application(sources: Sources) -> Starlette:
-    """Make the application over what pages read from."""
+def application(sources: Sources, asked: Callable[[], None] = lambda: None) -> Starlette:
+    """Make the application over what pages read from; `asked` is called with every request."""
     pages = Pages(sources)
     app = Starlette(
         routes=[*pages.routes(), *_static()],
         exception_handlers=pages.failures(),
     )
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, asked=asked)
     return app
 
 
 class Guard:
     """Refuses other hosts and other methods, and adds the headers that every answer has."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, asked: Callable[[], None]) -> None:
         """Stand before `app`."""
-        self._app = app
+        self._app, self._asked = app, asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -67,6 +68,8 @@ class Guard:
             await send(message)
 
         refusal = _refusal(scope)
+        if refusal is None:
+            self._asked()
         await (self._app if refusal is None else refusal)(scope, receive, guarded)
 
 

@@ -38,7 +38,7 @@ ROUNDS_PER_STEP: Final = 256
 
 
 class Follower:
-    """Reads what is new. `failing` says why the last step was cut short, empty if it was not."""
+    """Reads what is new. `failing` says what could not be read in the last step, empty if nothing."""
 
     def __init__(
         self, index: Index, gateway: Gateway, signers: Signers, insight: Insight, run: RunFiles | None = None
@@ -47,21 +47,20 @@ class Follower:
         self._index, self._gateway, self._signers, self._insight, self._run = index, gateway, signers, insight, run
         self.failing = ""
 
-    def step(self) -> bool:
-        """Read some of what is new; tell whether there is more."""
-        more = False
+    def step(self, *, watched: bool = True) -> bool:
+        """Read some of what is new; tell whether there is more. Commits are read only while somebody watches."""
+        more, failing = False, ""
         steps: list[Callable[[], bool]] = [self._read_edge, self._read_run]
         if self._gateway.attached:
-            steps = [self._read_blocks, self._read_commits, *steps]
-        self.failing = ""
+            steps = [self._read_blocks, *([self._read_commits] if watched else ()), *steps]
         for step in steps:
             try:
                 more |= step()
             except (MeritError, ContractsError, Web3Exception, sqlite3.Error, OSError) as error:
-                self.failing = str(error)
+                failing = failing or str(error)
                 _log.warning("the dashboard is behind: %s", error)
-                return False
-        return more
+        self.failing = failing
+        return more and not failing
 
     def _read_blocks(self) -> bool:
         with self._gateway.borrow() as w3:
@@ -79,9 +78,9 @@ class Follower:
     def _read_commits(self) -> bool:
         with self._gateway.borrow() as w3:
             before = self._signers.height
-            self._signers.read(w3)
+            more = self._signers.read(w3)
         self._index.revision += self._signers.height > before
-        return False
+        return more
 
     def _read_edge(self) -> bool:
         """Take what the edge server found: titles, selections of rounds, and why records are worth what they are."""

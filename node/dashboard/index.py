@@ -15,7 +15,7 @@ from typing import Final
 
 _log = logging.getLogger(__name__)
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 BUSY_S: Final = 10.0
 
 _SCHEMA: Final = """
@@ -70,7 +70,7 @@ CREATE TABLE places (
   job INTEGER, round INTEGER, place INTEGER, client INTEGER NOT NULL, theta INTEGER, reward TEXT, total REAL,
   sequence INTEGER, base INTEGER, fate TEXT NOT NULL DEFAULT '', PRIMARY KEY (job, round, place)
 ) WITHOUT ROWID;
-CREATE INDEX places_by_client ON places (job, client, round);
+CREATE INDEX places_by_client ON places (job, client, round, total, theta);  -- with all that charts draw
 
 -- Why a place earned what it did, as somebody computed it who came to these thetas.
 CREATE TABLE reasons (

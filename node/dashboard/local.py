@@ -3,19 +3,15 @@
 import asyncio
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chain.rpc.provider import connect
 from merit.clock import Clock
 from node.dashboard.server import FILE, Dashboard
 from node.network import LocalNetwork
 from node.rounds.attestation import ScoredRound
 
 if TYPE_CHECKING:
-    from web3 import Web3
-
     from node.edge.server import EdgeServer
 
 
@@ -29,11 +25,6 @@ def beside(network: LocalNetwork, clock: Clock, *, port: int = 0) -> Dashboard:
         port=port,
         run=network.directory,
     )
-
-
-def connection(network: LocalNetwork) -> "Callable[[], Web3]":
-    """Return what connects the dashboard to the network's first validator."""
-    return partial(connect, network.dispatcher())
 
 
 class RunDashboard:
@@ -58,12 +49,12 @@ class RunDashboard:
             await dashboard.start()
             self._dashboard = dashboard
             self._tell(dashboard.url)
-        self._dashboard.attach(connection(network))
+        self._dashboard.attach(network.dispatcher())
 
     def watch(self, network: LocalNetwork, server: "EdgeServer") -> None:
         """Show also what an edge server of the network knows."""
         if self._dashboard is not None:
-            self._dashboard.attach(connection(network), server)
+            self._dashboard.attach(network.dispatcher(), server)
 
     def scored(self, scored: ScoredRound) -> None:
         """Show also why the records of this round are worth what they are."""

@@ -1,9 +1,8 @@
 """The pages: each reads what it shows when it is asked for, a page of lists at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -33,6 +32,7 @@ _NEWEST: Final = 8
 _UNREACHABLE: Final = (LedgerUnreachableError, Web3Exception)
 
 Handler: TypeAlias = Callable[[Request], Response]
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +121,13 @@ class Pages:
 
     def _search(self, request: Request) -> Response:
         text = request.query_params.get("q", "")
-        with self._reading() as db, self._if_running() as w3:
-            hits = search(text, db, w3, 0 if w3 is None else registry.members(w3))
+        with self._reading() as db:
+            hits = search(text, db, self._ask)
         if len(hits) == 1:
             return RedirectResponse(hits[0].path, 303)
         status = 200 if hits or not text.strip() else 404
-        return self._page(request, "search.html", text=text, hits=hits, status=status, running=w3 is not None)
+        running = self._ask(registry.members) is not None
+        return self._page(request, "search.html", text=text, hits=hits, status=status, running=running)
 
     def _time(self, request: Request) -> Response:
         with self._reading() as db:
@@ -155,10 +156,16 @@ class Pages:
             raise HTTPException(404, f"there is no block {number} yet")
         with self._from.gateway.borrow() as w3:
             block = ledger.block(w3, number)
-            signed = ledger.signed(w3, self._from.signers, found["height"])
-            names = {address: registry.member_of_validator(w3, address) for address in signed.votes} if signed else {}
+        signed = self._ask(lambda w3: ledger.signed(w3, self._from.signers, found["height"]))
         return self._page(
-            request, "block.html", block=block, row=found, rounds=rounds, signed=signed, members=names, newest=newest
+            request,
+            "block.html",
+            block=block,
+            row=found,
+            rounds=rounds,
+            signed=signed,
+            members=self._members_of(signed.votes if signed else ()),
+            newest=newest,
         )
 
     def _transaction(self, request: Request) -> Response:
@@ -188,12 +195,6 @@ class Pages:
     def _validators(self, request: Request) -> Response:
         signers = self._from.signers
         heights = signers.heights
-        with self._if_running() as w3:
-            names = (
-                {}
-                if w3 is None
-                else {v.address: registry.member_of_validator(w3, v.address) for v in signers.validators}
-            )
         return self._page(
             request,
             "validators.html",
@@ -202,7 +203,7 @@ class Pages:
             heights=heights,
             signed=ledger.participation(heights),
             proposed=ledger.proposals(heights),
-            members=names,
+            members=self._members_of(validator.address for validator in signers.validators),
         )
 
     def _members(self, request: Request) -> Response:
@@ -259,6 +260,7 @@ class Pages:
             round=found,
             places=places,
             columns=_part_names(places),
+            explained=_explained(places),
             variants=variants,
         )
 
@@ -273,12 +275,14 @@ class Pages:
 
     def _member(self, request: Request) -> Response:
         number, before = _number(request, "member"), _asked(request, "before", queries.BEYOND)
-        with self._if_running() as w3:
-            member = None if w3 is None else registry.member(w3, number)
+        answered = self._ask(lambda w3: [registry.member(w3, number)])
+        member = answered[0] if answered else None
         with self._reading() as db:
             jobs = queries.jobs_of_client(db, number)
             if member is None and not jobs:
-                raise HTTPException(404 if w3 is not None else 503, f"there is no member {number}")
+                if answered:
+                    raise HTTPException(404, f"there is no member {number}")
+                raise HTTPException(503, f"the ledger does not answer at the moment; member {number} earned nothing")
             job = _asked(request, "job", jobs[0]["job"] if jobs else 0)
             places = queries.places_of_client(db, job, number, before)
             records = [
@@ -294,6 +298,7 @@ class Pages:
             job=job,
             places=places,
             columns=_part_names(places),
+            explained=_explained(places),
             records=records,
             older=_older(places, "round", before),
         )
@@ -316,8 +321,17 @@ class Pages:
     def _reading(self) -> "AbstractContextManager[sqlite3.Connection]":
         return self._from.index.reading()
 
-    def _if_running(self) -> "AbstractContextManager[Web3 | None]":
-        return self._from.gateway.borrow() if self._from.gateway.attached else nullcontext()
+    def _ask(self, question: "Callable[[Web3], _Answer]") -> _Answer | None:
+        """Ask the ledger what a page can do without; None while it is not there, or does not answer in time."""
+        try:
+            with self._from.gateway.borrow() as w3:
+                return question(w3)
+        except _UNREACHABLE:
+            return None
+
+    def _members_of(self, validators: Iterable[bytes]) -> Mapping[bytes, int]:
+        """Return whose validators these are; empty while the ledger does not say."""
+        return self._ask(lambda w3: {one: registry.member_of_validator(w3, one) for one in validators}) or {}
 
     def _page(self, request: Request, template: str, *, status: int = 200, **values: object) -> Response:
         text = self._templates.get_template(template).render(
@@ -382,6 +396,10 @@ def _older(rows: Sequence[Any], key: str, before: int) -> dict[str, int]:
 
 def _part_names(places: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for place in places for name in place["parts"]))
+
+
+def _explained(places: Sequence[Mapping[str, Any]]) -> bool:
+    return any(place["explained"] for place in places)
 
 
 def _rows(chart: charts.Chart) -> list[list[float | None]]:

@@ -115,7 +115,7 @@ def round_(db: sqlite3.Connection, job: int, number: int) -> sqlite3.Row | None:
 
 
 def places(db: sqlite3.Connection, job: int, round_: int) -> list[dict[str, Any]]:
-    """Return the places of a round in the order of selection, with the parts of theta where they are known."""
+    """Return the places of a round in the order of selection, with the parts of theta where they are `explained`."""
     return _with_parts(db.execute(f"{_PLACE} WHERE p.job = ? AND p.round = ? ORDER BY p.place", (job, round_)))
 
 
@@ -216,4 +216,7 @@ def _one(db: sqlite3.Connection, query: str, *values: object) -> sqlite3.Row | N
 
 
 def _with_parts(found: sqlite3.Cursor) -> list[dict[str, Any]]:
-    return [{**dict(row), "parts": msgspec.json.decode(row["parts"] or "{}")} for row in found]
+    return [
+        {**dict(row), "parts": msgspec.json.decode(row["parts"] or "{}"), "explained": row["parts"] is not None}
+        for row in found
+    ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from web3.exceptions import Web3Exception
+from web3.exceptions import BadFunctionCallOutput, ContractLogicError
 
 from contracts import addresses, bindings
 from contracts.bindings import Key, Role
@@ -59,5 +59,5 @@ def member_of_validator(w3: "Web3", validator: bytes) -> int:
     """Return the id of the member whose validator this is, 0 if the ledger does not say."""
     try:
         return bindings.Council(w3, addresses.COUNCIL).validator(validator).member
-    except Web3Exception:
+    except (BadFunctionCallOutput, ContractLogicError):
         return 0  # a ledger without a Council

@@ -3,14 +3,19 @@
 import re
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from web3.exceptions import TransactionNotFound
 
-from node.dashboard import queries
+from node.dashboard import queries, registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from web3 import Web3
+
+Ask: TypeAlias = "Callable[[Callable[[Web3], int]], int | None]"
+"""Asks the ledger a question; None when it does not answer."""
 
 LONGEST: Final = 200
 _HASH: Final = re.compile(r"(?:0x)?([0-9a-f]{64})", re.IGNORECASE)
@@ -29,36 +34,35 @@ class Hit:
     name: str
 
 
-def search(text: str, db: sqlite3.Connection, w3: "Web3 | None", members: int) -> list[Hit]:
+def search(text: str, db: sqlite3.Connection, ask: Ask) -> list[Hit]:
     """Return the pages that show what the text names, the likeliest first.
 
     Args:
         text: what somebody typed.
         db: a connection to the index.
-        w3: a connection to the ledger, which alone knows transactions; None while it does not run.
-        members: how many members the Registry has.
+        ask: asks the ledger, which alone knows transactions and members.
 
     """
     text = text.strip()[:LONGEST]
     if found := _HASH.fullmatch(text):
-        return _of_hash(bytes.fromhex(found[1]), db, w3)
+        return _of_hash(bytes.fromhex(found[1]), db, ask)
     if found := _ADDRESS.fullmatch(text):
         return [Hit(f"/accounts/0x{found[1].lower()}", "account")]
     if found := _ROUND_OF_JOB.fullmatch(text):
         job, number = int(found[1]), int(found[2])
         return [_round(job, number)] if queries.round_(db, job, number) else []
     if found := _NAMED.fullmatch(text):
-        return _of_number((found[1] or "").lower(), int(found[2].replace(",", "")), db, members)
+        return _of_number((found[1] or "").lower(), int(found[2].replace(",", "")), db, ask)
     return []
 
 
-def _of_hash(name: bytes, db: sqlite3.Connection, w3: "Web3 | None") -> list[Hit]:
+def _of_hash(name: bytes, db: sqlite3.Connection, ask: Ask) -> list[Hit]:
     number = queries.block_of_hash(db, name)
     if number is not None:
         return [Hit(f"/blocks/{number}", f"block {number}")]
     if records := queries.records_of_digest(db, name):
         return [Hit(f"/jobs/{row['job']}/records/{row['sequence']}", f"record {row['sequence']}") for row in records]
-    if w3 is not None and _is_transaction(name, w3):
+    if ask(lambda w3: _is_transaction(name, w3)):
         return [Hit(f"/transactions/0x{name.hex()}", "transaction")]
     return []
 
@@ -71,13 +75,13 @@ def _is_transaction(name: bytes, w3: "Web3") -> bool:
     return True
 
 
-def _of_number(kind: str, number: int, db: sqlite3.Connection, members: int) -> list[Hit]:
+def _of_number(kind: str, number: int, db: sqlite3.Connection, ask: Ask) -> list[Hit]:
     hits = []
     if kind in {"", "round"}:
         hits += [_round(job, number) for job in queries.jobs_with_round(db, number)]
     if kind in {"", "block"} and queries.block(db, number):
         hits.append(Hit(f"/blocks/{number}", f"block {number}"))
-    if kind in {"", "client", "member", "edge server"} and 0 < number <= members:
+    if kind in {"", "client", "member", "edge server"} and 0 < number <= (ask(registry.members) or 0):
         hits.append(Hit(f"/members/{number}", f"member {number}"))
     if kind in {"", "job"} and queries.job(db, number):
         hits.append(Hit(f"/jobs/{number}", f"job {number}"))

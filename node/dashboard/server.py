@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,14 +22,15 @@ from node.dashboard.run_files import RunFiles
 from node.dashboard.signers import Signers
 
 if TYPE_CHECKING:
-    from web3 import Web3
-
+    from chain.rpc.dispatcher import Dispatcher
     from node.edge.server import EdgeServer
 
 _log = logging.getLogger(__name__)
 
 FILE: Final = "dashboard.sqlite"
 LOOK_EVERY_S: Final = 0.5
+LOOK_UNWATCHED_S: Final = 10.0
+WATCHED_S: Final = 15.0  # an open page asks every second; a background tab of some browsers far more seldom
 
 
 class Dashboard:
@@ -64,7 +66,9 @@ class Dashboard:
         self._run = None if run is None else RunFiles(run)
         self._url = ""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ending = asyncio.Event()  # in the thread's own loop
+        self._asked_at = float("-inf")  # by the clock
+        self._due = asyncio.Event()  # in the thread's own loop
+        self._ending = False
         self._thread = threading.Thread(target=self._work, name="dashboard", daemon=True)
         self._ready: Future[str] = Future()
 
@@ -84,10 +88,10 @@ class Dashboard:
         self._thread.start()
         self._url = await asyncio.wrap_future(self._ready)
 
-    def attach(self, connect: "Callable[[], Web3]", server: "EdgeServer | None" = None) -> None:
-        """Show the ledger that `connect` reaches from any thread, and what this edge server knows of it."""
+    def attach(self, dispatcher: "Dispatcher", server: "EdgeServer | None" = None) -> None:
+        """Show the ledger of the node that answers by this dispatcher, and what this edge server knows of it."""
         self.insight.watch(server)
-        self._gateway.attach(connect)
+        self._gateway.attach(dispatcher)
 
     async def detach(self) -> None:
         """Ask the ledger nothing more; the pages go on showing what is known."""
@@ -100,8 +104,22 @@ class Dashboard:
             return
         await self.detach()
         with contextlib.suppress(RuntimeError):  # its loop is closed already
-            self._loop.call_soon_threadsafe(self._ending.set)
+            self._loop.call_soon_threadsafe(self._end)
         await asyncio.to_thread(self._thread.join)
+
+    def _end(self) -> None:
+        self._ending = True
+        self._due.set()
+
+    def _asked(self) -> None:
+        """Note that somebody looks, who is not kept waiting until the next reading would have been due."""
+        if not self._watched:
+            self._due.set()
+        self._asked_at = self._clock.monotonic()
+
+    @property
+    def _watched(self) -> bool:
+        return self._clock.monotonic() - self._asked_at < WATCHED_S
 
     def _work(self) -> None:
         try:
@@ -126,14 +144,16 @@ class Dashboard:
             run=self._run,
             costs=self._costs,
         )
-        http = LoopbackServer(application(sources), port=self._port)
+        http = LoopbackServer(application(sources, self._asked), port=self._port)
         try:
             await http.start()
             self._ready.set_result(http.url)
-            while not self._ending.is_set():
-                more = await asyncio.to_thread(follower.step)
+            while not self._ending:
+                self._due.clear()
+                more = await asyncio.to_thread(partial(follower.step, watched=self._watched))
+                pause = 0.01 if more else LOOK_EVERY_S if self._watched else LOOK_UNWATCHED_S
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ending.wait(), 0.01 if more else LOOK_EVERY_S)
+                    await asyncio.wait_for(self._due.wait(), pause)
         finally:
             await http.stop()
             index.close()

@@ -1,7 +1,7 @@
 """Who signed the newest heights: the commits of the engine, as `merit_commit` gives them."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -63,13 +63,18 @@ class Signers:
         """Return one of them."""
         return next((one for one in self.heights if one.height == height), None)
 
-    def read(self, w3: "Web3") -> None:
-        """Read some heights that are new."""
+    def read(self, w3: "Web3") -> bool:
+        """Read some heights that are new; tell whether there are more."""
         newest = int(_ask(w3, "merit_status", [])["height"], 16)
         first = max(self.height + 1, newest - HEIGHTS_KEPT + 1, 1)
-        for height in range(first, min(newest, first + HEIGHTS_AT_ONCE - 1) + 1):
-            self._heights.append(signed_at(w3, height))
-            self.validators = validators_at(w3, height)
+        last = min(newest, first + HEIGHTS_AT_ONCE - 1)
+        if first > self.height + 1:
+            self._heights.clear()  # too old by now: pages speak of heights without a gap
+        for height in range(first, last + 1):
+            validators = validators_at(w3, height)
+            self._heights.append(signed_at(w3, height, validators))
+            self.validators = validators
+        return last < newest
 
 
 def validators_at(w3: "Web3", height: int) -> tuple[Validator, ...]:
@@ -78,13 +83,13 @@ def validators_at(w3: "Web3", height: int) -> tuple[Validator, ...]:
     return tuple(Validator(bytes.fromhex(one["address"][2:]), int(one["power"], 16)) for one in found)
 
 
-def signed_at(w3: "Web3", height: int) -> Signed:
-    """Ask who decided a height."""
+def signed_at(w3: "Web3", height: int, validators: Sequence[Validator] = ()) -> Signed:
+    """Ask who decided a height; `validators` are those of it, if they are known."""
     answer = _ask(w3, "merit_commit", [hex(height)])
     header = decode_header(bytes.fromhex(answer["header"][2:]))
     commit = decode_commit(bytes.fromhex(answer["commit"][2:]))
     flags = [BlockIdFlag(slot.flag) for slot in commit.signatures]
-    names = [validator.address for validator in validators_at(w3, height)]
+    names = [validator.address for validator in validators or validators_at(w3, height)]
     return Signed(height, commit.round, header.proposer_address, dict(zip(names, flags, strict=True)))
 
 

@@ -19,7 +19,6 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from chain.application import Application
@@ -157,7 +156,7 @@ class NodeProcess:
             await http.start()
             stack.push_async_callback(http.stop)
             if dashboard is not None:
-                dashboard.attach(partial(connect, dispatcher), None if self._edge is None else self._edge.server)
+                dashboard.attach(dispatcher, None if self._edge is None else self._edge.server)
             gc.freeze()  # what is here now stays: it is not looked through again
             gc.set_threshold(*GARBAGE_AFTER)
             _log.info("ready at height %d, JSON-RPC %s", engine.height, http.url)

@@ -32,7 +32,11 @@ PAGES = (
     f"/search?q=round+{_MIDDLE}",
     "/jobs/1/charts/rewards.json",
 )
-_FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
+_FIRST_PAINT = """
+() => new Promise((resolve) => new PerformanceObserver((list) => {
+  for (const entry of list.getEntriesByName("first-contentful-paint")) resolve(entry.startTime);
+}).observe({ type: "paint", buffered: true }))
+"""
 
 
 def run() -> list[dict[str, object]]:
@@ -76,6 +80,5 @@ def _paints_ms(url: str) -> Iterator[tuple[str, float]]:
                 with browser.new_context() as context:
                     page = context.new_page()
                     page.goto(url + path)
-                    page.wait_for_function(f"({_FIRST_PAINT}) !== null")
                     times.append(float(page.evaluate(_FIRST_PAINT)))
             yield path, median(times)

@@ -109,6 +109,7 @@ async function drawOne(place) {
   const [library, answer] = await Promise.all([plotly(), fetch(place.dataset.chart, { cache: "no-store" })]);
   if (!answer.ok) return;
   const figure = await answer.json();
+  place.classList.toggle("many", figure.data.length > 3); // their names take lines of their own on a phone
   await library.react(place, figure.data, dress(figure.layout), { displayModeBar: false, responsive: true });
 }
 

@@ -16,6 +16,7 @@ from chain.rpc.errors import InvalidParamsError, LimitError
 from chain.rpc.middleware import MLDSAAccount, MLDSAMiddleware
 from chain.transaction import Fields, decode, sign_transaction
 from contracts import addresses
+from merit.clock import SystemClock
 from tests.chain.rpc.conftest import COIN
 from tests.chain.rpc.harness import Background, contract
 
@@ -195,9 +196,28 @@ def test_a_call_from_another_thread_runs_in_the_loops_thread(running: Background
     assert running.run(inside()) == 19781
 
 
+def test_a_request_that_nobody_waits_for_any_more_is_not_begun(running: Background) -> None:
+    dispatcher, free, begun = running.network.dispatcher(), threading.Event(), []
+
+    async def note() -> None:
+        begun.append(running.network.engine.height)
+
+    running.loop.call_soon_threadsafe(free.wait)
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(dispatcher, "_answer", lambda *_: note())
+            with pytest.raises(LimitError, match="busy"):
+                dispatcher.handle("eth_chainId", wait_s=0.01)
+            free.set()
+            running.run(SystemClock().sleep(0))
+    finally:
+        free.set()
+    assert begun == []
+    assert dispatcher.handle("eth_chainId") == "0x4d45"
+
+
 def test_a_provider_whose_loop_is_gone_answers_with_an_error(running: Background) -> None:
     from chain.rpc.dispatcher import Dispatcher  # noqa: PLC0415 - made inside a loop of its own
-    from merit.clock import SystemClock  # noqa: PLC0415
 
     application = running.network.dispatcher()
 

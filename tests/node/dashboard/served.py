@@ -32,8 +32,8 @@ def served(index: Index, costs: Sequence[Cost] = ()) -> Iterator[str]:
     try:
         asyncio.run_coroutine_threadsafe(http.start(), loop).result(60)
         yield http.url
-        asyncio.run_coroutine_threadsafe(http.stop(), loop).result(60)
     finally:
+        asyncio.run_coroutine_threadsafe(http.stop(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import plotly.graph_objects as go
 import pytest
 
 from node.dashboard.index import Index
+from node.dashboard.ingest import Reason, add_reason
 from node.dashboard.pages import Cost
 from tests.node.dashboard.history import GENESIS, HOSTILE, Story, digest_of
 from tests.node.dashboard.served import served
@@ -161,6 +163,19 @@ def test_a_round_shows_who_earned_what_and_why(browser: httpx.Client, index: Ind
     assert "<th>cosine</th>" in text
     assert "3 edge servers" in text
     assert "not agreed" in text, "server 4 said something else"
+
+
+def test_a_rule_that_has_no_parts_is_not_called_unknown(tmp_path: Path) -> None:
+    with closing(Index(tmp_path / "index.sqlite", GENESIS)) as made:
+        Story(made).tell(1)
+        with made.writing() as db:
+            for place in range(4):
+                add_reason(db, Reason(1, 1, place, None, {}, None))
+        with served(made) as url:
+            for path in ("/jobs/1/rounds/1", "/members/9"):
+                text = httpx.get(url + path, trust_env=False, timeout=60).text
+                assert "in one step, without parts" in text
+                assert "this node" not in text.lower()
 
 
 def test_a_void_round_pays_nobody_and_shows_both_variants(browser: httpx.Client) -> None:
