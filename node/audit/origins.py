@@ -133,8 +133,13 @@ def _inspected(comet: Path) -> Iterator[str]:
                 said.append(line.strip())
                 if (found := _SERVES.search(line)) is not None:
                     # it logs every request: a pipe that nobody empties would stop it after some twenty heights
-                    Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
-                    yield f"http://{found[1]}"
+                    emptied = Thread(target=deque, args=(process.stdout, 0), daemon=True)
+                    emptied.start()
+                    try:
+                        yield f"http://{found[1]}"
+                    finally:
+                        process.terminate()
+                        emptied.join()
                     return
             why = said[-1] if said else "says nothing"
             raise NotAuditableError(comet, f"cometbft inspect: {why}")
