@@ -104,9 +104,9 @@ def exact(found: Slopes) -> list[int]:
         total = 0
         for size in range(1, count + 1):
             of_size = sizes == size
-            total += factorial(size - 1) * factorial(count - size) * int(worth[of_size & inside].sum())
+            total += factorial(size - 1) * factorial(count - size) * sum(worth[of_size & inside].tolist())
             if size < count:
-                total -= factorial(size) * factorial(count - size - 1) * int(worth[of_size & ~inside].sum())
+                total -= factorial(size) * factorial(count - size - 1) * sum(worth[of_size & ~inside].tolist())
         values.append(total)
     return values
 
