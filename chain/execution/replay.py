@@ -49,7 +49,11 @@ def replay(
         tracer = watch(index)
         state.computation_class = plain if tracer is None else traced(plain, tracer)  # type: ignore[assignment] # both py-evm's
         state.lock_changes()
+        if tracer is not None:
+            tracer.begin(state)
         if opened.new_key is not None:
             keep_key(state, opened.sender, opened.new_key)
         result, computation = run_candidate(state, opened)
+        if tracer is not None:
+            tracer.end(state)
         yield Replayed(opened.hash, opened.gas, result.gas_used, result.code is Code.OK, bytes(computation.output))

@@ -56,6 +56,12 @@ class Tracer:
         """Start with nothing."""
         self._count = 0
 
+    def begin(self, state: StateAPI) -> None:
+        """Hear that a transaction of the ledger is to run in `state`."""
+
+    def end(self, state: StateAPI) -> None:
+        """Hear that it has run."""
+
     def enter(self, message: MessageAPI) -> None:
         """Hear that a message begins."""
 

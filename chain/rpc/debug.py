@@ -1,14 +1,16 @@
 """The `debug_*` methods: what a transaction or a call does inside, and blocks as they are encoded."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from chain.errors import TraceLimitError
+from chain.execution.states import AccountState, ReachTracer, StateTracer
 from chain.execution.tracing import NAMES, CallTracer, Frame, Step, StepTracer, Tracer
-from chain.rpc.errors import LimitError, NotTraceableError
+from chain.rpc.errors import InvalidParamsError, LimitError, NotTraceableError
 from chain.rpc.limits import TRACE_GAS
 from chain.rpc.parameters import BlockSelector, CallRequest, Tag
 from chain.rpc.shapes import Json, data, number
-from chain.rpc.suppositions import TraceRequest
+from chain.rpc.suppositions import STATES, StateOptions, TraceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +54,9 @@ class DebugMethods:
 
     def trace_call(self, request: CallRequest, selector: BlockSelector, how: TraceRequest) -> Json:
         """Run a call as eth_call does and return what it did."""
+        if how.states is not None:
+            message = f"{STATES} is of transactions and blocks: a call finds what the block left"
+            raise InvalidParamsError(message)
         at, pending = self._eth.number_of(selector), selector is Tag.PENDING
         tracer = _tracer(how)
         call = self._eth.prepared(request, at)
@@ -73,10 +78,19 @@ class DebugMethods:
     def _replay(self, at: int, request: TraceRequest, index: int | None) -> "list[tuple[Replayed, Json]]":
         receipts = self._reader.receipts(at)[: None if index is None else index + 1]
         gas = receipts[-1].receipt.cumulative_gas if receipts else 0
+        if request.states is not None:
+            gas *= 2  # once to learn what is reached, once to read it
         if gas > TRACE_GAS:
             message = f"{gas} gas would have to be spent again, at most {TRACE_GAS} is"
             raise LimitError(message)
-        tracers = {place: _tracer(request) for place in range(len(receipts)) if index in {None, place}}
+        watched = [place for place in range(len(receipts)) if index in {None, place}]
+        tracers: dict[int, Tracer]
+        if request.states is None:
+            tracers = {place: _tracer(request) for place in watched}
+        else:
+            reaching = {place: ReachTracer() for place in watched}
+            _within_limits(lambda: self._reader.replay(at, reaching.get, index))
+            tracers = {place: StateTracer(tracer.touched) for place, tracer in reaching.items()}
         done = _within_limits(lambda: self._reader.replay(at, tracers.get, index))
         return [
             (replayed, _trace(tracers[place], replayed, request))
@@ -116,6 +130,8 @@ def _within_limits(run: "Callable[[], T]") -> T:
 
 
 def _trace(tracer: Tracer | None, replayed: "Replayed", request: TraceRequest) -> Json:
+    if isinstance(tracer, StateTracer) and request.states is not None:
+        return states(tracer, request.states)
     if isinstance(tracer, StepTracer):
         return steps(tracer, gas=replayed.gas_used, failed=not replayed.succeeded, output=replayed.output)
     root = tracer.root if isinstance(tracer, CallTracer) else None
@@ -157,6 +173,39 @@ def frame(found: Frame, request: TraceRequest) -> Json:
     if found.value is not None:
         shape["value"] = number(found.value)
     return shape | {"type": found.kind}
+
+
+def states(tracer: StateTracer, options: StateOptions) -> Json:
+    """Write accounts as geth's prestateTracer does: all that were reached, or what changed of them (`pre`, `post`)."""
+    if not options.changes:
+        return {data(address): _account(found, options) for address, found in tracer.found.items() if not found.empty}
+    pre: Json = {}
+    post: Json = {}
+    for address, found in tracer.found.items():
+        left, name = tracer.left[address], data(address)
+        if found == left:
+            continue
+        changed = {slot for slot, value in found.storage.items() if left.storage[slot] != value}
+        if not found.empty:
+            kept = {slot: found.storage[slot] for slot in sorted(changed) if found.storage[slot]}
+            pre[name] = _account(replace(found, storage=kept), options)
+        if not left.empty:
+            kept = {slot: left.storage[slot] for slot in sorted(changed) if left.storage[slot]}
+            whole = _account(replace(left, storage=kept), options)
+            same = {key for key in ("balance", "nonce", "code") if getattr(found, key) == getattr(left, key)}
+            post[name] = {key: value for key, value in whole.items() if key not in same}
+    return {"pre": pre, "post": post}
+
+
+def _account(found: AccountState, options: StateOptions) -> Json:
+    shape: Json = {"balance": number(found.balance)}
+    if found.nonce:
+        shape["nonce"] = found.nonce
+    if found.code and options.code:
+        shape["code"] = data(found.code)
+    if found.storage and options.storage:
+        shape["storage"] = {_word(slot): _word(value) for slot, value in found.storage.items()}
+    return shape
 
 
 _WORD_DIGITS = 64

@@ -27,6 +27,7 @@ from chain.rpc.parameters import (
 )
 
 CALLS: Final = "callTracer"
+STATES: Final = "prestateTracer"
 _STEPS: Final = (None, "", "structLogger")
 
 
@@ -139,10 +140,23 @@ def _block(value: object, name: str) -> BlockRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateOptions:
+    """What prestateTracer tells of accounts: geth's options. With `changes` only those, and what comes after."""
+
+    changes: bool = False
+    code: bool = True
+    storage: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRequest:
-    """How to trace: the tree of calls, or (`steps`) every instruction. The last two are of debug_traceCall only."""
+    """How to trace: the tree of calls, or (`steps`) every instruction, or (`states`) accounts before and after.
+
+    The last two are of debug_traceCall only.
+    """
 
     steps: StepOptions | None
+    states: StateOptions | None = None
     only_top_call: bool = False
     with_logs: bool = False
     accounts: AccountOverrides
@@ -152,13 +166,15 @@ class TraceRequest:
 def trace_request(value: object, name: str) -> TraceRequest:
     """Read geth's tracer options; `timeout` and `reexec` are taken and change nothing here."""
     steps = {"disableStack", "disableStorage", "enableMemory", "enableReturnData", "limit"}
+    configs = {"onlyTopCall", "withLog", "diffMode", "disableCode"} | steps
     others = {"tracer", "tracerConfig", "timeout", "reexec", "stateOverrides", "blockOverrides"}
     fields = _known(value, name, steps | others)
     tracer = fields.get("tracer")
-    if tracer not in (CALLS, *_STEPS):
-        message = f"{name}.tracer: {shown(tracer)} is not known; there is {CALLS}, and without a name the instructions"
+    if tracer not in (CALLS, STATES, *_STEPS):
+        there = f"there are {CALLS} and {STATES}, and without a name the instructions"
+        message = f"{name}.tracer: {shown(tracer)} is not known; {there}"
         raise InvalidParamsError(message)
-    config = _known(fields.get("tracerConfig", {}), f"{name}.tracerConfig", {"onlyTopCall", "withLog"} | steps)
+    config = _known(fields.get("tracerConfig", {}), f"{name}.tracerConfig", configs)
     overrides = fields.get("blockOverrides")
 
     def chosen(key: str) -> bool:
@@ -166,7 +182,7 @@ def trace_request(value: object, name: str) -> TraceRequest:
 
     return TraceRequest(
         steps=None
-        if tracer == CALLS
+        if tracer in {CALLS, STATES}
         else StepOptions(
             stack=not chosen("disableStack"),
             storage=not chosen("disableStorage"),
@@ -174,6 +190,11 @@ def trace_request(value: object, name: str) -> TraceRequest:
             return_data=chosen("enableReturnData"),
             limit=count(config.get("limit", fields.get("limit", 0)), f"{name}.limit"),
         ),
+        states=StateOptions(
+            changes=chosen("diffMode"), code=not chosen("disableCode"), storage=not chosen("disableStorage")
+        )
+        if tracer == STATES
+        else None,
         only_top_call=chosen("onlyTopCall"),
         with_logs=chosen("withLog"),
         accounts=account_overrides(fields.get("stateOverrides", {}), f"{name}.stateOverrides"),

@@ -80,6 +80,60 @@ def test_every_instruction_is_told_with_gas_that_adds_up(ask: Any, forwarded: An
     assert len(ask("debug_traceTransaction", name, {"limit": 3, "disableStack": True})["structLogs"]) == 3
 
 
+def test_accounts_are_told_as_a_transaction_finds_them_and_what_it_changes(
+    ask: Any, http: Web3, forwarded: Any, probes: tuple[Any, Any], classical: Any
+) -> None:
+    name, before = forwarded.transactionHash.to_0x_hex(), forwarded.blockNumber - 1
+    first, second = (one.address for one in probes)
+    found = ask("debug_traceTransaction", name, {"tracer": "prestateTracer"})
+    told = {Web3.to_checksum_address(address): account for address, account in found.items()}
+    assert {first, second, classical.address} <= set(told)
+    for address, account in told.items():
+        assert int(account["balance"], 16) == http.eth.get_balance(address, before)
+        assert account.get("nonce", 0) == http.eth.get_transaction_count(address, before)
+        assert account.get("code", "0x") == http.eth.get_code(address, before).to_0x_hex()
+        for slot, value in account.get("storage", {}).items():
+            assert bytes.fromhex(value[2:]) == http.eth.get_storage_at(address, int(slot, 16), before).rjust(32, b"\0")
+
+    changes = ask("debug_traceTransaction", name, {"tracer": "prestateTracer", "tracerConfig": {"diffMode": True}})
+    pre, post = changes["pre"], changes["post"]
+    assert post[classical.address.lower()]["nonce"] == pre[classical.address.lower()]["nonce"] + 1
+    assert list(map(Web3.to_checksum_address, pre)) == sorted([second, classical.address], key=str.lower)
+    ((slot, value),) = post[second.lower()]["storage"].items()
+    assert int(value, 16) == 5
+    assert "code" in pre[second.lower()]
+    assert "code" not in post[second.lower()]
+    assert int.from_bytes(http.eth.get_storage_at(second, int(slot, 16), forwarded.blockNumber)) == 5
+
+    config = {"disableCode": True, "disableStorage": True}
+    short = ask(
+        "debug_traceBlockByNumber", hex(forwarded.blockNumber), {"tracer": "prestateTracer", "tracerConfig": config}
+    )
+    assert short == [
+        {
+            "txHash": name,
+            "result": {
+                address: {key: account[key] for key in account if key in {"balance", "nonce"}}
+                for address, account in found.items()
+            },
+        }
+    ]
+
+
+def test_a_created_contract_stands_in_what_comes_after_alone(ask: Any, http: Web3, probes: tuple[Any, Any]) -> None:
+    created = next(
+        receipt
+        for number in range(1, http.eth.block_number + 1)
+        for receipt in http.eth.get_block_receipts(number)
+        if receipt["contractAddress"] == probes[0].address
+    )
+    name = created["transactionHash"].to_0x_hex()
+    changes = ask("debug_traceTransaction", name, {"tracer": "prestateTracer", "tracerConfig": {"diffMode": True}})
+    address = probes[0].address.lower()
+    assert address not in changes["pre"]
+    assert changes["post"][address]["code"] == http.eth.get_code(probes[0].address).to_0x_hex()
+
+
 def test_a_block_is_traced_transaction_by_transaction(ask: Any, forwarded: Any) -> None:
     by_number = ask("debug_traceBlockByNumber", hex(forwarded.blockNumber), CALLS)
     assert [one["txHash"] for one in by_number] == [forwarded.transactionHash.to_0x_hex()]
@@ -104,6 +158,7 @@ def test_a_transaction_signed_with_mldsa_is_traced_too(
         ("debug_traceBlockByNumber", ["0x0"], "genesis is not traceable"),
         ("debug_traceBlockByNumber", ["0xffffff"], "block #16777215 not found"),
         ("debug_traceTransaction", ["0x" + "01" * 32, {"tracer": "{data: []}"}], "is not known"),
+        ("debug_traceCall", [{}, "latest", {"tracer": "prestateTracer"}], "of transactions and blocks"),
         ("debug_getRawBlock", ["0xffffff"], "block 16777215 not found"),
     ],
 )

@@ -80,13 +80,6 @@ BY_NATURE = {
 }
 """Why a test cannot hold, by its name: each fails over every transport (the reasons are in the README, too)."""
 
-LACKING = {
-    f"test_{prefix}_trace_transaction_prestate_tracer{mode}": "there is no prestateTracer"
-    for prefix in ("geth_debug", "async_geth_debug")
-    for mode in ("", "_diffmode", "_diffMode")
-}
-"""What the node could do and does not."""
-
 BY_CHANCE = {
     "TestAsyncEth::test_eth_call_offchain_lookup_tries_next_url_for_non_4xx_error_status_and_tests_POST": (
         "its mock of POST closes the connection before it reads the answer"
@@ -98,7 +91,7 @@ BY_CHANCE = {
 @pytest.fixture(autouse=True)
 def named(request: pytest.FixtureRequest) -> None:
     name = request.node.originalname
-    for reasons, strict in ((BY_NATURE, True), (LACKING, True), (BY_CHANCE, False)):
+    for reasons, strict in ((BY_NATURE, True), (BY_CHANCE, False)):
         reason = reasons.get(name) or reasons.get(f"{request.node.cls.__name__}::{name}")
         if reason is not None:
             request.node.add_marker(pytest.mark.xfail(reason=reason, strict=strict))
