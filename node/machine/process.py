@@ -145,6 +145,7 @@ class NodeProcess:
                 )
                 edge.start()
                 stack.push_async_callback(edge.stop)
+                await edge.listening()  # who is told that the node is ready finds its intake, too
                 telling = asyncio.create_task(_tell_of_blocks(engine, edge))
                 stack.callback(telling.cancel)
                 waiting.append(asyncio.create_task(edge.ended()))
@@ -251,6 +252,7 @@ class EdgeThread:
         self._ending = asyncio.Event()  # in the thread's own loop
         self._main = asyncio.get_running_loop()
         self._over: asyncio.Future[Exception | None] = self._main.create_future()
+        self._listening = asyncio.Event()  # in the main loop
         password = home.password.read_bytes()
         key = keystore.load(home.key, password)
         self._tls = None if edge.tls is None else context_of(home.tls_key, home.tls_certificate, password)
@@ -286,6 +288,10 @@ class EdgeThread:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    async def listening(self) -> None:
+        """Wait until the intake is open, or the thread has ended without opening it."""
+        await self._listening.wait()
 
     def tell(self) -> None:
         """Let the edge server look for new blocks; called in the ledger's thread."""
@@ -332,6 +338,7 @@ class EdgeThread:
             self._main.call_soon_threadsafe(self._tell, failure)
 
     def _tell(self, failure: Exception | None) -> None:
+        self._listening.set()
         if not self._over.done():
             self._over.set_result(failure)
 
@@ -349,6 +356,7 @@ class EdgeThread:
                 await front.start()
                 stack.push_async_callback(front.stop)
                 _log.info("intake over TLS: %s", front.url)
+            self._main.call_soon_threadsafe(self._listening.set)
             while not self._ending.is_set():
                 self._due.clear()
                 with self.watch.step():
