@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.contribution import REST, ROOT, Comparison, History, Label, Needs, Neighbours, Round, Slope, Window
+from learner.contribution import REST, ROOT, Comparison, History, Label, Needs, Neighbours, Pooled, Round, Slope, Window
 from learner.errors import InvalidRound
 from learner.fixedpoint import INT16, INT32, Model, Update
+from learner.pool import pooled
 from learner.products import Rows, dots, inner, inner_and_norms, squared_norms
 from learner.references import References
 
@@ -96,8 +97,9 @@ def view(
         neighbours, nearest = _neighbours(needs.window, context, number, updates, products)
     norms = [int(products[at, at]) for at in range(len(updates))]
     comparisons: tuple[tuple[Comparison, ...], ...] = ()
-    if needs.labels or needs.contrasts or needs.root:
+    if needs.at_base:
         comparisons = _comparisons(needs, context, versions, updates, nearest=nearest, norms=norms, bits=fraction_bits)
+    pool = _pooled(context, versions, updates, norms) if needs.pooled else ()
     newest: tuple[tuple[Comparison, ...], ...] = ()
     if needs.newest_root:
         now = [number - 1] * len(updates)
@@ -113,6 +115,7 @@ def view(
         updates=updates,
         comparisons=comparisons,
         newest=newest,
+        pooled=pool,
         neighbours=neighbours,
         history=context.history if needs.history else {},
         sums=between,
@@ -200,6 +203,27 @@ def _comparisons(
     return tuple(tuple(of_entry) for of_entry in found)
 
 
+def _pooled(
+    context: Context, versions: Sequence[int], updates: Sequence[Update], norms: Sequence[int]
+) -> tuple[Pooled | None, ...]:
+    """Hold each update beside all references of its version as one table."""
+    found: dict[int, Pooled] = {}
+    for version in sorted(set(versions)):
+        table = pooled(context.references.get(version, ()))
+        if table is None:
+            continue
+        entries = [at for at, of in enumerate(versions) if of == version]
+        own: Rows = [updates[at] for at in entries]
+        squared: Sequence[int] = [norms[at] for at in entries]
+        if table.sketch is not None:
+            own = table.sketch.of(own)
+            squared = squared_norms(own)
+        gram = tuple(tuple(row) for row in inner(table.vectors, table.vectors))
+        for at, row, norm in zip(entries, inner(own, table.vectors), squared, strict=True):
+            found[at] = Pooled(table.labels, tuple(row), gram, norm)
+    return tuple(found.get(at) for at in range(len(versions)))
+
+
 def _tables(
     needs: Needs, servers: Mapping[int, References], seen: tuple[Rows, Rows], squared: Sequence[int], version: int
 ) -> dict[int, _Products]:
@@ -237,4 +261,4 @@ def _asked(needs: Needs, label: Label) -> bool:
         return needs.root
     if of == REST:
         return needs.contrasts
-    return needs.labels or (needs.contrasts and of == labelled)
+    return needs.labels or (needs.against_rest and of == labelled)

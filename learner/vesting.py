@@ -11,6 +11,8 @@ from learner.contribution.anchored.reputation import Record as Anchored
 from learner.contribution.anchored.thresholds import Thresholds
 from learner.contribution.calibrated import Record as Calibrated
 from learner.contribution.calibrated import median_client
+from learner.contribution.decomposed import Record as Decomposed
+from learner.contribution.decomposed import typical_client
 from learner.contribution.round import History
 
 Fallen: TypeAlias = Callable[[History], frozenset[int]]
@@ -25,12 +27,19 @@ def _calibrated(history: History) -> frozenset[int]:
     return frozenset(client for client, values in history.items() if not Calibrated(*values).stands(typical))
 
 
+def _decomposed(history: History) -> frozenset[int]:
+    typical = typical_client(history)
+    return frozenset(client for client, values in history.items() if not Decomposed.of(values).stands(typical))
+
+
 RULES: Final[Mapping[str, Fallen]] = {
     "anchored": _anchored,
     "anchored-shapley": _anchored,
     "calibrated": _calibrated,
     "calibrated-shapley": _calibrated,
     "calibrated-loss-shapley": _calibrated,
+    "decomposed": _decomposed,
+    "decomposed-loss-shapley": _decomposed,
 }
 """By scoring rule; under a rule that is not here nobody's record falls."""
 

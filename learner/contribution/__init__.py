@@ -26,7 +26,8 @@ from learner.contribution import (
 )
 from learner.contribution.anchored import anchored
 from learner.contribution.calibrated import calibrated
-from learner.contribution.round import REST, ROOT, Comparison, History, Label, Neighbours, Round, Slope
+from learner.contribution.decomposed import decomposed
+from learner.contribution.round import REST, ROOT, Comparison, History, Label, Neighbours, Pooled, Round, Slope
 from learner.contribution.rule import Needs, Rule, Scored, Step, Window
 from learner.errors import UnknownRule
 
@@ -56,6 +57,8 @@ RULES: Mapping[tuple[str, int], Rule] = MappingProxyType(
         ("calibrated", 1): calibrated(),
         ("calibrated-shapley", 1): calibrated(shapley=True),
         ("calibrated-loss-shapley", 1): calibrated(losses=True),
+        ("decomposed", 1): decomposed(),
+        ("decomposed-loss-shapley", 1): decomposed(losses=True),
     }
 )
 
@@ -85,6 +88,7 @@ __all__ = [
     "Label",
     "Needs",
     "Neighbours",
+    "Pooled",
     "Round",
     "Rule",
     "Scored",

@@ -51,6 +51,20 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Pooled:
+    """An update beside the references of all edge servers at one version as one table (`learner.pool`).
+
+    `labels`: (k, k) and (REST, k) for each class k. `products[r]` = <u, g_r>, `gram[r][s]` = <g_r, g_s> and
+    `own_squared` = |u|^2, all of the vectors as published (whole or sketched).
+    """
+
+    labels: tuple[Label, ...]
+    products: tuple[int, ...]
+    gram: tuple[tuple[int, ...], ...]
+    own_squared: int
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbours:
     """The vectors of the window that an update is most like: `products[j]` = <u, x_j>, `gram[j][l]` = <x_j, x_l>."""
 
@@ -65,7 +79,8 @@ class Round:
     `gram` is the exact int64[n, n] of `learner.gram`. `samples[i]` is the number of samples that the job file credits
     to the client of entry i (0 where it says nothing), `clients[i]` that client's number, `updates[i]` its int16[d].
     `comparisons[i]` holds a comparison for each edge server that published references of entry i's base version,
-    `newest[i]` for each that published some of the current version. `neighbours[i]` is entry i's part of the window.
+    `newest[i]` for each that published some of the current version. `pooled[i]` is the comparison with all of its base
+    version as one, None if there is no such table. `neighbours[i]` is entry i's part of the window.
     `sums[i][j]` = <h_i, h_j> with h_i the sum of all updates so far of entry i's client, this round's included.
     `weights[c]`: what the job says that class c counts, in ppb of the class that counts most; empty: all alike.
     """
@@ -76,6 +91,7 @@ class Round:
     updates: Sequence[NDArray[np.int16]] = ()
     comparisons: tuple[tuple[Comparison, ...], ...] = ()
     newest: tuple[tuple[Comparison, ...], ...] = ()
+    pooled: tuple[Pooled | None, ...] = ()
     neighbours: tuple[Neighbours, ...] = ()
     history: History = field(default_factory=dict)
     sums: tuple[tuple[int, ...], ...] = ()

@@ -23,13 +23,15 @@ class Needs:
     """What a rule must be given beyond the updates and their Gram matrix.
 
     `labels`: references per class and label at each update's base version; `contrasts`: those per class and of all
-    other classes labelled as it; `slopes`: how long these are; `root`: root updates at that version;
+    other classes labelled as it; `pooled`: the same of all edge servers as one table, and each server's own per class;
+    `slopes`: how long references are; `root`: root updates at that version;
     `newest_root`: root updates at the current version; `history`: what the rule remembers of each client; `sums`: the
     sum of each client's updates so far.
     """
 
     labels: bool = False
     contrasts: bool = False
+    pooled: bool = False
     slopes: bool = False
     root: bool = False
     newest_root: bool = False
@@ -40,7 +42,17 @@ class Needs:
     @property
     def references(self) -> bool:
         """Whether edge servers must publish anything."""
-        return self.labels or self.contrasts or self.root or self.newest_root
+        return self.at_base or self.newest_root
+
+    @property
+    def at_base(self) -> bool:
+        """Whether an update is held beside references of its base version."""
+        return self.labels or self.against_rest or self.root
+
+    @property
+    def against_rest(self) -> bool:
+        """Whether edge servers must publish references per class and of all other classes labelled as it."""
+        return self.contrasts or self.pooled
 
     @property
     def nothing(self) -> bool:

@@ -80,7 +80,7 @@ class EdgeServers:
         found = []
         if self._needs.labels:
             found.append(label_references(self._module, start, own, objective=objective, sketch=sketch))
-        elif self._needs.contrasts:
+        elif self._needs.against_rest:
             slopes = self._needs.slopes
             found.append(
                 contrast_references(self._module, start, own, objective=objective, slopes=slopes, sketch=sketch)

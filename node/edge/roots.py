@@ -52,7 +52,7 @@ class RootSamples:
         objective, found = file.objective, []
         if needs.labels:
             found.append(label_references(module, start, self.samples, objective=objective))
-        elif needs.contrasts:
+        elif needs.against_rest:
             slopes = needs.slopes
             found.append(contrast_references(module, start, self.samples, objective=objective, slopes=slopes))
         if needs.root or needs.newest_root:

@@ -88,8 +88,7 @@ class ReferenceLog:
 
     def used_by(self, selection: Selection, needs: Needs) -> tuple[int, ...]:
         """Return the versions whose references a round uses, in ascending order."""
-        at_base = needs.labels or needs.contrasts or needs.root
-        found = {self.beside(entry) for entry in selection.records} if at_base else set()
+        found = {self.beside(entry) for entry in selection.records} if needs.at_base else set()
         return tuple(sorted(found | ({selection.round - 1} if needs.newest_root and selection.records else set())))
 
     def beside(self, entry: RecordEntry) -> int:

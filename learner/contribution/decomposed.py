@@ -1,0 +1,245 @@
+"""The rule `decomposed`: an update is taken apart into what right and what wrong labels teach.
+
+As `calibrated` it holds clients beside the median client. It looks closer: the references of all edge servers are one
+table, which has less of chance in it, and an update is decomposed into all of its rows at once, none of which may count
+against it.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from math import isqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from learner.contribution.anchored.labels import authenticity
+from learner.contribution.anchored.novelty import novelty
+from learner.contribution.anchored.refusal import near_copies, odd_lengths
+from learner.contribution.calibrated import LIMITS, MEMORY, WINDOW, Pay, loss_pay
+from learner.contribution.geometry import PPB, clip, cosine, lower_median
+from learner.contribution.gram_shapley import bounds
+from learner.contribution.nonnegative import UNIT, coefficients
+from learner.contribution.price import priced
+from learner.contribution.round import REST, History, Pooled, Round
+from learner.contribution.rule import Needs, Rule, Scored, Step
+
+MEASURES = ("authenticity", "explained", "honesty", "consistency")
+STANDING = (400, 500, 650, 750)
+"""A client is paid while each of its measures is above this many thousandths of the median client's (ADR-default.md)."""
+WORTHLESS = tuple(standing - 100 for standing in STANDING)
+"""What so many thousandths of the median client's are is worth nothing; from there to all of it pay rises evenly."""
+PARTS = (
+    *MEASURES,
+    "new",
+    *(f"mean_{name}" for name in MEASURES),
+    *(f"typical_{name}" for name in MEASURES),
+    "refused",
+    "judged",
+    "accepted",
+)
+
+
+class Share(NamedTuple):
+    """A measure of an update, or a mean of several: a part of a whole, so that more evidence weighs more."""
+
+    part: int
+    whole: int
+
+    @property
+    def ratio(self) -> int:
+        """The part of the whole in ppb; 0 where there is nothing to measure."""
+        return PPB * self.part // self.whole if self.whole > 0 else 0
+
+
+NOTHING = Share(0, 0)
+
+
+class Typical(NamedTuple):
+    """The median client: of each measure the lower median of the ratios in ppb, and that of the wholes."""
+
+    ratios: tuple[int, ...]
+    wholes: tuple[int, ...]
+
+
+class Record(NamedTuple):
+    """What is remembered of a client: judged updates, `MEMORY` at most, and the moving mean of each measure."""
+
+    judged: int = 0
+    shares: tuple[Share, ...] = (NOTHING,) * len(MEASURES)
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> "Record":
+        """Read what `values` wrote; nothing is a client that is not known."""
+        if not values:
+            return cls()
+        judged, *flat = values
+        return cls(judged, tuple(Share(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)))
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """As integers alone, for a `History`."""
+        return (self.judged, *(value for share in self.shares for value in share))
+
+    def after(self, seen: Sequence[Share]) -> "Record":
+        """Add an update."""
+        judged = min(self.judged + 1, MEMORY)
+        return Record(
+            judged,
+            tuple(
+                Share(mean.part + (own.part - mean.part) // judged, mean.whole + (own.whole - mean.whole) // judged)
+                for mean, own in zip(self.shares, seen, strict=True)
+            ),
+        )
+
+    def beside(self, typical: Typical) -> tuple[Share, ...]:
+        """Give the means with one more update, the median client's: a newcomer is nearly as good as that."""
+        count = self.judged + 1
+        return tuple(
+            Share((ratio * whole // PPB + self.judged * mean.part) // count, (whole + self.judged * mean.whole) // count)
+            for mean, ratio, whole in zip(self.shares, *typical, strict=True)
+        )
+
+    def stands(self, typical: Typical) -> bool:
+        """Whether every measure is above `STANDING` of the median client's."""
+        return all(
+            1_000 * mean.ratio > standing * max(0, middle)
+            for mean, middle, standing in zip(self.beside(typical), typical.ratios, STANDING, strict=True)
+        )
+
+
+def decomposed(*, losses: bool = False) -> Rule:
+    """Make the rule; `losses`: pay follows the Shapley value of the loss among those who are accepted.
+
+    A delay shortens the step, not the pay: an update is judged by the references of its own base version.
+    """
+    needs = Needs(pooled=True, contrasts=losses, slopes=losses, window=WINDOW, history=True)
+    return Rule(partial(score, pay=loss_pay if losses else None), needs, pay_discounted=False)
+
+
+def score(scored: Round, *, pay: Pay | None) -> Scored:
+    """Take all updates apart, then hold each and its client beside the median client, clients of this round included.
+
+    Of each update: `authenticity` as in `calibrated`; `explained`, the cosine of it with what right labels explain of
+    it; `honesty`, the share of right labels in what explains it, each label by how much the update has of it; and
+    `consistency`, the same with all labels alike, which finds what is spread over many wrong ones. A client stands if
+    its mean of each, with one more update at the median client's, is above `STANDING` of that; then theta_i =
+    nu_i * min over the measures of `worth`(update and mean together), else 0. What is refused, what is not new, what
+    cannot be judged, the step and the price are as in `calibrated`. `history` holds `Record.values`. The parts: each
+    measure, its mean_ and its typical_; new (nu); refused, judged and accepted are 0 or 10^9; with `pay` usefulness,
+    which is theta before it.
+    """
+    odd, copied = odd_lengths(scored, LIMITS), near_copies(scored, LIMITS)
+    history = dict(scored.history)
+    taken_apart = _decompositions(scored.pooled)
+    found: list[tuple[tuple[Share, ...], int, bool]] = []
+    for at, client in enumerate(scored.clients):
+        servers, of = scored.comparisons[at], taken_apart[at]
+        q = authenticity(servers)
+        new = clip(PPB * novelty(scored.neighbours[at], servers) // LIMITS.novelty_ramp, 0, PPB)
+        judged = odd[at] or (q is not None and of is not None)
+        if odd[at]:
+            rest = [Share(0, share.whole) for share in of or ()] or [NOTHING] * 3
+            seen = (Share(LIMITS.refused_authenticity, PPB), *rest)
+        else:
+            q = q or 0
+            seen = (Share(min(q, 0) if new < LIMITS.stale_novelty else q, PPB), *(of or [NOTHING] * 3))
+        found.append((seen, new, judged))
+        if judged:
+            history[client] = Record.of(history.get(client, ())).after(seen).values
+    typical = typical_client(history)
+    thetas: list[int] = []
+    rows: list[tuple[int, ...]] = []
+    for at, client in enumerate(scored.clients):
+        seen, new, judged = found[at]
+        record = Record.of(history.get(client, ()))
+        means = record.beside(typical)
+        refused = odd[at] or copied[at]
+        accepted = judged and not refused and record.stands(typical)
+        least = min(
+            worth(Share(own.part + mean.part, own.whole + mean.whole).ratio, middle, worthless)
+            for own, mean, middle, worthless in zip(seen, means, typical.ratios, WORTHLESS, strict=True)
+        )
+        thetas.append(new * least // PPB if accepted else 0)
+        ratios = (share.ratio for share in (*seen, *means))
+        rows.append(_row(ratios, typical.ratios, new, PPB * refused, PPB * judged, PPB * accepted))
+    parts = dict(zip(PARTS, zip(*rows, strict=True), strict=True))
+    cut = bounds(scored)
+    shares = tuple(new if theta else 0 for (_, new, _), theta in zip(found, thetas, strict=True))
+    worths, step, price = priced(scored, thetas, Step(shares, cut, LIMITS.floor))
+    parts |= price
+    if pay is None:
+        return Scored(tuple(worths), step, history, parts)
+    return Scored(pay(scored, worths, cut), step, history, parts | {"usefulness": tuple(worths)})
+
+
+def _row(ratios: Iterable[int], typical: Sequence[int], new: int, *flags: int) -> tuple[int, ...]:
+    """Put an entry's parts in the order of `PARTS`."""
+    both = tuple(ratios)
+    own, means = both[: len(MEASURES)], both[len(MEASURES) :]
+    return (*own, new, *means, *typical, *flags)
+
+
+def worth(value: int, typical: int, worthless: int) -> int:
+    """Give in ppb what rises from nothing at `worthless` thousandths of `typical` to all at it, and no further.
+
+    Where the median client has nothing to show (`typical` is not positive), any positive value is worth all.
+    """
+    if typical <= 0:
+        return PPB if value > 0 else 0
+    return clip(PPB * (1_000 * value - worthless * typical) // ((1_000 - worthless) * typical), 0, PPB)
+
+
+def typical_client(history: History) -> Typical:
+    """Give the lower medians over all clients with judged updates of each measure's ratio and whole."""
+    records = [record for values in history.values() if (record := Record.of(values)).judged]
+    if not records:
+        return Typical((0,) * len(MEASURES), (0,) * len(MEASURES))
+    columns = list(zip(*(record.shares for record in records), strict=True))
+    return Typical(
+        tuple(lower_median([share.ratio for share in column]) for column in columns),
+        tuple(lower_median([share.whole for share in column]) for column in columns),
+    )
+
+
+def _decompositions(pooled: Sequence[Pooled | None]) -> list[tuple[Share, ...] | None]:
+    """Take each update apart, those of one version together."""
+    found: list[tuple[Share, ...] | None] = [None] * len(pooled)
+    tables = {table.gram: table.labels for table in pooled if table is not None}
+    for gram, labels in tables.items():
+        entries = [(at, table) for at, table in enumerate(pooled) if table is not None and table.gram == gram]
+        cosines = [[cosine(gram[a][b], gram[a][a], gram[b][b]) // 10 for b in range(len(gram))] for a in range(len(gram))]
+        products = [
+            [cosine(dot, table.own_squared, gram[row][row]) // 10 for row, dot in enumerate(table.products)]
+            for _, table in entries
+        ]
+        sizes = coefficients(cosines, np.array(products, dtype=np.int64))
+        for (at, _), own, of in zip(entries, products, sizes.tolist(), strict=True):
+            found[at] = _shares(labels, cosines, own, of)
+    return found
+
+
+def _shares(
+    labels: Sequence[tuple[int, int]], cosines: Sequence[Sequence[int]], products: Sequence[int], sizes: Sequence[int]
+) -> tuple[Share, ...]:
+    """Give explained, honesty and consistency of an update, from its cosines with the rows and what it has of each.
+
+    A class counts by how far its two rows are apart: by the sine of their angle.
+    """
+    rows = {label: row for row, label in enumerate(labels)}
+    explained = 0
+    right, whole, right_alike, whole_alike = 0, 0, 0, 0
+    for (of, k), row in rows.items():
+        other = rows[(REST, k) if of == k else (k, k)]
+        alike = sizes[row] * isqrt(UNIT * UNIT - min(UNIT, abs(cosines[row][other])) ** 2)
+        much = alike * max(0, products[row])
+        whole += much
+        whole_alike += alike
+        if of == k:
+            explained += sizes[row] * products[row]
+            right += much
+            right_alike += alike
+    return (
+        Share(10 * isqrt(max(0, explained)), PPB),
+        Share(right // UNIT**2, whole // UNIT**2),
+        Share(right_alike // UNIT, whole_alike // UNIT),
+    )
