@@ -48,9 +48,7 @@ def pooled(servers: Sequence[References]) -> References | None:
     return References(tuple(labels), np.stack(rows).astype(np.int16 if sketch is None else np.int64), sketch)
 
 
-def _sum(
-    servers: Sequence[References], places: Sequence[dict[Label, int]], label: Label
-) -> NDArray[np.float64] | None:
+def _sum(servers: Sequence[References], places: Sequence[dict[Label, int]], label: Label) -> NDArray[np.float64] | None:
     """Add up the rows of a label that agree, as directions; rounded, a tie to even. None if there is none."""
     rows: list[Integers] = []
     squared: list[int] = []

@@ -15,7 +15,8 @@ import numpy as np
 from learner.contribution.anchored.labels import authenticity
 from learner.contribution.anchored.novelty import novelty
 from learner.contribution.anchored.refusal import near_copies, odd_lengths
-from learner.contribution.calibrated import LIMITS, MEMORY, WINDOW, Pay, loss_pay
+from learner.contribution.anchored.thresholds import Thresholds
+from learner.contribution.calibrated import MEMORY, WINDOW, Pay, loss_pay
 from learner.contribution.geometry import PPB, clip, cosine, lower_median
 from learner.contribution.gram_shapley import bounds
 from learner.contribution.nonnegative import UNIT, coefficients
@@ -23,6 +24,8 @@ from learner.contribution.price import priced
 from learner.contribution.round import REST, History, Pooled, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step
 
+LIMITS = Thresholds(longest=7)
+"""Novelty and refusal as in `calibrated`, but who alone has a label sends updates several times as long as the others."""
 MEASURES = ("authenticity", "explained", "honesty", "consistency")
 STANDING = (400, 500, 650, 750)
 """A client is paid while each of its measures is above this many thousandths of the median client's (ADR-default.md)."""
@@ -95,7 +98,9 @@ class Record(NamedTuple):
         """Give the means with one more update, the median client's: a newcomer is nearly as good as that."""
         count = self.judged + 1
         return tuple(
-            Share((ratio * whole // PPB + self.judged * mean.part) // count, (whole + self.judged * mean.whole) // count)
+            Share(
+                (ratio * whole // PPB + self.judged * mean.part) // count, (whole + self.judged * mean.whole) // count
+            )
             for mean, ratio, whole in zip(self.shares, *typical, strict=True)
         )
 
@@ -207,7 +212,9 @@ def _decompositions(pooled: Sequence[Pooled | None]) -> list[tuple[Share, ...] |
     tables = {table.gram: table.labels for table in pooled if table is not None}
     for gram, labels in tables.items():
         entries = [(at, table) for at, table in enumerate(pooled) if table is not None and table.gram == gram]
-        cosines = [[cosine(gram[a][b], gram[a][a], gram[b][b]) // 10 for b in range(len(gram))] for a in range(len(gram))]
+        cosines = [
+            [cosine(gram[a][b], gram[a][a], gram[b][b]) // 10 for b in range(len(gram))] for a in range(len(gram))
+        ]
         products = [
             [cosine(dot, table.own_squared, gram[row][row]) // 10 for row, dot in enumerate(table.products)]
             for _, table in entries
