@@ -1,7 +1,7 @@
 """The references of several edge servers as one: less noise than any of them has, and a liar is left out.
 
-A row is a mean of few gradients, and late in training of few samples that still matter: what it has of chance hides what
-an update has of it. Together the servers have several times the samples.
+A row is a mean of few gradients, and late in training of few samples that still matter: what it has of chance hides
+what an update has of it. Together the servers have several times the samples.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ def pooled(servers: Sequence[References]) -> References | None:
 
     Rows (k, k) and (REST, k) for each class k that both are left of; None if that is no class. A server's row counts if
     its median cosine with the other servers' is at least half of the median server's (at least that itself if it is not
-    positive). Sketches count where most servers have the same one, of equal numbers the first's. RULES.md, "decomposed".
+    positive). Sketches count where most servers have the same, of equal numbers the first's. RULES.md, "decomposed".
     """
     if not servers:
         return None

@@ -25,10 +25,10 @@ from learner.contribution.round import REST, History, Pooled, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step
 
 LIMITS = Thresholds(longest=7)
-"""Novelty and refusal as in `calibrated`, but who alone has a label sends updates several times as long as the others."""
+"""Novelty and refusal as in `calibrated`, but who alone has a label sends several times as long updates."""
 MEASURES = ("authenticity", "explained", "honesty", "consistency")
 STANDING = (400, 500, 650, 750)
-"""A client is paid while each of its measures is above this many thousandths of the median client's (ADR-default.md)."""
+"""A client is paid while each of its measures is above so many thousandths of the median client's (ADR-default.md)."""
 WORTHLESS = tuple(standing - 100 for standing in STANDING)
 """What so many thousandths of the median client's are is worth nothing; from there to all of it pay rises evenly."""
 PARTS = (
@@ -212,11 +212,13 @@ def _decompositions(pooled: Sequence[Pooled | None]) -> list[tuple[Share, ...] |
     tables = {table.gram: table.labels for table in pooled if table is not None}
     for gram, labels in tables.items():
         entries = [(at, table) for at, table in enumerate(pooled) if table is not None and table.gram == gram]
+        norms = [row[at] for at, row in enumerate(gram)]
         cosines = [
-            [cosine(gram[a][b], gram[a][a], gram[b][b]) // 10 for b in range(len(gram))] for a in range(len(gram))
+            [cosine(dot, own, other) // 10 for dot, other in zip(row, norms, strict=True)]
+            for row, own in zip(gram, norms, strict=True)
         ]
         products = [
-            [cosine(dot, table.own_squared, gram[row][row]) // 10 for row, dot in enumerate(table.products)]
+            [cosine(dot, table.own_squared, norm) // 10 for dot, norm in zip(table.products, norms, strict=True)]
             for _, table in entries
         ]
         sizes = coefficients(cosines, np.array(products, dtype=np.int64))

@@ -113,7 +113,7 @@ PRESETS: dict[str, RunFile] = {
         rounds=36,
         training=TrainingSpec(samples=20, epochs=5, batch=10, learning_rate=0.05),
         clients=Clients(interval=4.0, slow=2, slow_factor=5.0),
-        rules=Rules(scoring="calibrated", aggregation="delta"),
+        rules=Rules(scoring="decomposed", aggregation="delta"),
     ),
     "mnist": RunFile(
         title="MNIST, 20 clients of two label shards each, two of them ten times slower",
@@ -122,7 +122,7 @@ PRESETS: dict[str, RunFile] = {
         target_accuracy=0.9,
         data=Data(name="mnist"),
         clients=Clients(interval=6.0, spread=0.2, slow=2, slow_factor=10.0),
-        rules=Rules(scoring="calibrated", aggregation="delta"),
+        rules=Rules(scoring="decomposed", aggregation="delta"),
         training=TrainingSpec(samples=600, epochs=1, batch=20, learning_rate=0.1),
     ),
     "paper": RunFile(
