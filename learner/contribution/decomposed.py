@@ -21,7 +21,7 @@ from learner.contribution.geometry import PPB, clip, cosine, lower_median
 from learner.contribution.gram_shapley import bounds
 from learner.contribution.nonnegative import UNIT, coefficients
 from learner.contribution.price import priced
-from learner.contribution.round import REST, History, Pooled, Round
+from learner.contribution.round import REST, History, Label, Pooled, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step
 
 LIMITS = Thresholds(longest=7)
@@ -209,9 +209,11 @@ def typical_client(history: History) -> Typical:
 def _decompositions(pooled: Sequence[Pooled | None]) -> list[tuple[Share, ...] | None]:
     """Take each update apart, those of one version together."""
     found: list[tuple[Share, ...] | None] = [None] * len(pooled)
-    tables = {table.gram: table.labels for table in pooled if table is not None}
-    for gram, labels in tables.items():
-        entries = [(at, table) for at, table in enumerate(pooled) if table is not None and table.gram == gram]
+    versions: dict[tuple[tuple[Label, ...], tuple[tuple[int, ...], ...]], list[tuple[int, Pooled]]] = {}
+    for at, table in enumerate(pooled):
+        if table is not None:
+            versions.setdefault((table.labels, table.gram), []).append((at, table))
+    for (labels, gram), entries in versions.items():
         norms = [row[at] for at, row in enumerate(gram)]
         cosines = [
             [cosine(dot, own, other) // 10 for dot, other in zip(row, norms, strict=True)]
@@ -228,7 +230,7 @@ def _decompositions(pooled: Sequence[Pooled | None]) -> list[tuple[Share, ...] |
 
 
 def _shares(
-    labels: Sequence[tuple[int, int]], cosines: Sequence[Sequence[int]], products: Sequence[int], sizes: Sequence[int]
+    labels: Sequence[Label], cosines: Sequence[Sequence[int]], products: Sequence[int], sizes: Sequence[int]
 ) -> tuple[Share, ...]:
     """Give explained, honesty and consistency of an update, from its cosines with the rows and what it has of each.
 
