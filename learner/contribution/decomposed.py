@@ -24,7 +24,7 @@ from learner.contribution.price import priced
 from learner.contribution.round import REST, History, Label, Pooled, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step
 
-LIMITS = Thresholds(longest=7)
+LIMITS = Thresholds(longest=5)
 """Novelty and refusal as in `calibrated`, but who alone has a label sends several times as long updates."""
 MEASURES = ("authenticity", "explained", "honesty", "consistency")
 STANDING = (400, 500, 650, 750)
