@@ -46,7 +46,8 @@ def inner(left: Rows, right: Rows) -> list[list[int]]:
     total = np.zeros((rows * wide_left, columns * wide_right), dtype=np.int64)
     if left is right:
         for (chunk,) in _chunks((left, wide_left)):
-            total += (chunk @ chunk.T).astype(np.int64)[: len(total), : len(total)]
+            # a copy: few rows times themselves are a BLAS's symmetric product, several times as slow
+            total += (chunk @ chunk.copy().T).astype(np.int64)[: len(total), : len(total)]
     else:
         for ours, theirs in _chunks((left, wide_left), (right, wide_right), turned=True):
             total += _times(ours, theirs)[: len(total), : len(total[0])]

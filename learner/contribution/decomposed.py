@@ -124,8 +124,8 @@ def decomposed(*, losses: bool = False) -> Rule:
 def score(scored: Round, *, pay: Pay | None) -> Scored:
     """Take all updates apart, then hold each and its client beside the median client, clients of this round included.
 
-    Of each update: `authenticity` as in `calibrated`; `explained`, the cosine of it with what right labels explain of
-    it; `honesty`, the share of right labels in what explains it, each label by how much the update has of it; and
+    Of each update: `authenticity` as in `calibrated`; `explained`, the root of the part of its square that right labels
+    explain; `honesty`, the share of right labels in what explains it, each label by how much the update has of it; and
     `consistency`, the same with all labels alike, which finds what is spread over many wrong ones. A client stands if
     its mean of each, with one more update at the median client's, is above `STANDING` of that; then theta_i =
     nu_i * min over the measures of `worth`(update and mean together), else 0. What is refused, what is not new, what
