@@ -403,7 +403,7 @@ def refusals(updates: Vectors) -> list[str]:
     usual = int(lower_middle(squares))
     found = []
     for at, row in enumerate(updates):
-        if squares[at] > 49 * usual or 400 * squares[at] < usual:
+        if squares[at] > 25 * usual or 400 * squares[at] < usual:
             found.append("odd")
         else:
             like = [floor_cosine(dot(row, updates[j]), squares[at], squares[j]) for j in range(at)]
