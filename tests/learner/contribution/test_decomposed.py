@@ -239,6 +239,22 @@ def test_a_majority_that_shows_nothing_lets_the_others_be_paid() -> None:
     assert check(world(*nothing, vector(c0=300, c11=20))).thetas == (0, 0, 0, PPB)
 
 
+def test_an_update_alone_is_its_own_median_unless_something_of_it_is_not_positive() -> None:
+    assert check(world(honest(0))).thetas == (PPB,)
+    assert check(world(vector(c0=300, c4=200))).thetas == pytest.approx((PPB,), abs=100)
+    for alone in (FLIPPED, vector(c9=300), vector(c0=200, c1=-300), [-x for x in honest(0)]):
+        assert check(world(alone)).outcome is Outcome.ALL_ZERO
+
+
+def test_where_two_servers_cancel_each_other_nobody_is_judged() -> None:
+    around = world(honest(0), honest(1, 10))
+    table = around.tables[NUMBER - 1][0]
+    lie = {label: [-x for x in row] for label, row in table.items()}
+    result = check(replace(around, tables={NUMBER - 1: [table, lie]}))
+    assert result.parts["judged"] == (0, 0)
+    assert (result.outcome, result.history) == (Outcome.ALL_ZERO, {})
+
+
 def test_one_server_is_a_pool_of_its_own() -> None:
     around = drawn(3, servers=1)
     result = check(around)
