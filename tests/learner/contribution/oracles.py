@@ -1,6 +1,7 @@
 """Each rule once more, from the vectors themselves: floats and fractions, no Gram matrix, nothing of `learner`.
 
 What a rule decides exactly (who is accepted) is exact here, too; what it weighs is a float that ours is held beside.
+Of `decomposed` every number is exact: it is written from RULES.md alone.
 """
 
 from collections.abc import Mapping, Sequence
