@@ -23,6 +23,7 @@ from learner.contribution.nonnegative import UNIT, coefficients
 from learner.contribution.price import priced
 from learner.contribution.round import REST, History, Label, Pooled, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step
+from learner.errors import InvalidRound
 
 LIMITS = Thresholds(longest=5)
 """Novelty and refusal as in `calibrated`, but who alone has a label sends several times as long updates."""
@@ -72,10 +73,13 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[int]) -> "Record":
-        """Read what `values` wrote; nothing is a client that is not known."""
+        """Read what `values` wrote; nothing is a client that is not known. `InvalidRound` for another rule's record."""
         if not values:
             return cls()
         judged, *flat = values
+        if len(flat) != 2 * len(MEASURES):
+            reason = f"a client is remembered by {len(values)} integers, not {1 + 2 * len(MEASURES)}"
+            raise InvalidRound(reason=reason)
         return cls(judged, tuple(Share(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)))
 
     @property
@@ -124,8 +128,8 @@ def decomposed(*, losses: bool = False) -> Rule:
 def score(scored: Round, *, pay: Pay | None) -> Scored:
     """Take all updates apart, then hold each and its client beside the median client, clients of this round included.
 
-    Of each update: `authenticity` as in `calibrated`; `explained`, the cosine of it with what right labels explain of
-    it; `honesty`, the share of right labels in what explains it, each label by how much the update has of it; and
+    Of each update: `authenticity` as in `calibrated`; `explained`, the root of the part of its square that right labels
+    explain; `honesty`, the share of right labels in what explains it, each label by how much the update has of it; and
     `consistency`, the same with all labels alike, which finds what is spread over many wrong ones. A client stands if
     its mean of each, with one more update at the median client's, is above `STANDING` of that; then theta_i =
     nu_i * min over the measures of `worth`(update and mean together), else 0. What is refused, what is not new, what

@@ -16,10 +16,16 @@ def coefficients(cosines: Sequence[Sequence[int]], products: NDArray[np.int64]) 
     """Give int64[n, r]: for each of n unit vectors how much of each of r unit directions it has.
 
     `cosines` are those between the directions, `products` int64[n, r] those of the vectors with the directions, all in
-    units of 10^-8. x minimises |v - sum_j x_j d_j|^2 + |x|^2 / 1000 over x >= 0, by `SWEEPS` rounds of coordinate
-    descent from 0, each step rounded up (RULES.md, "decomposed").
+    units of 10^-8, cut or rounded to them by less than 1.1. x approaches the least f(x) = |v - sum_j x_j d_j|^2 +
+    |x|^2 / 1000 over x >= 0, by `SWEEPS` rounds of coordinate descent from 0, each step rounded up (RULES.md,
+    "decomposed"). It gets there where the directions' cosines are below 0.9; of pairs at 0.97 f stays some 10^-4 above
+    its least, at 0.99 some 10^-3, and what comes first keeps more of what both explain.
 
-    Nothing overflows: the sum of squares falls with every step, so |sum_j x_j d_j| <= 2 and |x|^2 <= 4000.
+    Nothing overflows. A step lowers f, its rounding lifts it by 1.001 * 10^-16 at most, so f(x) <= f(0) = |v|^2 = 1 all
+    along, but for that and what the inputs were rounded by: 1.1 * 10^-8 (|x|_1^2 + 2 |x|_1), where |x|_1^2 <= r |x|^2.
+    So (10^-3 - 1.1 * 10^-8 r) |x|^2 <= 1 and a little: |x| < 32 up to 2,000 directions, < 64 up to the 65,536 of as
+    many classes as a label can name. A step is then at most 6.4 * 10^9, what it adds to a slope 6.5 * 10^17, and a
+    slope, the product of a direction with what is left of v and these errors, below 3 * 10^16, of 9.2 * 10^18.
     """
     table = np.array(cosines, dtype=np.int64)
     table[np.diag_indices_from(table)] = UNIT + RIDGE

@@ -1,12 +1,15 @@
 """Each rule once more, from the vectors themselves: floats and fractions, no Gram matrix, nothing of `learner`.
 
 What a rule decides exactly (who is accepted) is exact here, too; what it weighs is a float that ours is held beside.
+Of `decomposed` every number is exact: it is written from RULES.md alone.
 """
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from hashlib import shake_256
 from itertools import combinations
-from math import factorial, inf
+from math import factorial, inf, isqrt
+from typing import NamedTuple
 
 import numpy as np
 
@@ -220,3 +223,254 @@ def price(
         if positive:
             found.append(sum(weights[of] * value for of, value in positive.items()) / sum(positive.values()))
     return float(np.median(found)) if found else 0.0
+
+
+def floor_cosine(product: int | Fraction, a: int, b: int) -> int:
+    """cos(x; a, b) in ppb, cut towards 0."""
+    if not a or not b:
+        return 0
+    size = isqrt(Fraction(10**18 * product * product, a * b).__floor__())
+    return size if product >= 0 else -size
+
+
+def middle(values: Sequence[int]) -> int:
+    """The median; of an even number the sum of the two middle ones // 2."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) // 2
+
+
+class Plain(NamedTuple):
+    """One server's references: rows by label, of whole vectors or, with a seed and a number of buckets, of sketches."""
+
+    rows: Mapping[tuple[int, int], Sequence[int]]
+    sketch: tuple[bytes, int] | None = None
+
+
+def sketched(vector: Sequence[int], sketch: tuple[bytes, int] | None) -> list[int]:
+    """The vector itself where nobody sketches; at most 65,536 coordinates otherwise."""
+    if sketch is None:
+        return list(vector)
+    seed, buckets = sketch
+    stream = shake_256(b"merit/sketch/1" + bytes(4) + seed).digest(4 * len(vector))
+    found = [0] * buckets
+    for at, value in enumerate(vector):
+        word = int.from_bytes(stream[4 * at : 4 * at + 4], "little")
+        found[word % buckets] += -value if word >> 31 else value
+    return found
+
+
+def published(rows: Mapping[tuple[int, int], Sequence[int]], sketch: tuple[bytes, int] | None) -> Plain:
+    """What a server with these whole rows publishes, without the zero rows, which are none."""
+    vectors = {label: sketched(row, sketch) for label, row in rows.items()}
+    return Plain({label: row for label, row in vectors.items() if any(row)}, sketch)
+
+
+def pooled_row(rows: Sequence[Sequence[int]]) -> list[int]:
+    """All servers' rows of one label as one, none of them zero."""
+    norms = [dot(row, row) for row in rows]
+    counting = list(range(len(rows)))
+    if len(rows) >= 3:
+        agreements = [
+            middle([floor_cosine(dot(row, rows[at]), norms[of], norms[at]) for at in counting if at != of])
+            for of, row in enumerate(rows)
+        ]
+        least = min(middle(agreements), middle(agreements) // 2)
+        counting = [at for at in counting if agreements[at] >= least]
+    whole = [sum(2**44 // isqrt(norms[at]) * rows[at][c] for at in counting) for c in range(len(rows[0]))]
+    scale = 1
+    while max(map(abs, whole)) >= 2**14 * scale:
+        scale *= 2
+    return [round(Fraction(value, scale)) for value in whole]  # a tie to the even integer
+
+
+def pooled(servers: Sequence[Plain]) -> tuple[tuple[bytes, int] | None, dict[tuple[int, int], list[int]]]:
+    """The sketch and the rows of the pool, class by class, (k, k) before (REST, k); no rows: nothing to judge by."""
+    kinds = [server.sketch for server in servers]
+    kind = max(kinds, key=kinds.count, default=None)  # the first of equally many
+    rows: dict[tuple[int, int], list[int]] = {}
+    for k in sorted({k for server in servers for of, k in server.rows if of == k and k >= 0}):
+        pair = []
+        for label in ((k, k), (REST, k)):
+            theirs = [server.rows[label] for server in servers if server.sketch == kind and label in server.rows]
+            pair.append(pooled_row(theirs) if theirs else [])
+        if all(any(row) for row in pair):
+            rows[k, k], rows[REST, k] = pair
+    return kind, rows
+
+
+def descent(cosines: Sequence[int], like: Sequence[Sequence[int]]) -> list[int]:
+    """Non-negative ridge regression by coordinate descent; all in units of 10^-8, and so is the result."""
+    size = len(cosines)
+    h = [[like[a][b] if a != b else 10**8 + 10**5 for b in range(size)] for a in range(size)]
+    x, y = [0] * size, [-(10**8) * value for value in cosines]
+    for _ in range(64):
+        for j in range(size):
+            t = max(0, x[j] - y[j] // h[j][j])
+            for other in range(size):
+                y[other] += (t - x[j]) * h[j][other]
+            x[j] = t
+    return x
+
+
+def shares_of_labels(update: Sequence[int], servers: Sequence[Plain]) -> list[tuple[int, int]] | None:
+    """(part, whole) of explained, honesty and consistency; None without a pool."""
+    kind, rows = pooled(servers)
+    if not rows:
+        return None
+    own = sketched(update, kind)
+    size, vectors = len(rows), list(rows.values())
+    squares = [dot(row, row) for row in vectors]
+    like = [
+        [floor_cosine(dot(a, b), squares[i], squares[j]) // 10 for j, b in enumerate(vectors)]
+        for i, a in enumerate(vectors)
+    ]
+    p = [floor_cosine(dot(own, row), dot(own, own), square) // 10 for row, square in zip(vectors, squares, strict=True)]
+    x = descent(p, like)
+    # a pair's rows lie beside each other: j ^ 1 is the other row of the class of j
+    apart = [isqrt(10**16 - min(10**8, abs(like[j][j ^ 1])) ** 2) for j in range(size)]
+    everything, right = range(size), range(0, size, 2)
+
+    def honesty(over: range) -> int:
+        return sum(x[j] * max(0, p[j]) * apart[j] for j in over) // 10**16
+
+    def consistency(over: range) -> int:
+        return sum(x[j] * apart[j] for j in over) // 10**8
+
+    return [
+        (10 * isqrt(max(0, sum(x[j] * p[j] for j in right))), 10**9),
+        (honesty(right), honesty(everything)),
+        (consistency(right), consistency(everything)),
+    ]
+
+
+def authenticity(update: Sequence[int], servers: Sequence[Plain]) -> int | None:
+    """Median over the servers of greatest and least cosine with right labels; None if no server has any."""
+    found = []
+    for server in servers:
+        own = sketched(update, server.sketch)
+        right = [
+            floor_cosine(dot(own, row), dot(own, own), dot(row, row))
+            for (of, k), row in server.rows.items()
+            if of == k and k >= 0
+        ]
+        if right:
+            found.append(max(right) + min(right))
+    return middle(found) if found else None
+
+
+def novelty(update: Sequence[int], servers: Sequence[Plain], window: Vectors) -> int:
+    """What the three likest vectors of the window leave of an update, as `anchored` says it: 0 to 10^9, exact."""
+    own = dot(update, update)
+    near = [vector for vector in window if any(vector)] if own else []
+    near.sort(key=lambda x: -(10**18 * dot(update, x) ** 2 // (own * dot(x, x))))
+    basis: list[list[Fraction]] = []  # orthogonal, by Gram and Schmidt
+    expressed: list[list[Fraction]] = []  # each of them in the neighbours
+    near = near[:3]
+    for at, vector in enumerate(near):
+        left = [Fraction(value) for value in vector]
+        by = [Fraction(int(other == at)) for other in range(len(near))]
+        for line, terms in zip(basis, expressed, strict=True):
+            along = sum((a * b for a, b in zip(left, line, strict=True)), Fraction()) / sum(a * a for a in line)
+            left = [a - along * b for a, b in zip(left, line, strict=True)]
+            by = [a - along * b for a, b in zip(by, terms, strict=True)]
+        if any(left):
+            basis.append(left)
+            expressed.append(by)
+    taken = [Fraction()] * len(near)
+    for line, terms in zip(basis, expressed, strict=True):
+        along = sum((a * b for a, b in zip(update, line, strict=True)), Fraction()) / sum(a * a for a in line)
+        taken = [a + along * b for a, b in zip(taken, terms, strict=True)]
+    found = []
+    for server in servers:
+        rows = [row for (of, k), row in server.rows.items() if of == k and k >= 0]
+        if not rows:
+            continue
+        mine = sketched(update, server.sketch)
+        theirs = [sketched(vector, server.sketch) for vector in near]
+        left = [mine[c] - sum(a * other[c] for a, other in zip(taken, theirs, strict=True)) for c in range(len(mine))]
+        square = dot(mine, mine)
+        most = max(
+            floor_cosine(sum((a * b for a, b in zip(left, row, strict=True)), Fraction()), square, dot(row, row))
+            for row in rows
+        )
+        direct = max(floor_cosine(dot(mine, row), square, dot(row, row)) for row in rows)
+        found.append(10**9 * most // max(direct, 5 * 10**7))
+    return min(max(10**9 * middle(found) // (5 * 10**7), 0), 10**9) if found else 0
+
+
+def refusals(updates: Vectors) -> list[str]:
+    """For each update "odd" (its length), "copy" (of an earlier one) or ""."""
+    squares = [dot(row, row) for row in updates]
+    usual = int(lower_middle(squares))
+    found = []
+    for at, row in enumerate(updates):
+        if squares[at] > 25 * usual or 400 * squares[at] < usual:
+            found.append("odd")
+        else:
+            like = [floor_cosine(dot(row, updates[j]), squares[at], squares[j]) for j in range(at)]
+            found.append("copy" if max(like, default=0) > 98 * 10**7 else "")
+    return found
+
+
+def ratio(part: int, whole: int) -> int:
+    return 10**9 * part // whole if whole > 0 else 0
+
+
+class Judged(NamedTuple):
+    """What `decomposed` makes of a round."""
+
+    thetas: list[int]
+    accepted: list[bool]
+    new: list[int]
+    pairs: list[list[tuple[int, int]]]
+    history: dict[int, tuple[int, ...]]
+
+
+def decomposed(
+    updates: Vectors,
+    clients: Sequence[int],
+    servers: Sequence[Sequence[Plain]],
+    window: Vectors,
+    history: Mapping[int, tuple[int, ...]],
+) -> Judged:
+    """The thetas of a round; `servers[i]` are those that published something at entry i's base version."""
+    records = {client: list(values) for client, values in history.items()}
+    refused = refusals(updates)
+    pairs, new, seen = [], [], []
+    for at, update in enumerate(updates):
+        q, shares = authenticity(update, servers[at]), shares_of_labels(update, servers[at])
+        nu = novelty(update, servers[at], window)
+        judged = q is not None and shares is not None
+        own = [(q or 0 if nu >= 3 * 10**8 else min(q or 0, 0), 10**9), *(shares or [(0, 0)] * 3)]
+        if refused[at] == "odd":
+            own = [(-5 * 10**8, 10**9), *((0, whole) for _, whole in own[1:])]
+        if judged or refused[at] == "odd":
+            record = records.setdefault(clients[at], [0] * 9)
+            record[0] = min(record[0] + 1, 8)
+            for place, value in enumerate(value for pair in own for value in pair):
+                record[1 + place] += (value - record[1 + place]) // record[0]
+        pairs.append(own)
+        new.append(nu)
+        seen.append(judged)
+    counted = [record for record in records.values() if record[0]]
+    typical = []
+    for place in (1, 3, 5, 7):
+        ratios = [ratio(record[place], record[place + 1]) for record in counted] or [0]
+        wholes = [record[place + 1] for record in counted] or [0]
+        typical.append((int(lower_middle(ratios)), int(lower_middle(wholes))))
+    thetas, accepted = [], []
+    for at, own in enumerate(pairs):
+        count, *known = records.get(clients[at], [0] * 9)
+        stands, worths = True, []
+        for measure, ((r, w), limit) in enumerate(zip(typical, (400, 500, 650, 750), strict=True)):
+            part = (r * w // 10**9 + count * known[2 * measure]) // (count + 1)
+            whole = (w + count * known[2 * measure + 1]) // (count + 1)
+            stands = stands and 1000 * ratio(part, whole) > limit * max(0, r)
+            v, e = ratio(own[measure][0] + part, own[measure][1] + whole), limit - 100
+            if r > 0:
+                worths.append(min(max(10**9 * (1000 * v - e * r) // ((1000 - e) * r), 0), 10**9))
+            else:
+                worths.append(10**9 if v > 0 else 0)
+        accepted.append(seen[at] and not refused[at] and stands)
+        thetas.append(new[at] * min(worths) // 10**9 if accepted[-1] else 0)
+    return Judged(thetas, accepted, new, pairs, {client: tuple(record) for client, record in records.items()})

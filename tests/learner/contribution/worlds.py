@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from learner.context import Context
 from learner.contribution import REST, ROOT, Label, Slope
 from learner.references import References
 from learner.rounds import Entry, RoundInputs, RoundResult, compute
+from learner.sketch import Sketch
 from learner.terms import Terms
 
 NUMBER = 9
@@ -21,7 +23,10 @@ LABELS: tuple[Label, ...] = tuple((of, labelled) for of in range(CLASSES) for la
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A round as plain vectors: `tables[v][s]` are the references of server s at version v, by label."""
+    """A round as plain vectors: `tables[v][s]` are the references of server s at version v, by label.
+
+    `sketches[s]`: the seed and buckets of what server s publishes; none, or none named, publishes whole vectors.
+    """
 
     updates: Sequence[Sequence[int]]
     bases: Sequence[int]
@@ -32,6 +37,7 @@ class World:
     history: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     sums: Mapping[int, Sequence[int]] = field(default_factory=dict)
     weights: tuple[int, ...] = ()
+    sketches: Sequence[tuple[bytes, int] | None] = ()
 
     def inputs(self, scoring: str, *, staleness: str = "constant") -> RoundInputs:
         dimension = len(self.updates[0])
@@ -49,12 +55,8 @@ class World:
         context = Context(
             references={
                 version: [
-                    References(
-                        tuple(table),
-                        np.array(list(table.values()), dtype=np.int16).reshape(-1, dimension),
-                        slopes=(SLOPE,) * len(table),
-                    )
-                    for table in servers
+                    published(table, dimension, sketch)
+                    for table, sketch in zip_longest(servers, self.sketches[: len(servers)])
                 ]
                 for version, servers in self.tables.items()
             },
@@ -83,6 +85,15 @@ class World:
 
     def with_updates(self, updates: Sequence[Sequence[int]]) -> "World":
         return replace(self, updates=updates)
+
+
+def published(table: Mapping[Label, Sequence[int]], dimension: int, sketch: tuple[bytes, int] | None) -> References:
+    whole = References(
+        tuple(table),
+        np.array(list(table.values()), dtype=np.int16).reshape(-1, dimension),
+        slopes=(SLOPE,) * len(table),
+    )
+    return whole if sketch is None else whole.sketched(Sketch(*sketch))
 
 
 def with_others(table: Mapping[Label, Sequence[int]]) -> dict[Label, Sequence[int]]:
