@@ -5,8 +5,8 @@ what an update has of it. Together the servers have several times the samples.
 
 Sums are taken in float64 and are exact. A coordinate is at most isqrt(|g|^2) in magnitude, so that times the weight
 2^44 // isqrt(|g|^2) it is an integer of at most 2^44; the sum of up to 512 servers, and every sum on the way to it, is
-an integer of at most 2^53, in whatever order they come (an edge set has at most 128). `ldexp` by a power of two moves
-the exponent alone, and `rint` then rounds once what is exact.
+an integer of at most 2^53, in whatever order they come (an edge set has at most 128), so that a BLAS may add them. A
+power of two moves the exponent alone, and `rint` then rounds once what is exact.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ import numpy as np
 
 from learner.contribution.geometry import cosine, median
 from learner.contribution.round import REST, ROOT, Label
+from learner.gram import CHUNK_COLUMNS
 from learner.products import Integers, inner
 from learner.references import References
 
@@ -44,20 +45,21 @@ def pooled(servers: Sequence[References]) -> References | None:
     alike = [server for server in servers if server.sketch == sketch]
     places = [{label: at for at, label in enumerate(server.labels) if server.squared[at]} for server in alike]
     classes = sorted({k for place in places for of, k in place if of == k != ROOT[1]})
+    table = np.empty((2 * len(classes), alike[0].vectors.shape[1]), dtype=np.int16 if sketch is None else np.int64)
     labels: list[Label] = []
-    rows: list[Integers] = []
     for k in classes:
-        pair = [_sum(alike, places, label) for label in ((k, k), (REST, k))]
-        if all(row is not None and row.any() for row in pair):
-            labels += [(k, k), (REST, k)]
-            rows += [row for row in pair if row is not None]
-    if not labels:
-        return None
-    return References(tuple(labels), np.stack(rows), sketch)
+        pair: list[Label] = [(k, k), (REST, k)]
+        into = table[len(labels) : len(labels) + 2]
+        if all(_add_up(alike, places, label, row) for label, row in zip(pair, into, strict=True)):
+            labels += pair
+    return References(tuple(labels), table[: len(labels)], sketch) if labels else None
 
 
-def _sum(servers: Sequence[References], places: Sequence[dict[Label, int]], label: Label) -> Integers | None:
-    """Add up the rows of a label that agree, as directions; rounded, a tie to even. None if there is none."""
+def _add_up(servers: Sequence[References], places: Sequence[dict[Label, int]], label: Label, into: Integers) -> bool:
+    """Write the sum of a label's rows that agree, as directions, rounded, a tie to even; say whether it is any.
+
+    Chunk by chunk: all but the sum itself stays in cache, and nothing else grows with the rows' length.
+    """
     rows: list[Integers] = []
     squared: list[int] = []
     for server, place in zip(servers, places, strict=True):
@@ -65,13 +67,24 @@ def _sum(servers: Sequence[References], places: Sequence[dict[Label, int]], labe
             rows.append(server.vectors[place[label]])
             squared.append(server.squared[place[label]])
     chosen = agreeing(rows, squared)
-    if not chosen:
-        return None
-    total = np.zeros(len(rows[0]))
-    for at in chosen:
-        total += rows[at].astype(np.float64) * ((1 << UNIT_BITS) // isqrt(squared[at]))
-    widest = int(np.abs(total).max())
-    return np.rint(np.ldexp(total, min(0, WIDEST_BITS - widest.bit_length()))).astype(rows[0].dtype)
+    weights = np.array([(1 << UNIT_BITS) // isqrt(squared[at]) for at in chosen], dtype=np.float64)
+    total, widest = np.empty(len(into)), 0.0
+    chunk = np.empty((len(chosen), min(CHUNK_COLUMNS, len(into))))
+    for start in range(0, len(into) if chosen else 0, CHUNK_COLUMNS):
+        part = total[start : start + CHUNK_COLUMNS]
+        seen = chunk[:, : len(part)]
+        for line, at in zip(seen, chosen, strict=True):
+            line[:] = rows[at][start : start + CHUNK_COLUMNS]
+        np.matmul(weights, seen, out=part)
+        widest = max(widest, part.max(), -part.min())
+    if not widest:
+        return False
+    scale = 0.5 ** max(0, int(widest).bit_length() - WIDEST_BITS)
+    for start in range(0, len(into), CHUNK_COLUMNS):
+        part = total[start : start + CHUNK_COLUMNS]
+        part *= scale
+        into[start : start + CHUNK_COLUMNS] = np.rint(part, out=part)
+    return True
 
 
 def agreeing(rows: Sequence[Integers], squared: Sequence[int]) -> list[int]:

@@ -6,6 +6,7 @@ that fits int16 is its own single digit.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,8 @@ SMALL = 1_000_000
 """Most multiplications of a slice (OpenBLAS's bound for those kernels)."""
 MOST_COLUMNS = 16 * SLICE
 """Columns of a chunk: 4096 products of digits, each at most 2^30, are far below 2^53."""
+LONG_COLUMNS = 32 * SLICE
+"""Columns of a chunk whose rows are multiplied two by two: fewer calls, and few rows still fit the cache."""
 MOST_NUMBERS = 1 << 22
 """Numbers in a chunk of all rows, 32 MB, whatever the length of the rows."""
 MULTIPLE = 4
@@ -43,7 +46,8 @@ def inner(left: Rows, right: Rows) -> list[list[int]]:
     total = np.zeros((rows * wide_left, columns * wide_right), dtype=np.int64)
     if left is right:
         for (chunk,) in _chunks((left, wide_left)):
-            total += (chunk @ chunk.T).astype(np.int64)[: len(total), : len(total)]
+            # a copy: few rows times themselves are a BLAS's symmetric product, several times as slow
+            total += (chunk @ chunk.copy().T).astype(np.int64)[: len(total), : len(total)]
     else:
         for ours, theirs in _chunks((left, wide_left), (right, wide_right), turned=True):
             total += _times(ours, theirs)[: len(total), : len(total[0])]
@@ -61,17 +65,21 @@ def inner_and_norms(left: Rows, right: Rows) -> tuple[list[list[int]], list[int]
 
 
 def dots(left: Rows, right: Rows) -> list[int]:
-    """Give <left_i, right_i> for each of n pairs of rows, as Python integers; magnitudes to 2^62."""
-    if not len(left):
-        return []
-    pairs, wide_left, wide_right = len(left), _digits(left), _digits(right)
-    total = np.zeros((wide_left, wide_right, pairs), dtype=np.int64)
-    for ours, theirs in _chunks((left, wide_left), (right, wide_right)):
-        mine = ours[: wide_left * pairs].reshape(wide_left, 1, pairs, -1)
-        total += np.vecdot(mine, theirs[: wide_right * pairs].reshape(wide_right, pairs, -1)).astype(np.int64)
-    found = [0] * pairs
-    for p, q in np.ndindex(wide_left, wide_right):
-        found = [one + (more << DIGIT_BITS * (p + q)) for one, more in zip(found, total[p, q].tolist(), strict=True)]
+    """Give <left_i, right_i> for each of n pairs of rows, as Python integers; magnitudes to 2^62.
+
+    A row that is in several pairs is read once, if it is the same object.
+    """
+    ours = list(left)
+    theirs = ours if right is left else list(right)
+    rows = {id(row): row for row in (*ours, *theirs)}
+    places = {key: at for at, key in enumerate(rows)}
+    pairs = [(places[id(one)], places[id(other)]) for one, other in zip(ours, theirs, strict=True)]
+    wide, count = _digits(list(rows.values())), len(rows)
+    found = [0] * len(pairs)
+    for (chunk,) in _chunks((list(rows.values()), wide), most_columns=LONG_COLUMNS):
+        for p, q in product(range(wide), repeat=2):
+            for at, (one, other) in enumerate(pairs):
+                found[at] += int(chunk[p * count + one] @ chunk[q * count + other]) << DIGIT_BITS * (p + q)
     return found
 
 
@@ -109,7 +117,9 @@ def _times(left: Reals, right: Reals) -> NDArray[np.int64]:
     return total.astype(np.int64)
 
 
-def _chunks(*tables: tuple[Rows, int], turned: bool = False) -> Iterator[tuple[Reals, ...]]:
+def _chunks(
+    *tables: tuple[Rows, int], turned: bool = False, most_columns: int = MOST_COLUMNS
+) -> Iterator[tuple[Reals, ...]]:
     """Give each table of rows, a chunk of columns at a time, as digits in float64; the next chunk takes its place.
 
     A table is its rows, n of one length for all, and their number of digits: [count * n and a few of zeros, columns],
@@ -117,7 +127,7 @@ def _chunks(*tables: tuple[Rows, int], turned: bool = False) -> Iterator[tuple[R
     """
     heights = [-(-len(rows) * count // MULTIPLE) * MULTIPLE for rows, count in tables]
     length = len(tables[0][0][0]) if len(tables[0][0]) else 0
-    most = max(SLICE, min(_slices(length), MOST_COLUMNS, MOST_NUMBERS // max(1, sum(heights)) // SLICE * SLICE))
+    most = max(SLICE, min(_slices(length), most_columns, MOST_NUMBERS // max(1, sum(heights)) // SLICE * SLICE))
     whole = [np.zeros((height, most), dtype=np.float64) for height in heights]
     if turned:
         whole[-1] = np.zeros((most, heights[-1]), dtype=np.float64).T

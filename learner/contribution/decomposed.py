@@ -200,13 +200,17 @@ def worth(value: int, typical: int, worthless: int) -> int:
 
 def typical_client(history: History) -> Typical:
     """Give the lower medians over all clients with judged updates of each measure's ratio and whole."""
-    records = [record for values in history.values() if (record := Record.of(values)).judged]
-    if not records:
+    known = [values for values in history.values() if values and values[0]]
+    if not known:
         return Typical((0,) * len(MEASURES), (0,) * len(MEASURES))
-    columns = list(zip(*(record.shares for record in records), strict=True))
+    _, *columns = zip(*known, strict=True)  # not record by record: there may be thousands of clients
+    parts, wholes = columns[::2], columns[1::2]
     return Typical(
-        tuple(lower_median([share.ratio for share in column]) for column in columns),
-        tuple(lower_median([share.whole for share in column]) for column in columns),
+        tuple(
+            lower_median([Share(*pair).ratio for pair in zip(*pairs, strict=True)])
+            for pairs in zip(parts, wholes, strict=True)
+        ),
+        tuple(map(lower_median, wholes)),
     )
 
 

@@ -29,11 +29,16 @@ def coefficients(cosines: Sequence[Sequence[int]], products: NDArray[np.int64]) 
     """
     table = np.array(cosines, dtype=np.int64)
     table[np.diag_indices_from(table)] = UNIT + RIDGE
-    found = np.zeros_like(products)
-    slopes = -UNIT * products  # in 10^-16: of half the sum of squares, by each coefficient
+    diagonal = np.array(UNIT + RIDGE)
+    found = np.zeros(products.T.shape, dtype=np.int64)
+    slopes = np.ascontiguousarray(-UNIT * products.T)  # in 10^-16: of half the sum of squares, by each coefficient
+    less, change = np.empty_like(found[0]), np.empty_like(found)
+    steps = list(zip(found, slopes, table[:, :, None], strict=True))
     for _ in range(SWEEPS):
-        for at, row in enumerate(table):
-            better = np.maximum(0, found[:, at] - slopes[:, at] // (UNIT + RIDGE))
-            slopes += (better - found[:, at])[:, None] * row
-            found[:, at] = better
-    return found
+        for own, slope, row in steps:  # in place: making arrays would take longer than reckoning
+            np.floor_divide(slope, diagonal, out=less)
+            np.minimum(own, less, out=less)
+            np.subtract(own, less, out=own)
+            np.multiply(row, less, out=change)
+            np.subtract(slopes, change, out=slopes)
+    return found.T

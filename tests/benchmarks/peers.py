@@ -3,7 +3,7 @@
 Everybody gets the same samples, first model, local training, buffer, concurrency and duration of each client's each
 update, and makes as many updates; both evaluate after as many of them on the same test samples. A row is a server and
 its rule: client updates per processor second, and the virtual seconds until the test accuracy first reaches 90 and
-95 %, medians over the seeds (None: half of the seeds or more never did). What `calibrated` reads of edge servers'
+95 %, medians over the seeds (None: half of the seeds or more never did). What `decomposed` reads of edge servers'
 references is simulated too, and paid for in its updates per second.
 
 FLGo (MIT licence) is called in an environment of its own, a process for each run; `scripts/install-peers` brings it.
@@ -81,7 +81,7 @@ OURS: Mapping[str, Rules] = MappingProxyType(
         "fedavg": Rules(scoring="data-size", staleness="constant"),
         "fedbuff": Rules(scoring="uniform", staleness="polynomial"),
         "cosine": Rules(scoring="cosine", staleness="polynomial"),
-        "calibrated": Rules(scoring="calibrated", staleness="polynomial"),
+        "decomposed": Rules(scoring="decomposed", staleness="polynomial"),
     }
 )
 """Rules of this repository: the two that pay for nothing but taking part, the paper's, and the one with references."""

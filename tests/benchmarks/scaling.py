@@ -1,11 +1,12 @@
-"""What `calibrated` costs as rounds and models grow: processor time of a round and memory beyond its inputs.
+"""What `decomposed` costs as rounds and models grow: processor time of a round and memory beyond its inputs.
 
-`gram_ms` every rule pays; `products_ms` and `score_ms` are what `calibrated` adds, with whole references of four edge
-servers and a full window. All are measured at the two numbers of columns that `columns` names and drawn on as a line,
-since each is a sum over columns and a part that has none; `extrapolated` says that `parameters` is no measured number.
-`memory_mb` is the most that is allocated while the products are taken, measured at the fewer columns: vectors are
-read a chunk of columns at a time, so that beyond a chunk's length it does not grow with them. Times are those of one
-thread: set OMP_NUM_THREADS=1.
+`gram_ms` every rule pays; `products_ms` and `score_ms` are what the rule adds, with whole references of four edge
+servers and a full window; the first size is measured under `calibrated` as well. All are measured at the two numbers of
+columns that `columns` names and drawn on as a line, since each is a sum over columns and a part that has none;
+`extrapolated` says that `parameters` is no measured number. `memory_mb` is the most that is allocated while the
+products are taken, measured at the fewer columns: vectors are read a chunk of columns at a time, so that beyond a
+chunk's length it grows only by the references of all servers as one table (2 bytes a parameter and row, 20 rows) and
+by the row that is being added up (8 bytes a parameter). Times are those of one thread: set OMP_NUM_THREADS=1.
 """
 
 import sys
@@ -16,14 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from learner.context import Context, view
-from learner.contribution import REST, RULES, Label, Round
+from learner.contribution import REST, RULES, Label, Needs, Round, Rule
 from learner.fixedpoint import Update
 from learner.gram import gram
 from learner.references import References
 from merit.chance import seed_of
 from merit.clock import thread_seconds
 
-RULE = RULES["calibrated", 1]
+RULE = "decomposed"
+BESIDE = "calibrated"
 COLUMNS = {15: (100_000, 1_000_000), 100: (25_000, 100_000), 1_000: (2_500, 10_000)}
 """Records of a round: columns that are measured. The products of 1,000 records alone are a thousand times a Gram's."""
 PARAMETERS = (100_000, 1_000_000, 10_000_000, 100_000_000)
@@ -47,27 +49,34 @@ class Cost:
 
 def run() -> list[dict[str, object]]:
     """Measure each number of records at its two numbers of columns; a row for each number of parameters."""
-    _cost(*_bed(4, 5_000))  # so that nothing is measured cold
-    return [row for phi, columns in COLUMNS.items() for row in _rows(phi, columns)]
+    _cost(RULES[RULE, 1], *_bed(4, 5_000))  # so that nothing is measured cold
+    phi, columns = next(iter(COLUMNS.items()))
+    beside = _rows(BESIDE, phi, columns, columns)
+    return beside + [row for phi, columns in COLUMNS.items() for row in _rows(RULE, phi, columns)]
 
 
-def _rows(phi: int, columns: tuple[int, int]) -> list[dict[str, object]]:
+def _rows(
+    name: str, phi: int, columns: tuple[int, int], parameters_of: Sequence[int] = PARAMETERS
+) -> list[dict[str, object]]:
+    rule = RULES[name, 1]
     fewer, more = columns
     bed = _bed(phi, fewer)
-    low, memory = _cost(*bed), _memory(*bed)
-    high = _cost(*_bed(phi, more))
+    low, memory = _cost(rule, *bed), _memory(rule, *bed)
+    high = _cost(rule, *_bed(phi, more))
+    grows = 2 * len(LABELS) + 8 if rule.needs.pooled else 0
     return [
         {
+            "rule": name,
             "phi": phi,
             "parameters": parameters,
             "gram_ms": _on_line(columns, (low.gram, high.gram), parameters),
             "products_ms": _on_line(columns, (low.products, high.products), parameters),
             "score_ms": round(high.score),
-            "memory_mb": round(memory / MB),
+            "memory_mb": round((memory + grows * (parameters - fewer)) / MB),
             "columns": list(columns),
             "extrapolated": parameters not in columns,
         }
-        for parameters in PARAMETERS
+        for parameters in parameters_of
     ]
 
 
@@ -91,29 +100,29 @@ def _bed(phi: int, dimension: int) -> tuple[Sequence[Update], Context]:
     return drawn[:phi], context
 
 
-def _cost(updates: Sequence[Update], context: Context) -> Cost:
+def _cost(rule: Rule, updates: Sequence[Update], context: Context) -> Cost:
     start = thread_seconds()
     products = gram(updates)
     summed = thread_seconds()
-    seen = _seen(updates, context, products)
+    seen = _seen(rule.needs, updates, context, products)
     viewed = thread_seconds()
-    RULE.score(seen)
+    rule.score(seen)
     scored = thread_seconds()
     return Cost(*(1000 * took for took in (summed - start, viewed - summed, scored - viewed)))
 
 
-def _memory(updates: Sequence[Update], context: Context) -> int:
+def _memory(rule: Rule, updates: Sequence[Update], context: Context) -> int:
     products = gram(updates)
     tracemalloc.start()
-    _seen(updates, context, products)
+    _seen(rule.needs, updates, context, products)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return most
 
 
-def _seen(updates: Sequence[Update], context: Context, products: np.ndarray) -> Round:
+def _seen(needs: Needs, updates: Sequence[Update], context: Context, products: np.ndarray) -> Round:
     return view(
-        RULE.needs,
+        needs,
         context,
         number=NUMBER,
         updates=updates,

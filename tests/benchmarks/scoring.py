@@ -86,7 +86,7 @@ def _preset(name: str, file: RunFile) -> dict[str, object]:
             "preset": name,
             "training_ms": _median_ms(lambda: train(module, start, own, sgd, seed=1)),
             "teaching_ms": _median_ms(lambda: contrast_references(module, start, root))
-            if rule.needs.contrasts
+            if rule.needs.against_rest
             else 0.0,
         }
     )
@@ -155,7 +155,7 @@ def _row(name: str, rule: Rule, bed: Bed) -> dict[str, object]:
     scored = thread_seconds()
     server = bed.context.references[NUMBER - 1][0]
     width = BUCKETS * 4 if server.sketch else 2 * len(updates[0])  # a bucket travels in 4 bytes
-    rows = len(EACH) * needs.labels + 2 * CLASSES * needs.contrasts + (needs.root or needs.newest_root)
+    rows = len(EACH) * needs.labels + 2 * CLASSES * needs.against_rest + (needs.root or needs.newest_root)
     past = len(updates) * needs.window.rounds + needs.window.steps if needs.window else 0
     return {
         "preset": "",

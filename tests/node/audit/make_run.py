@@ -11,9 +11,9 @@ Or, with one of these names, nobody lies:
 
     exact, equal   work is allocated by that rule
     anchored       updates are held beside references of the edge servers
-    objective      the same by the rule calibrated: class 3 counts five times, the loss is the Brier score, and the
+    objective      the same by the rule decomposed: class 3 counts five times, the loss is the Brier score, and the
                    samples of edge server 4 do not count
-    vesting        the same by the rule calibrated, and pay is settled two rounds later
+    vesting        the same by the rule decomposed, and pay is settled two rounds later
 
 With this one, two edge servers do not keep to what they owe of references:
 
@@ -207,7 +207,7 @@ async def main(directory: Path, kind: str) -> None:
     if kind == "objective":
         run = msgspec.structs.replace(
             RUN,
-            rules=Rules(scoring="calibrated", aggregation="delta"),
+            rules=Rules(scoring="decomposed", aggregation="delta"),
             round=msgspec.structs.replace(RUN.round, record_deadline=8),
             references=References(objective=Objective(loss="brier", weights={"3": 5}, edge_servers=(1, 2, 3))),
         )
@@ -215,7 +215,7 @@ async def main(directory: Path, kind: str) -> None:
         run = msgspec.structs.replace(
             RUN,
             rounds=5,
-            rules=Rules(scoring="calibrated", aggregation="delta"),
+            rules=Rules(scoring="decomposed", aggregation="delta"),
             round=msgspec.structs.replace(RUN.round, record_deadline=8),
             vesting=Vesting(rounds=1 if kind == "fallen" else 2),
         )

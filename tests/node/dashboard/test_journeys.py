@@ -38,7 +38,7 @@ label_flippers = 1
 phi = 3
 max_wait = 1
 [rules]
-scoring = "calibrated"
+scoring = "decomposed"
 aggregation = "delta"
 [training]
 samples = 20

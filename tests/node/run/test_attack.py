@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from learner.contribution.decomposed import MEASURES
 from merit.clock import SystemClock
 from node.audit.rewards import Fate, rewards_in
 from node.run.command import execute
@@ -13,7 +14,7 @@ from node.run.config import override, preset
 
 FLIPPERS = (5, 6, 7, 8)
 """The first four of sixteen clients; edge servers are members 1 to 4."""
-PARTS = ["authenticity", "honesty", "new", "mean_authenticity", "mean_honesty"]
+PARTS = ["new", *(f"{kind}{name}" for kind in ("", "mean_", "typical_") for name in MEASURES)]
 
 
 @pytest.mark.slow
@@ -22,7 +23,6 @@ def test_a_run_in_which_a_quarter_flips_labels_audits_clean_and_says_why_they_ea
         preset("digits"),
         {
             "rounds": 24,
-            "rules.scoring": "calibrated",
             "vesting.rounds": 6,
             "clients.count": 16,
             "clients.label_flippers": len(FLIPPERS),
