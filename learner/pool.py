@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from math import isqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from learner.contribution.geometry import cosine, median
 from learner.contribution.round import REST, ROOT, Label
@@ -46,19 +47,27 @@ def pooled(servers: Sequence[References]) -> References | None:
     places = [{label: at for at, label in enumerate(server.labels) if server.squared[at]} for server in alike]
     classes = sorted({k for place in places for of, k in place if of == k != ROOT[1]})
     table = np.empty((2 * len(classes), alike[0].vectors.shape[1]), dtype=np.int16 if sketch is None else np.int64)
+    total = np.empty(table.shape[1])
     labels: list[Label] = []
     for k in classes:
         pair: list[Label] = [(k, k), (REST, k)]
         into = table[len(labels) : len(labels) + 2]
-        if all(_add_up(alike, places, label, row) for label, row in zip(pair, into, strict=True)):
+        if all(_add_up(alike, places, label, total, row) for label, row in zip(pair, into, strict=True)):
             labels += pair
     return References(tuple(labels), table[: len(labels)], sketch) if labels else None
 
 
-def _add_up(servers: Sequence[References], places: Sequence[dict[Label, int]], label: Label, into: Integers) -> bool:
+def _add_up(
+    servers: Sequence[References],
+    places: Sequence[dict[Label, int]],
+    label: Label,
+    total: NDArray[np.float64],
+    into: Integers,
+) -> bool:
     """Write the sum of a label's rows that agree, as directions, rounded, a tie to even; say whether it is any.
 
-    Chunk by chunk: all but the sum itself stays in cache, and nothing else grows with the rows' length.
+    Chunk by chunk: all but the sum itself stays in cache, and nothing else grows with the rows' length. `total` is room
+    for it, the same for all labels: fresh memory costs more than the sum.
     """
     rows: list[Integers] = []
     squared: list[int] = []
@@ -68,7 +77,7 @@ def _add_up(servers: Sequence[References], places: Sequence[dict[Label, int]], l
             squared.append(server.squared[place[label]])
     chosen = agreeing(rows, squared)
     weights = np.array([(1 << UNIT_BITS) // isqrt(squared[at]) for at in chosen], dtype=np.float64)
-    total, widest = np.empty(len(into)), 0.0
+    widest = 0.0
     chunk = np.empty((len(chosen), min(CHUNK_COLUMNS, len(into))))
     for start in range(0, len(into) if chosen else 0, CHUNK_COLUMNS):
         part = total[start : start + CHUNK_COLUMNS]
