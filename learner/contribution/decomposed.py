@@ -23,12 +23,13 @@ from learner.contribution.nonnegative import UNIT, coefficients
 from learner.contribution.price import priced
 from learner.contribution.round import REST, History, Label, Pooled, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step
+from learner.errors import InvalidRound
 
 LIMITS = Thresholds(longest=5)
 """Novelty and refusal as in `calibrated`, but who alone has a label sends several times as long updates."""
 MEASURES = ("authenticity", "explained", "honesty", "consistency")
 STANDING = (400, 500, 650, 750)
-"""A client is paid while each of its measures is above so many thousandths of the median client's (ADR-default.md)."""
+"""A client is paid while each of its measures is above so many thousandths of the median client's (ADR-decomposed.md)."""
 WORTHLESS = tuple(standing - 100 for standing in STANDING)
 """What so many thousandths of the median client's are is worth nothing; from there to all of it pay rises evenly."""
 PARTS = (
@@ -72,10 +73,13 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[int]) -> "Record":
-        """Read what `values` wrote; nothing is a client that is not known."""
+        """Read what `values` wrote; nothing is a client that is not known. `InvalidRound` for another rule's record."""
         if not values:
             return cls()
         judged, *flat = values
+        if len(flat) != 2 * len(MEASURES):
+            reason = f"a client is remembered by {len(values)} integers, not {1 + 2 * len(MEASURES)}"
+            raise InvalidRound(reason=reason)
         return cls(judged, tuple(Share(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)))
 
     @property

@@ -3,15 +3,23 @@
 import pytest
 
 from learner.contribution.calibrated import MEMORY, STANDING
+from learner.contribution.decomposed import MEASURES, Record, Share
+from learner.contribution.decomposed import STANDING as STANDINGS
 from learner.vesting import RULES, fallen
 
-GOOD, BAD = (4, 10**9, 10**9), (4, -(10**9), -(10**9))
 PPB = 10**9
+GOOD, BAD = (4, PPB, PPB), (4, -PPB, -PPB)
+
+
+def shares(part: int, count: int = 4, **others: int) -> tuple[int, ...]:
+    """A record of `decomposed` whose every measure is `part` of a whole of 10^9, but for those that are named."""
+    return Record(count, tuple(Share(others.get(name, part), PPB) for name in MEASURES)).values
 
 
 @pytest.mark.parametrize("scoring", sorted(RULES))
 def test_a_client_with_a_bad_record_has_fallen_among_good_ones(scoring: str) -> None:
-    assert fallen(scoring, {5: GOOD, 6: BAD, 7: GOOD}) == {6}
+    good, bad = (shares(PPB), shares(-PPB)) if scoring.startswith("decomposed") else (GOOD, BAD)
+    assert fallen(scoring, {5: good, 6: bad, 7: good}) == {6}
 
 
 @pytest.mark.parametrize("scoring", sorted(RULES))
@@ -31,3 +39,13 @@ def test_under_calibrated_a_client_falls_where_its_mean_with_one_more_typical_up
     edge = (9 * STANDING * middle // PPB - middle) // MEMORY
     assert fallen("calibrated", {1: typical, 2: (MEMORY, middle, edge), 3: typical}) == {2}
     assert fallen("calibrated", {1: typical, 2: (MEMORY, middle, edge + 2), 3: typical}) == frozenset()
+
+
+@pytest.mark.parametrize(("measure", "standing"), list(zip(MEASURES, STANDINGS, strict=True)))
+def test_under_decomposed_a_client_falls_by_any_one_measure(measure: str, standing: int) -> None:
+    middle = 500_000_000
+    typical = shares(middle, count=MEMORY)
+    edge = (9 * standing * middle // 1_000 - middle) // MEMORY
+    for own, found in ((edge, {2}), (edge + 2, set())):
+        history = {1: typical, 2: shares(middle, count=MEMORY, **{measure: own}), 3: typical}
+        assert fallen("decomposed", history) == fallen("decomposed-loss-shapley", history) == found

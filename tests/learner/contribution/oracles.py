@@ -1,6 +1,7 @@
 """Each rule once more, from the vectors themselves: floats and fractions, no Gram matrix, nothing of `learner`.
 
 What a rule decides exactly (who is accepted) is exact here, too; what it weighs is a float that ours is held beside.
+Of `decomposed` every number is exact: it is written from RULES.md alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -403,7 +404,7 @@ def refusals(updates: Vectors) -> list[str]:
     usual = int(lower_middle(squares))
     found = []
     for at, row in enumerate(updates):
-        if squares[at] > 49 * usual or 400 * squares[at] < usual:
+        if squares[at] > 25 * usual or 400 * squares[at] < usual:
             found.append("odd")
         else:
             like = [floor_cosine(dot(row, updates[j]), squares[at], squares[j]) for j in range(at)]

@@ -71,6 +71,8 @@ IDENTICAL = {
     "calibrated": (PPB, 0, 0, 0),
     "calibrated-shapley": (PPB, 0, 0, 0),
     "calibrated-loss-shapley": (PPB, 0, 0, 0),
+    "decomposed": (PPB, 0, 0, 0),
+    "decomposed-loss-shapley": (PPB, 0, 0, 0),
     "foolsgold": (0, 0, 0, 0),  # four identities of one
     "fltrust": (int(PPB * 400 / 3**0.5 / 102_500**0.5),) * 4,
     "data-size": (PPB // 4, PPB // 2, PPB * 3 // 4, PPB),
@@ -140,8 +142,23 @@ def test_an_enormous_update_takes_over_where_the_sum_is_the_measure(rule: str) -
     assert found(rule, *usual, ENORMOUS).thetas[5] > 999_000_000
 
 
-GAMES = {"gram-shapley", "anchored-shapley", "calibrated-shapley", "loss-shapley", "calibrated-loss-shapley"}
-JUDGES = ["anchored", "anchored-shapley", "calibrated", "calibrated-shapley", "calibrated-loss-shapley"]
+GAMES = {
+    "gram-shapley",
+    "anchored-shapley",
+    "calibrated-shapley",
+    "loss-shapley",
+    "calibrated-loss-shapley",
+    "decomposed-loss-shapley",
+}
+JUDGES = [
+    "anchored",
+    "anchored-shapley",
+    "calibrated",
+    "calibrated-shapley",
+    "calibrated-loss-shapley",
+    "decomposed",
+    "decomposed-loss-shapley",
+]
 """The rules that hold updates and clients beside references of labels."""
 
 
@@ -150,7 +167,8 @@ JUDGES = ["anchored", "anchored-shapley", "calibrated", "calibrated-shapley", "c
 def test_without_references_nobody_is_judged_and_nobody_paid(
     rule: str, tables: dict[int, list[dict[Label, list[int]]]]
 ) -> None:
-    history = {1: (3, 900_000_000, 100_000_000)}
+    measured = (900_000_000, PPB, 100_000_000, PPB) * 2 if rule.startswith("decomposed") else (900_000_000, 100_000_000)
+    history = {1: (3, *measured)}
     result = replace(world(UPDATE, axis(1)), tables=tables, history=history).scored(rule)
     assert result.outcome is Outcome.ALL_ZERO
     if rule in JUDGES:

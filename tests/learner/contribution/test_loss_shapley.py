@@ -138,11 +138,12 @@ def test_large_rounds_take_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(thetas) == MOST_EXACT + 1
 
 
-def test_calibrated_pays_by_the_loss_among_those_it_accepts() -> None:
+@pytest.mark.parametrize("scoring", ["calibrated", "decomposed"])
+def test_pay_is_by_the_loss_among_those_who_are_accepted(scoring: str) -> None:
     """One update and a flipped one: what the second is worth by the loss does not count."""
-    assert rule("calibrated-loss-shapley", 1).needs.slopes
+    assert rule(f"{scoring}-loss-shapley", 1).needs.slopes
     around = world([900, 30, 20, 10], [10, 20, 800, 30], [-900, 5, -20, 300])
-    plain, paid = (around.scored(name) for name in ("calibrated", "calibrated-loss-shapley"))
+    plain, paid = (around.scored(name) for name in (scoring, f"{scoring}-loss-shapley"))
     assert plain.thetas[2] == paid.thetas[2] == 0
     assert paid.parts["usefulness"] == plain.thetas
     assert paid.weights == plain.weights

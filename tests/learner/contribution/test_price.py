@@ -17,7 +17,7 @@ SEEDS = st.integers(0, 10_000)
 WEIGHTS = (PPB, PPB // 5, PPB // 2)
 
 
-@given(SEEDS, st.sampled_from(["anchored", "calibrated"]))
+@given(SEEDS, st.sampled_from(["anchored", "calibrated", "decomposed"]))
 def test_an_update_is_paid_by_the_classes_that_it_teaches(seed: int, scoring: str) -> None:
     around = drawn(seed, count=8)
     plain, found = around.scored(scoring), replace(around, weights=WEIGHTS).scored(scoring)
@@ -30,7 +30,7 @@ def test_an_update_is_paid_by_the_classes_that_it_teaches(seed: int, scoring: st
             assert found.thetas[at] == plain.thetas[at] * found.parts["price"][at] // PPB
 
 
-@pytest.mark.parametrize("scoring", ["anchored", "calibrated", "anchored-shapley", "calibrated-shapley"])
+@pytest.mark.parametrize("scoring", ["anchored", "calibrated", "decomposed", "anchored-shapley", "calibrated-shapley"])
 @given(seed=SEEDS)
 def test_classes_that_count_alike_change_nothing(scoring: str, seed: int) -> None:
     around = drawn(seed)
