@@ -29,7 +29,7 @@ LIMITS = Thresholds(longest=5)
 """Novelty and refusal as in `calibrated`, but who alone has a label sends several times as long updates."""
 MEASURES = ("authenticity", "explained", "honesty", "consistency")
 STANDING = (400, 500, 650, 750)
-"""A client is paid while each of its measures is above so many thousandths of the median client's (ADR-decomposed.md)."""
+"""A client is paid while each measure is above so many thousandths of the median client's (ADR-decomposed.md)."""
 WORTHLESS = tuple(standing - 100 for standing in STANDING)
 """What so many thousandths of the median client's are is worth nothing; from there to all of it pay rises evenly."""
 PARTS = (
