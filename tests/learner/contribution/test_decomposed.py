@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.contribution import REST, History
+from learner.contribution import REST
 from learner.contribution.decomposed import (
     MEASURES,
     NOTHING,
@@ -24,27 +24,15 @@ from learner.errors import InvalidRound
 from learner.rewards import STEP_TOTAL
 from learner.rounds import Outcome, RoundResult
 from tests.learner.contribution import oracles
-from tests.learner.contribution.test_anchored import simple, vector, window
-from tests.learner.contribution.worlds import CLASSES, NUMBER, World, drawn, with_others
+from tests.learner.contribution.test_anchored import vector, window
+from tests.learner.contribution.test_calibrated import FLIPPED, honest, world
+from tests.learner.contribution.worlds import CLASSES, NUMBER, World, drawn
 
 PPB = 10**9
 SEEDS = st.integers(0, 10_000)
 LEAST, MOST = -(2**15), 2**15 - 1
 EXTREMES = st.one_of(st.sampled_from((0, 0, 1, -1, LEAST, MOST)), st.integers(LEAST, MOST))
 RATIOS = ("explained", "honesty", "consistency")
-
-
-def world(*updates: list[int], history: History | None = None, clients: list[int] | None = None) -> World:
-    plain = simple(*updates, clients=clients)
-    table = with_others(plain.tables[NUMBER - 1][0])
-    return replace(plain, tables={NUMBER - 1: [table] * 3}, history=history or {})
-
-
-def honest(at: int, other: int = 9) -> list[int]:
-    return vector(**{f"c{at}": 300, f"c{other}": 100})
-
-
-FLIPPED = vector(c3=300, c9=100)  # g[0,1] is axis 3
 
 
 def remembered(*ratios: int, count: int = 8) -> tuple[int, ...]:
