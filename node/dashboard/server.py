@@ -92,6 +92,7 @@ class Dashboard:
         """Show the ledger of the node that answers by this dispatcher, and what this edge server knows of it."""
         self.insight.watch(server)
         self._gateway.attach(dispatcher)
+        self._wake()
 
     async def detach(self) -> None:
         """Ask the ledger nothing more; the pages go on showing what is known."""
@@ -103,13 +104,15 @@ class Dashboard:
         if self._loop is None:
             return
         await self.detach()
-        with contextlib.suppress(RuntimeError):  # its loop is closed already
-            self._loop.call_soon_threadsafe(self._end)
+        self._ending = True
+        self._wake()
         await asyncio.to_thread(self._thread.join)
 
-    def _end(self) -> None:
-        self._ending = True
-        self._due.set()
+    def _wake(self) -> None:
+        """Let the thread read now, or end."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed already
+                self._loop.call_soon_threadsafe(self._due.set)
 
     def _asked(self) -> None:
         """Note that somebody looks, who is not kept waiting until the next reading would have been due."""

@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from web3 import HTTPProvider, Web3
 
-from merit.clock import SystemClock
 from tests.node.dashboard.chromium import MISSING, PROGRAM, chromium
 from tests.node.test_up import document, pay, up
+from tests.node.testnet.running import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
 
@@ -169,9 +169,9 @@ def show(job: Path, ended: Ended) -> Iterator[Show]:
 
 
 def _wait_for_ledger(http: httpx.Client) -> None:
-    """Wait until the ledger is back, which stood still during the audit."""
-    while http.get("/members").status_code == 503:
-        SystemClock().wait(0.2)
+    """Wait until the ledger is back, which stood still during the audit, and its round is read."""
+    pages = ("/members", "/jobs/1/rounds/1")
+    until(lambda: all(http.get(page).status_code == httpx.codes.OK for page in pages), "the ledger is shown")
 
 
 def test_after_its_end_a_run_is_shown_with_its_ledger_until_ctrl_c(ended: Ended) -> None:
