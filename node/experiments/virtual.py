@@ -133,7 +133,7 @@ class _Experiment(Session):
         figures = self._evidence.figures() | {"perturbations": self._perturbations, "digest": self._digest}
         figures["rounds_lost"] = sum(map(len, self._lost.values()))
         figures["counts"] = [{"what": what, "times": times} for what, times in sorted(self._engine.counts.items())]
-        if self.last_accuracy is not None:
+        if self.accuracies:
             figures["accuracy"] = round(self.best_accuracy, 4)
         if self._manifest.assert_.audit_clean:
             self._found.append(self._audit())

@@ -325,6 +325,21 @@ class JobLog:
             self._selection = self._select(payload_digest)
         return self._selection
 
+    def rounds_at_hand(self) -> int:
+        """Return how many full rounds the available records make, one after the other, whatever else is recorded.
+
+        Copies are not looked for, which would need the blobs: with some among them it may be a round less.
+        """
+        rounds, taken = 0, 0
+        used: Counter[tuple[int, int]] = Counter()
+        for entry in self._available:
+            if self._standing(entry, self.version + rounds, used) is RecordStatus.CONSUMED:
+                used[entry.client, entry.base] += 1
+                taken += 1
+                if taken == self.phi:
+                    rounds, taken = rounds + 1, 0
+        return rounds
+
     def _apply(self, event: events.Event, block: BlockEvents) -> None:
         match event:
             case events.PayVests():
@@ -472,10 +487,14 @@ class JobLog:
 
     def _place(self, entry: RecordEntry, payloads: set[bytes], used: Counter[tuple[int, int]]) -> RecordStatus:
         payload = self._payload_of[entry.sequence]
-        key = (entry.client, entry.base)
         if payload in self._payloads or payload in payloads:
             return RecordStatus.COPY
-        if self.version - entry.base > self.terms.max_staleness:
+        return self._standing(entry, self.version, used)
+
+    def _standing(self, entry: RecordEntry, version: int, used: Counter[tuple[int, int]]) -> RecordStatus:
+        """Tell what a round that replaces `version` does with a record that is no copy."""
+        key = (entry.client, entry.base)
+        if version - entry.base > self.terms.max_staleness:
             return RecordStatus.STALE
         if self._used[key] + used[key] >= self.terms.records_per_base:
             return RecordStatus.SURPLUS

@@ -19,6 +19,7 @@ from node.run import explanations
 from node.run.amounts import tokens
 from node.run.config import RunFile
 from node.run.events import AuditVerdict, RoundDone, RunFinished
+from node.run.history import History
 from node.run.phases import Phase, enter
 from node.run.report import write_report
 from node.run.session import Session
@@ -98,6 +99,8 @@ async def _execute(
         "report": str(report),
         "genesis_hash": session.genesis_hash,
         "rounds": finished.rounds,
+        "version": finished.version,
+        "model": str(session.model_path()),
         "updates": finished.updates,
         "blocks": finished.blocks,
         "accuracy": finished.accuracy,
@@ -153,7 +156,8 @@ def _finished(session: Session, verdict: AuditReport) -> RunFinished:
         rounds=len(rounds),
         updates=sum(len(event.records) for event in rounds),
         blocks=log.boundary_height if session.head is None else session.head,
-        accuracy=session.last_accuracy,
+        version=session.model_version,
+        accuracy=session.accuracy,
         paid_wei=str(sum(rewards.values())),
         audit=AuditVerdict(ok=verdict.ok, lines=verdict.lines),
         disk_bytes=_disk(session.directory),
@@ -197,12 +201,16 @@ def _say_what_next(console: Console, session: Session, finished: RunFinished, re
     genesis = f"0x{session.genesis_hash.hex()}"
     for line in () if finished.audit is None else finished.audit.lines:
         console.print(f"  {line}", highlight=False)
+    history = History(session.events.read())
     accuracy = "no accuracy measured" if finished.accuracy is None else f"test accuracy {finished.accuracy:.1%}"
     paid = tokens(int(finished.paid_wei))
     console.print(f"{finished.rounds} rounds, {finished.updates} updates, {paid} tokens paid, {accuracy}")
+    for line in filter(None, (history.settling, history.slowness)):
+        console.print(line)
     disk = ", ".join(f"{part} {size / _MIB:.1f} MiB" for part, size in sorted(finished.disk_bytes.items()))
     console.print(f"disk {sum(finished.disk_bytes.values()) / _MIB:.1f} MiB ({disk}); ", end="")
     console.print(f"peak memory {finished.peak_memory_bytes / _MIB:.0f} MiB")
+    console.print(f"model         {session.model_path()} (version {finished.version})", soft_wrap=True)
     console.print(f"report        {report}", soft_wrap=True)
     console.print(f"genesis hash  {genesis}", soft_wrap=True)
     console.print("what to try next:")

@@ -1,7 +1,7 @@
 """What `merit run` reads: a TOML file or a preset, with flags over it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 import msgspec
 from msgspec import Meta
@@ -109,14 +109,14 @@ class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 PRESETS: dict[str, RunFile] = {
     "digits": RunFile(
-        title="scikit-learn digits, 20 clients of two label shards each",
+        title="scikit-learn digits",
         rounds=36,
         training=TrainingSpec(samples=20, epochs=5, batch=10, learning_rate=0.05),
         clients=Clients(interval=4.0, slow=2, slow_factor=5.0),
         rules=Rules(scoring="decomposed", aggregation="delta"),
     ),
     "mnist": RunFile(
-        title="MNIST, 20 clients of two label shards each, two of them ten times slower",
+        title="MNIST",
         model="mlp",
         rounds=400,
         target_accuracy=0.9,
@@ -126,7 +126,7 @@ PRESETS: dict[str, RunFile] = {
         training=TrainingSpec(samples=600, epochs=1, batch=20, learning_rate=0.1),
     ),
     "paper": RunFile(
-        title="the preset of BFL-MEC (arXiv 2302.13258): two edge servers, 100 clients, N = 100, phi = 15",
+        title="MNIST as in BFL-MEC (arXiv 2302.13258)",
         model="cnn",
         rounds=100,
         network=Network(edge_servers=2),
@@ -267,6 +267,20 @@ def references_of(run: RunFile) -> ReferencesSpec | None:
         return None
     asked = run.references
     return ReferencesSpec(root_samples=asked.root_samples, objective=asked.objective) if needs.references else None
+
+
+def partition_of(run: RunFile) -> str:
+    """Say in words what part of the data each client has."""
+    match run.data.partition:
+        case "iid":
+            return "any of the samples"
+        case "shards":
+            shards = run.data.shards_per_client
+            return f"{shards} label shard{'' if shards == 1 else 's'}"
+        case "dirichlet":
+            return f"labels by Dirichlet({run.data.alpha:g})"
+        case _:
+            assert_never(run.data.partition)
 
 
 def vesting_of(run: RunFile) -> VestingSpec | None:

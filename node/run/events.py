@@ -55,6 +55,11 @@ class RunStarted(_Line, frozen=True, kw_only=True, tag="run-started"):
     """Rounds after which a round's pay is settled; 0 pays at once."""
     label_flippers: tuple[Count, ...] = ()
     """Clients that were told to attack by flipping labels."""
+    partition: str = ""
+    """What part of the data each client has, in words."""
+    slow: Count = 0
+    """So many clients are `slow_factor` times slower than the others."""
+    slow_factor: float = 1.0
     allocation: str = "none"
     """Name of the allocation rule; none: all clients do the same."""
     resumed: bool = False
@@ -95,6 +100,8 @@ class RoundDone(_Line, frozen=True, kw_only=True, tag="round-done"):
     """Records that were passed over in the selection, by status (copy, stale, ...)."""
     voids: Count
     """Records that became void since the round before."""
+    waited: bool = False
+    """It was full and all its records were available before the round before was decided: they waited, not it."""
 
 
 class PaySettled(_Line, frozen=True, kw_only=True, tag="pay-settled"):
@@ -158,7 +165,10 @@ class RunFinished(_Line, frozen=True, kw_only=True, tag="run-finished"):
     rounds: Count
     updates: Count
     blocks: Count
+    version: Count | None = None
+    """The version that the run was for; what rounds after it made settles what was recorded. None in older logs."""
     accuracy: float | None
+    """Test accuracy of that version."""
     paid_wei: Wei
     audit: AuditVerdict | None
     disk_bytes: dict[str, Count]

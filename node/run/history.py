@@ -157,6 +157,49 @@ class History:
         return list(self._rounds.values())
 
     @property
+    def version(self) -> int:
+        """The version that the run is for: what it says at its end, before that the planned one, at most the newest."""
+        newest = len(self._rounds)
+        if self.finished is not None:
+            return newest if self.finished.version is None else self.finished.version
+        return newest if self.started is None else min(newest, self.started.rounds)
+
+    @property
+    def run_accuracy(self) -> Accuracy | None:
+        """The measurement of that version, or of the last one before it that was measured."""
+        versions = [version for version in self._accuracy if version <= self.version]
+        return self._accuracy[max(versions)] if versions else None
+
+    @property
+    def rounds_after(self) -> list[RoundDone]:
+        """The rounds after that version: a job that closes pays what was recorded before."""
+        return [done for done in self._rounds.values() if done.round > self.version]
+
+    @property
+    def settling(self) -> str:
+        """One line about these rounds; empty without any."""
+        after = self.rounds_after
+        if not after:
+            return ""
+        records = sum(len(done.records) for done in after)
+        return (
+            f"{len(after)} more round{'' if len(after) == 1 else 's'} after version {self.version} settled "
+            f"{records} record{'' if records == 1 else 's'} that came before the job closed"
+        )
+
+    @property
+    def slowness(self) -> str:
+        """One line for a run in most of whose rounds records waited for the machine; empty for others."""
+        waited = sum(done.waited for done in self._rounds.values())
+        if 2 * waited <= len(self._rounds):
+            return ""
+        return (
+            f"clients send faster than this machine decides rounds, so updates are stale: in {waited} of "
+            f"{len(self._rounds)} rounds every record had come before the round before was decided; "
+            "lower --clients or raise --interval"
+        )
+
+    @property
     def settled(self) -> list[PaySettled]:
         """How the pay of rounds was settled where it vests, in the order of rounds."""
         return [self._settled[round_] for round_ in sorted(self._settled)]

@@ -74,9 +74,9 @@ class StreamTrainer:
 
 
 async def evaluate(
-    servers: Servers, job: int, module: "nn.Module", test: Dataset, *, events: EventLog, clock: Clock
+    servers: Servers, job: int, module: "nn.Module", test: Dataset, *, rounds: int, events: EventLog, clock: Clock
 ) -> None:
-    """Measure the test accuracy of every newest version until the job closes."""
+    """Measure the test accuracy of every newest version until the job closes, and of version `rounds` in any case."""
     seen = -1
     while True:
         answer = await servers.request(
@@ -87,12 +87,17 @@ async def evaluate(
             continue
         view = answer.json()
         if view["version"] > seen:
-            blob = await servers.request("GET", f"/v1/blobs/{view['model']}")
+            version, digest = view["version"], view["model"]
+            if seen < rounds < version:
+                named = await servers.request("GET", f"/v1/jobs/{job}/models/{rounds}")
+                if named.is_success:
+                    version, digest = rounds, named.json()["model"]
+            blob = await servers.request("GET", f"/v1/blobs/{digest}")
             if blob.is_success:
                 header, integers = decode_model(blob.content)
                 parameters = decode_parameters(integers, header.fraction_bits)
                 measured = training.evaluate(module, parameters, test)
-                seen = view["version"]
+                seen = version
                 events.write(
                     Accuracy(seconds=clock.now(), version=seen, accuracy=measured.accuracy, loss=measured.loss)
                 )
@@ -166,7 +171,7 @@ async def live(
     if spec.observes:
         observer = Servers(spec.urls, first=0, clock=clock, http=http)
         module = module_of(job_file.model)
-        measuring = evaluate(observer, spec.job, module, split.test, events=events, clock=clock)
+        measuring = evaluate(observer, spec.job, module, split.test, rounds=run.rounds, events=events, clock=clock)
         tasks.append(asyncio.create_task(measuring))
     try:
         await asyncio.gather(*tasks)

@@ -17,7 +17,7 @@ class Phase(Enum):
     OPENING = "opening"
     """The edge servers catch up, the clients' process starts, the job is created and opened."""
     TRAINING = "training"
-    """Updates are recorded, scored and paid until there are enough rounds."""
+    """Updates are recorded, scored and paid until there are records for enough rounds."""
     CLOSING = "closing"
     """No more records; what is recorded is settled and the rest of the budget goes back."""
     RELEASING = "releasing"

@@ -220,7 +220,7 @@ def _page(
         refused=sorted(history.refused.items()),
         skipped=sorted(history.skipped.items()),
         commands=commands,
-        slow=[client.client for client in clients if client.slow],
+        slowness=history.slowness,
         work=_work(history),
         parts=explained.parts,
         worth=_worth(history, explained),
@@ -292,22 +292,25 @@ def _fate(client: int, settled: PaySettled | None) -> str:
 
 
 def _tiles(history: History, started: RunStarted) -> list[_Tile]:
-    rounds, finished, newest = history.rounds, history.finished, history.newest_accuracy
+    rounds, finished, measured = history.rounds, history.finished, history.run_accuracy
     void = sum(not done.agreed for done in rounds)
     unpaid = sum(done.agreed and not done.paid for done in rounds)
     exceptions = [f"{count} {word}" for count, word in ((void, "void"), (unpaid, "unpaid")) if count]
     last = finished.accuracy if finished is not None else None
-    if last is None and newest is not None:
-        last = newest.accuracy
+    if last is None and measured is not None:
+        last = measured.accuracy
+    of_version = f"version {measured.version}, " if measured is not None and history.rounds_after else ""
     best = max((point.accuracy for point in history.accuracies), default=None)
     paid = len(rounds) - void - unpaid
+    if after := len(history.rounds_after):
+        exceptions.insert(0, f"{after} after version {history.version}")
     blocks = finished.blocks if finished is not None else max((done.height for done in rounds), default=0)
     pace = f"{60 * len(rounds) / history.seconds:.1f} rounds a minute" if rounds and history.seconds else "no round yet"
     return [
         _Tile(
             "Test accuracy",
             "\N{EN DASH}" if last is None else f"{last:.1%}",
-            "not measured" if best is None else f"best {best:.1%}, of {len(history.accuracies)} versions",
+            "not measured" if best is None else f"{of_version}best {best:.1%}, of {len(history.accuracies)} versions",
         ),
         _Tile("Rounds", f"{len(rounds):,}", ", ".join([f"of {started.rounds:,} planned", *exceptions])),
         _Tile("Updates", f"{history.updates:,}", "signed, recorded, scored"),
@@ -355,15 +358,14 @@ def _drawings(history: History, clients: Sequence[ClientSummary]) -> list[_Drawi
 
 
 def _accuracy_caption(history: History) -> str:
-    points = history.accuracies
-    if not points:
+    points, final = history.accuracies, history.run_accuracy
+    if final is None:
         return "No version was measured."
-    final = points[-1]
     near = next(point for point in points if point.accuracy >= 0.95 * final.accuracy)
     text = f"Version {final.version} classifies {final.accuracy:.1%} of the test set"
-    if near.version == final.version:
-        return f"{text}."
-    return f"{text}; version {near.version} came within 5% of that after {duration(near.seconds)}."
+    if near.version != final.version:
+        text = f"{text}; version {near.version} came within 5% of that after {duration(near.seconds)}"
+    return f"{text}. {history.settling}." if history.settling else f"{text}."
 
 
 def _rewards_caption(clients: Sequence[ClientSummary]) -> str:

@@ -5,6 +5,10 @@ Edge servers work on an embedded ledger in this process, clients in another.
 A run directory holds everything: `run.toml`, `genesis.json`, `keys/`, `validators/`, `edge/N/blobs/`, `clients/`,
 `events.jsonl`, `report/`.
 Started again on the same directory, the run goes on where it stopped.
+
+A job that closes settles what is recorded first, in as many rounds as that takes: the ledger asks for it, so that
+nobody's work goes unpaid. Those rounds take only old updates, which can ruin a model. So the run closes its job as soon
+as the available records suffice for the last round of the plan, and its model is the one that this round makes.
 """
 
 import contextlib
@@ -35,7 +39,7 @@ from node.jobs import JobFile, decode_job_file
 from node.network import LocalNetwork, MakesEngine
 from node.rounds.log import JobLog, JobStatus, RoundOutcome
 from node.run.clients import ClientSpec, HostSpec
-from node.run.config import RunFile, references_of
+from node.run.config import RunFile, partition_of, references_of
 from node.run.events import (
     Accuracy,
     Allocated,
@@ -62,6 +66,8 @@ VESTING_FROM = 4
 """The first contracts version under which pay can vest."""
 CLOSING_GRACE_S = 60.0
 """Beyond what the job's own deadlines allow."""
+MEASURING_GRACE_S = 10.0
+"""How long a run that is over waits for the accuracy of its model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +166,8 @@ class Session:
         self._settled = {event.round for event in self.events.read() if isinstance(event, PaySettled)}
         self._refusals: dict[int, dict[str, int]] = {}
         self.best_accuracy = 0.0
-        self.last_accuracy: float | None = None
-        self._measured = 0
+        self.accuracies: dict[int, float] = {}
+        """Test accuracy by version, in the order of versions."""
         self.network = LocalNetwork(
             directory,
             chain_id=run.network.chain_id,
@@ -205,7 +211,7 @@ class Session:
                 show.watch(self.network, self.servers.servers[0])
             urls = await self._household.reach(self.servers, stack)
             self._step()
-            if not self._closed():
+            if lived_in := not self._closed():
                 await self._household.move_in(self._host_spec(urls), stack)
                 await self._open_job()
                 enter(Phase.TRAINING)
@@ -213,6 +219,8 @@ class Session:
             self.data_sizes = dict(self._prepared()[0].samples_by_member())
             enter(Phase.CLOSING)
             await self._close_job()
+            if lived_in:
+                await self._be_measured()
             await self.conclude()
 
     def _teachers(self) -> dict[int, Teach]:
@@ -316,6 +324,9 @@ class Session:
             phi=run.round.phi,
             vesting=run.vesting.rounds,
             label_flippers=self.roles.clients[: run.clients.label_flippers],
+            partition=partition_of(run),
+            slow=run.clients.slow,
+            slow_factor=run.clients.slow_factor,
             allocation=run.allocation.rule,
             resumed=self._resumed,
         )
@@ -364,11 +375,38 @@ class Session:
         await self._step_until(self.enough)
 
     def enough(self) -> bool:
-        """Whether training may end: enough rounds, the accuracy that was asked for, or a job that is closed."""
+        """Whether training may end: the accuracy that was asked for, records for enough rounds, or a closed job."""
         self._household.check()
-        run = self.run_file
-        target = 0 < run.target_accuracy <= self.best_accuracy
-        return target or self._reported >= run.rounds or self._closing()
+        desk = self._desk()
+        in_sight = 0 if desk is None else desk.log.version + desk.log.rounds_at_hand()
+        return self._on_target() is not None or in_sight >= self.run_file.rounds or self._closing()
+
+    def _on_target(self) -> int | None:
+        """Return the first version that was seen to have the accuracy that was asked for."""
+        target = self.run_file.target_accuracy
+        return next((version for version, share in self.accuracies.items() if 0 < target <= share), None)
+
+    @property
+    def model_version(self) -> int:
+        """The version that the run is for: the first on target, else that of its last round; the newest before."""
+        reached = self._on_target()
+        last = self.run_file.rounds if reached is None else min(reached, self.run_file.rounds)
+        return min(last, self.log.version)
+
+    def model_path(self) -> Path:
+        """Return where the blob of that version lies."""
+        return self.servers.servers[0].blobs.path(self.log.model_at(self.model_version))
+
+    @property
+    def accuracy(self) -> float | None:
+        """Test accuracy of that version, or of the last one before it that was measured."""
+        found = [share for version, share in self.accuracies.items() if version <= self.model_version]
+        return found[-1] if found else None
+
+    async def _be_measured(self) -> None:
+        """Give the clients' process time to measure the model, if it has not done so."""
+        limit = self._clock.monotonic() + MEASURING_GRACE_S
+        await self._step_until(lambda: self.model_version in {0, *self.accuracies} or self._clock.monotonic() > limit)
 
     async def conclude(self) -> None:
         """See where the ledger stands, last of all before it stops."""
@@ -430,8 +468,8 @@ class Session:
     def _report(self) -> None:
         """Tell every round that is decided and settled since the last call, and every accuracy measured."""
         for measured in self._accuracy.read_new():
-            if isinstance(measured, Accuracy) and measured.version > self._measured:
-                self._measured, self.last_accuracy = measured.version, measured.accuracy
+            if isinstance(measured, Accuracy) and measured.version > max(self.accuracies, default=0):
+                self.accuracies[measured.version] = measured.accuracy
                 self.best_accuracy = max(self.best_accuracy, measured.accuracy)
                 self._tell(msgspec.structs.replace(measured, seconds=self.events.seconds(measured.seconds)))
         desk = self._desk()
@@ -496,6 +534,7 @@ class Session:
             status.value for _, status in (() if outcome.selection is None else outcome.selection.skipped)
         )
         before = log.outcomes[outcome.round - 2].height if outcome.round > 1 else 0
+        waited = bool(before) and all(entry.decided_at <= before for entry in entries)
         block = self.network.web3(self.servers.first).eth.get_block(outcome.height)
         return RoundDone(
             seconds=self.seconds(),
@@ -509,4 +548,5 @@ class Session:
             records=records,
             skipped=dict(skipped),
             voids=log.voids_between(before, outcome.height),
+            waited=waited and len(entries) == outcome.phi,
         )

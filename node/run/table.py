@@ -212,6 +212,8 @@ def _round_line(done: RoundDone, history: History, rounds_total: int) -> str:
         parts.append("void: no agreement, nobody is paid")
     else:
         parts.append(f"paid {tokens(int(done.reward_wei))}" if done.paid else "unpaid: every theta is 0")
+    if done.round > rounds_total:
+        parts.append("after the plan: settles what came before")
     newest: Accuracy | None = history.newest_accuracy
     if newest is not None:
         parts.append(f"accuracy {newest.accuracy:.1%} (version {newest.version})")

@@ -521,6 +521,23 @@ class TestReport:
     def test_page_of_a_run_that_is_not_audited_yet_explains_nothing(self, ordinary: Written) -> None:
         assert "Who earned what" not in ordinary.page
 
+    def test_page_tells_the_model_of_the_run_from_what_the_rounds_after_it_made(self, tmp_path: Path) -> None:
+        events = [started(), *(one for number in range(1, 4) for one in (round_done(number), accuracy(number)))]
+        events += [replace(finished(events), version=2, accuracy=0.6), accuracy(3, 0.1)]
+        text = _Page(report_of(tmp_path, events)).text
+        assert "version 2, best 50.0%" in text
+        assert "of 10 planned, 1 after version 2" in text
+        assert "1 more round after version 2 settled 3 records that came before the job closed" in text
+        assert "Version 2 classifies 50.0% of the test set" in text
+
+    def test_page_of_a_run_without_rounds_after_it_says_nothing_of_them(self, ordinary: Written) -> None:
+        assert "after version" not in _Page(ordinary.page).text
+
+    def test_page_says_when_the_machine_was_too_slow_for_its_clients(self, tmp_path: Path, ordinary: Written) -> None:
+        events = [started(), round_done(1), *(replace(round_done(number), waited=True) for number in (2, 3))]
+        assert "in 2 of 3 rounds every record had come before" in _Page(report_of(tmp_path, events)).text
+        assert "Too slow a machine" not in ordinary.page
+
     def test_damaged_explanations_are_refused_in_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "explained.json").write_text("{", encoding="utf-8")
         with pytest.raises(RunDirectoryError, match=r"explained\.json explains no run"):

@@ -266,7 +266,36 @@ def test_closing_takes_what_is_left_and_then_says_that_nothing_is() -> None:
     assert (last.records, last.spent) == ((), 3)
 
 
-def random_story(seed: int) -> Story:
+def test_what_is_available_promises_full_rounds_without_what_will_be_too_old_or_too_many() -> None:
+    story = Story(terms(max_staleness=1))
+    story.block(101, records=[(client, 0, f"{client}") for client in (1, 2, 3, 3, 4, 5, 6)])
+    assert story.log.rounds_at_hand() == 0, "nothing is available yet"
+    story.hold(102)
+    assert story.log.rounds_at_hand() == 2, "a second record of client 3 does not count, and later all are too old"
+    story.agree(103)
+    assert story.log.rounds_at_hand() == 1
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_the_promised_rounds_come_whatever_else_is_recorded(part: int) -> None:
+    promised = 0
+    for number in range(50):
+        story = random_story(part * 1000 + number, copies=False)
+        now, chance = story.blocks[-1].timestamp, seeded(number, "backlog")
+        bases = [chance.randint(0, story.log.version) for _ in range(8)]
+        story.block(now, records=[(chance.randint(1, 6), base, f"waits {base} {n}") for n, base in enumerate(bases)])
+        story.hold(now)
+        more, rounds = story.log.rounds_at_hand(), story.log.version
+        story.block(now, records=[(9, story.log.version, "another")])
+        for _ in range(more):
+            assert story.selected(), f"seed {part * 1000 + number}"
+            story.agree(now)
+        assert story.log.version == rounds + more
+        promised += more
+    assert promised >= 50
+
+
+def random_story(seed: int, *, copies: bool = True) -> Story:
     """Make a log: records, copies, holds in any order, late ones, invalid ones, agreed and void rounds."""
     chance = seeded(seed, "selection")
     story = Story(
@@ -289,7 +318,7 @@ def random_story(seed: int) -> Story:
             (
                 chance.randint(1, 4),
                 chance.randint(0, story.log.version),
-                chance.choice("abcdefghijklmnop") * chance.randint(1, 3),
+                chance.choice("abcdefghijklmnop") * chance.randint(1, 3) if copies else str(chance.random()),
             )
             for _ in range(chance.choice([0, 1, 1, 2, 4]))
         ]

@@ -127,6 +127,12 @@ def test_line_of_a_void_round_says_that_nobody_is_paid() -> None:
     assert "void: no agreement, nobody is paid" in in_a_pipe(round_done(1, agreed=False, paid=False))
 
 
+def test_line_of_a_round_after_the_plan_says_what_it_is_for() -> None:
+    last, after = in_a_pipe(round_done(40), round_done(41)).splitlines()
+    assert "after the plan: settles what came before" in after
+    assert "after the plan" not in last
+
+
 def test_line_of_an_unpaid_round_says_why() -> None:
     assert "unpaid: every theta is 0" in in_a_pipe(round_done(1, paid=False))
 
