@@ -15,6 +15,25 @@ if TYPE_CHECKING:
 
 FILE = "explained.json"
 
+_MEANINGS = {
+    "authenticity": "how well the update agrees with what the edge servers' right labels teach; below 0: against it",
+    "explained": "how much of the update that teaching explains; about 1: all of it",
+    "honesty": "of what explains it, the share of right labels, each label by how much the update has of it",
+    "consistency": "the same with all labels alike: falls where many wrong labels have a little each",
+    "new": "how much of what it teaches recent rounds had not taught yet",
+    "refused": "too long or too short beside the round, or nearly a copy: earns nothing",
+    "judged": "there were references to hold it beside",
+    "accepted": "judged, not refused, and each mean near enough to the median client's: only then it earns",
+    "price": "what the job pays for what it teaches, by the objective's weights",
+    "usefulness": "what theta would be without the Shapley value",
+}
+_OF_A_CLIENT = {
+    "mean": "the moving mean of the client's updates, with one more that is as good as the median client's",
+    "typical": "that of the median client, which the mean is held beside",
+}
+_EXPLAINED_RULES = ("calibrated", "decomposed")
+"""Rules, and those of the same name with an ending, whose parts these words are about."""
+
 
 class RecordWorth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a record of a round was worth: theta and the scoring rule's parts, in parts per billion.
@@ -62,6 +81,23 @@ class Explanations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             (client, len(own), fmean(one.theta_ppb for one in own) / PPB, _means(own))
             for client, own in sorted(by_client.items())
         ]
+
+
+def meanings(rule: str, parts: Sequence[str]) -> list[tuple[str, str]]:
+    """Say in words what the parts of a scoring rule mean, in their order; of other rules nothing.
+
+    The many parts `mean_...` and `typical_...` are explained as one each. `learner/RULES.md` is exact.
+    """
+    if not rule.startswith(_EXPLAINED_RULES):
+        return []
+    found: dict[str, str] = {}
+    for part in parts:
+        kind, _, measure = part.partition("_")
+        if measure and kind in _OF_A_CLIENT:
+            found[f"{kind} \N{HORIZONTAL ELLIPSIS}"] = _OF_A_CLIENT[kind]
+        elif part in _MEANINGS:
+            found[part] = _MEANINGS[part]
+    return list(found.items())
 
 
 def _means(records: Sequence[RecordWorth]) -> dict[str, float]:

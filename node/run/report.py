@@ -211,7 +211,7 @@ def _page(
         audit=audit,
         tiles=_tiles(history, started),
         check=history.reward_check(),
-        drawings=_drawings(history, clients),
+        drawings=_drawings(history, started, clients),
         clients=clients,
         credited=history.credited_wei,
         best_paid=max((client.reward_wei for client in clients), default=0),
@@ -223,6 +223,7 @@ def _page(
         slowness=history.slowness,
         work=_work(history),
         parts=explained.parts,
+        meanings=explanations.meanings(started.rule, explained.parts),
         worth=_worth(history, explained),
         reasons=_reasons(history, explained),
     )
@@ -337,7 +338,7 @@ def _staleness_tile(history: History) -> list[_Tile]:
     ]
 
 
-def _drawings(history: History, clients: Sequence[ClientSummary]) -> list[_Drawing]:
+def _drawings(history: History, started: RunStarted, clients: Sequence[ClientSummary]) -> list[_Drawing]:
     from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
 
     from node.run import plots  # noqa: PLC0415 - matplotlib takes half a second to load
@@ -346,7 +347,7 @@ def _drawings(history: History, clients: Sequence[ClientSummary]) -> list[_Drawi
         ("accuracy", plots.accuracy, "Test accuracy over time", _accuracy_caption(history)),
         ("rewards", plots.rewards, "Reward per client", _rewards_caption(clients)),
         ("staleness", plots.staleness, "Staleness", _staleness_caption(history)),
-        ("theta", plots.theta, "Theta per round", _theta_caption(history)),
+        ("theta", plots.theta, "Theta per round", _theta_caption(history, started.rule)),
     ]
     if history.plans:
         planned.append(("work", plots.work, "Allocated work", _work_caption(history)))
@@ -402,13 +403,13 @@ def _work_caption(history: History) -> str:
     )
 
 
-def _theta_caption(history: History) -> str:
+def _theta_caption(history: History, rule: str) -> str:
     thetas = [record.theta_ppb / PPB for done in history.rounds if done.agreed for record in done.records]
     if not thetas:
         return "No round was agreed."
     nothing = sum(theta == 0 for theta in thetas)
     return (
-        f"How far each update points along the round's sum: {fmean(thetas):.2f} on average. "
+        f"What each update is worth by the rule {rule}: {fmean(thetas):.2f} on average. "
         f"{_number(nothing, 'update')} scored 0 and earned nothing."
     )
 

@@ -56,4 +56,7 @@ def test_a_run_in_which_a_quarter_flips_labels_audits_clean_and_says_why_they_ea
     assert means[True] < means[False], "the part that sees through them"
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert "Who earned what, and why" in page
-    assert page.count("flips labels</span>") == len({row["client"] for row in report["clients"]} & set(FLIPPERS))
+    attackers = {row["client"] for row in report["clients"]} & set(FLIPPERS)
+    assert page.count("flips labels</span>") == 2 * len(attackers), "beside what they earned, and why"
+    assert report["finished"]["version"] == summary["version"] == run.rounds
+    assert Path(summary["model"]).is_file()
