@@ -76,7 +76,7 @@ class StreamTrainer:
 async def evaluate(
     servers: Servers, job: int, module: "nn.Module", test: Dataset, *, rounds: int, events: EventLog, clock: Clock
 ) -> None:
-    """Measure the test accuracy of every newest version until the job closes, and of version `rounds` in any case."""
+    """Measure the test accuracy of every newest version until the job closes, and do not pass over version `rounds`."""
     seen = -1
     while True:
         answer = await servers.request(

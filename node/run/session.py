@@ -65,7 +65,7 @@ REFERENCES_FROM = 3
 VESTING_FROM = 4
 """The first contracts version under which pay can vest."""
 CLOSING_GRACE_S = 60.0
-"""Beyond what the job's own deadlines allow."""
+"""For a round of a job that closes, beyond what the job's own deadlines allow."""
 MEASURING_GRACE_S = 10.0
 """How long a run that is over waits for the accuracy of its model."""
 
@@ -429,13 +429,16 @@ class Session:
             sponsor.send("close", to=addresses.LEDGER, data=ledger.encode_close_job(JOB), gas=CALL_GAS)
         terms = self.run_file.round
         allowed = terms.max_wait + terms.record_deadline + terms.attestation_timeout + CLOSING_GRACE_S
-        limit = self._clock.monotonic() + allowed
+        limit, version = self._clock.monotonic() + allowed, 0
 
         def closed() -> bool:
-            if self._clock.monotonic() > limit:
-                msg = f"job {JOB} did not close in {allowed:.0f} s: run again to go on"
-                raise RunDirectoryError(msg)
+            nonlocal limit, version
             desk = self._desk()
+            if desk is not None and desk.log.version > version:  # a backlog may take many rounds
+                limit, version = self._clock.monotonic() + allowed, desk.log.version
+            if self._clock.monotonic() > limit:
+                msg = f"job {JOB} does not close: no round in {allowed:.0f} s; run again to go on"
+                raise RunDirectoryError(msg)
             done = desk is not None and desk.log.status is JobStatus.CLOSED
             return done and desk is not None and not desk.unsettled and not desk.vesting.held
 
