@@ -5,7 +5,7 @@ table, which has less of chance in it, and an update is decomposed into all of i
 against it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import isqrt
 from typing import NamedTuple
@@ -17,16 +17,19 @@ from learner.contribution.anchored.novelty import novelty
 from learner.contribution.anchored.refusal import near_copies, odd_lengths
 from learner.contribution.anchored.thresholds import Thresholds
 from learner.contribution.calibrated import MEMORY, WINDOW, Pay, loss_pay
-from learner.contribution.geometry import PPB, clip, cosine, lower_median
+from learner.contribution.geometry import PPB, clip, cosine, lower_median, median
 from learner.contribution.gram_shapley import bounds
 from learner.contribution.nonnegative import UNIT, coefficients
 from learner.contribution.price import priced
-from learner.contribution.round import REST, History, Label, Pooled, Round
+from learner.contribution.round import REST, Comparison, History, Label, Pooled, Round
 from learner.contribution.rule import Needs, Rule, Scored, Step
 from learner.errors import InvalidRound
 
 LIMITS = Thresholds(longest=5)
 """Novelty and refusal as in `calibrated`, but who alone has a label sends several times as long updates."""
+LEAST_EXPLAINED = PPB // 2
+MOST_EFFORT = 3
+"""A longer one passes if right labels explain so much of it and its `effort` is at most so many times the usual."""
 MEASURES = ("authenticity", "explained", "honesty", "consistency")
 STANDING = (400, 500, 650, 750)
 """A client is paid while each measure is above so many thousandths of the median client's (ADR-decomposed.md)."""
@@ -63,6 +66,13 @@ class Typical(NamedTuple):
 
     ratios: tuple[int, ...]
     wholes: tuple[int, ...]
+
+
+class Apart(NamedTuple):
+    """An update taken apart: explained, honesty and consistency, and by class how much it has of its right label."""
+
+    shares: tuple[Share, ...]
+    right: Mapping[int, int]
 
 
 class Record(NamedTuple):
@@ -121,7 +131,7 @@ def decomposed(*, losses: bool = False) -> Rule:
 
     A delay shortens the step, not the pay: an update is judged by the references of its own base version.
     """
-    needs = Needs(pooled=True, contrasts=losses, slopes=losses, window=WINDOW, history=True)
+    needs = Needs(pooled=True, contrasts=losses, slopes=True, window=WINDOW, history=True)
     return Rule(partial(score, pay=loss_pay if losses else None), needs, pay_discounted=False)
 
 
@@ -132,17 +142,18 @@ def score(scored: Round, *, pay: Pay | None) -> Scored:
     explain; `honesty`, the share of right labels in what explains it, each label by how much the update has of it; and
     `consistency`, the same with all labels alike, which finds what is spread over many wrong ones. A client stands if
     its mean of each, with one more update at the median client's, is above `STANDING` of that; then theta_i =
-    nu_i * min over the measures of `worth`(update and mean together), else 0. What is refused, what is not new, what
-    cannot be judged, the step and the price are as in `calibrated`. `history` holds `Record.values`. The parts: each
-    measure, its mean_ and its typical_; new (nu); refused, judged and accepted are 0 or 10^9; with `pay` usefulness,
-    which is theta before it.
+    nu_i * min over the measures of `worth`(update and mean together), else 0. Lengths are judged by `unusual`; near
+    copies, what is not new, what cannot be judged, the step and the price are as in `calibrated`. `history` holds
+    `Record.values`. The parts: each measure, its mean_ and its typical_; new (nu); refused, judged and accepted are 0
+    or 10^9; with `pay` usefulness, which is theta before it.
     """
-    odd, copied = odd_lengths(scored, LIMITS), near_copies(scored, LIMITS)
-    history = dict(scored.history)
     taken_apart = _decompositions(scored.pooled)
+    odd, copied = unusual(scored, taken_apart), near_copies(scored, LIMITS)
+    history = dict(scored.history)
     found: list[tuple[tuple[Share, ...], int, bool]] = []
     for at, client in enumerate(scored.clients):
-        servers, of = scored.comparisons[at], taken_apart[at]
+        servers, apart = scored.comparisons[at], taken_apart[at]
+        of = apart.shares if apart else None
         q = authenticity(servers)
         new = clip(PPB * novelty(scored.neighbours[at], servers) // LIMITS.novelty_ramp, 0, PPB)
         judged = odd[at] or (q is not None and of is not None)
@@ -214,9 +225,52 @@ def typical_client(history: History) -> Typical:
     )
 
 
-def _decompositions(pooled: Sequence[Pooled | None]) -> list[tuple[Share, ...] | None]:
+def unusual(scored: Round, taken_apart: Sequence[Apart | None]) -> list[bool]:
+    """Say of each entry whether it is too short, or longer than the labels that it teaches make it.
+
+    The gradient of a label that the model does not know is long, so who alone has it sends long updates with as many
+    steps as anyone. An update of more than `LIMITS.longest` usual lengths is therefore not refused if right labels
+    explain `LEAST_EXPLAINED` of it and its effort is at most `MOST_EFFORT` times the lower median of those above 0 of
+    updates of usual length: who inflates its own does not make that usual.
+    """
+    found = odd_lengths(scored, LIMITS)
+    if not any(found):
+        return found
+    squared = [int(scored.gram[at, at]) for at in range(len(found))]
+    usual = lower_median(squared)
+    efforts = [
+        effort(servers, apart.right, own) if apart else 0
+        for servers, apart, own in zip(scored.comparisons, taken_apart, squared, strict=True)
+    ]
+    most = MOST_EFFORT * lower_median([one for one, out in zip(efforts, found, strict=True) if one and not out] or [0])
+    return [
+        out and not (apart and apart.shares[0].part >= LEAST_EXPLAINED and own > usual and 0 < one <= most)
+        for out, apart, own, one in zip(found, taken_apart, squared, efforts, strict=True)
+    ]
+
+
+def effort(servers: Sequence[Comparison], right: Mapping[int, int], squared: int) -> int:
+    """Say how many gradients long an update u with |u|^2 = `squared` is; of unit only that all updates have the same.
+
+    That is |u| * sum over the classes k of `right`[k] / |gradient of k|: c where u is c times a mean of gradients. The
+    inverse of a length is the median over the servers with slopes, times 2^512. 0 if none tells that of a class which
+    the update has something of.
+    """
+    inverse: dict[int, list[int]] = {}
+    for server in servers:
+        if server.slopes:
+            for (of, k), norm, slope in zip(server.labels, server.squared, server.slopes, strict=True):
+                if of == k and norm:
+                    inverse.setdefault(k, []).append((1 << 512 + slope.bits) // isqrt(norm))
+    taught = {k: much for k, much in right.items() if much}
+    if not taught.keys() <= inverse.keys():
+        return 0
+    return isqrt(squared) * sum(much * median(inverse[k]) for k, much in taught.items())
+
+
+def _decompositions(pooled: Sequence[Pooled | None]) -> list[Apart | None]:
     """Take each update apart, those of one version together."""
-    found: list[tuple[Share, ...] | None] = [None] * len(pooled)
+    found: list[Apart | None] = [None] * len(pooled)
     versions: dict[tuple[tuple[Label, ...], tuple[tuple[int, ...], ...]], list[tuple[int, Pooled]]] = {}
     for at, table in enumerate(pooled):
         if table is not None:
@@ -233,7 +287,8 @@ def _decompositions(pooled: Sequence[Pooled | None]) -> list[tuple[Share, ...] |
         ]
         sizes = coefficients(cosines, np.array(products, dtype=np.int64))
         for (at, _), own, of in zip(entries, products, sizes.tolist(), strict=True):
-            found[at] = _shares(labels, cosines, own, of)
+            right = {k: size for (c, k), size in zip(labels, of, strict=True) if c == k}
+            found[at] = Apart(_shares(labels, cosines, own, of), right)
     return found
 
 

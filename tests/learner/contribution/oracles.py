@@ -240,10 +240,14 @@ def middle(values: Sequence[int]) -> int:
 
 
 class Plain(NamedTuple):
-    """One server's references: rows by label, of whole vectors or, with a seed and a number of buckets, of sketches."""
+    """One server's references: rows by label, of whole vectors or, with a seed and a number of buckets, of sketches.
+
+    `bits`, by label: a row over 2 to that power is the gradient; None where the server does not say.
+    """
 
     rows: Mapping[tuple[int, int], Sequence[int]]
     sketch: tuple[bytes, int] | None = None
+    bits: Mapping[tuple[int, int], int] | None = None
 
 
 def sketched(vector: Sequence[int], sketch: tuple[bytes, int] | None) -> list[int]:
@@ -259,10 +263,14 @@ def sketched(vector: Sequence[int], sketch: tuple[bytes, int] | None) -> list[in
     return found
 
 
-def published(rows: Mapping[tuple[int, int], Sequence[int]], sketch: tuple[bytes, int] | None) -> Plain:
+def published(
+    rows: Mapping[tuple[int, int], Sequence[int]],
+    sketch: tuple[bytes, int] | None,
+    bits: Mapping[tuple[int, int], int] | None = None,
+) -> Plain:
     """What a server with these whole rows publishes, without the zero rows, which are none."""
     vectors = {label: sketched(row, sketch) for label, row in rows.items()}
-    return Plain({label: row for label, row in vectors.items() if any(row)}, sketch)
+    return Plain({label: row for label, row in vectors.items() if any(row)}, sketch, bits)
 
 
 def pooled_row(rows: Sequence[Sequence[int]]) -> list[int]:
@@ -312,8 +320,15 @@ def descent(cosines: Sequence[int], like: Sequence[Sequence[int]]) -> list[int]:
     return x
 
 
-def shares_of_labels(update: Sequence[int], servers: Sequence[Plain]) -> list[tuple[int, int]] | None:
-    """(part, whole) of explained, honesty and consistency; None without a pool."""
+class Parts(NamedTuple):
+    """(part, whole) of explained, honesty and consistency, and by class how much of its right label there is."""
+
+    shares: list[tuple[int, int]]
+    right: dict[int, int]
+
+
+def taken_apart(update: Sequence[int], servers: Sequence[Plain]) -> Parts | None:
+    """None without a pool."""
     kind, rows = pooled(servers)
     if not rows:
         return None
@@ -336,11 +351,29 @@ def shares_of_labels(update: Sequence[int], servers: Sequence[Plain]) -> list[tu
     def consistency(over: range) -> int:
         return sum(x[j] * apart[j] for j in over) // 10**8
 
-    return [
+    shares = [
         (10 * isqrt(max(0, sum(x[j] * p[j] for j in right))), 10**9),
         (honesty(right), honesty(everything)),
         (consistency(right), consistency(everything)),
     ]
+    labels = list(rows)
+    return Parts(shares, {labels[j][1]: x[j] for j in right})
+
+
+def effort(update: Sequence[int], right: Mapping[int, int], servers: Sequence[Plain]) -> int:
+    """How many gradients long an update is, in units of 2^-512; 0 where that cannot be said."""
+    total = 0
+    for k, much in right.items():
+        row = (k, k)
+        inverses = [
+            2 ** (512 + server.bits[row]) // isqrt(dot(server.rows[row], server.rows[row]))
+            for server in servers
+            if server.bits is not None and row in server.rows
+        ]
+        if much and not inverses:
+            return 0
+        total += much * middle(inverses) if much else 0
+    return isqrt(dot(update, update)) * total
 
 
 def authenticity(update: Sequence[int], servers: Sequence[Plain]) -> int | None:
@@ -398,13 +431,20 @@ def novelty(update: Sequence[int], servers: Sequence[Plain], window: Vectors) ->
     return min(max(10**9 * middle(found) // (5 * 10**7), 0), 10**9) if found else 0
 
 
-def refusals(updates: Vectors) -> list[str]:
+def refusals(updates: Vectors, servers: Sequence[Sequence[Plain]], parts: Sequence[Parts | None]) -> list[str]:
     """For each update "odd" (its length), "copy" (of an earlier one) or ""."""
     squares = [dot(row, row) for row in updates]
     usual = int(lower_middle(squares))
+    efforts = [
+        effort(update, of.right, own) if of else 0 for update, of, own in zip(updates, parts, servers, strict=True)
+    ]
+    ordinary = [usual <= 400 * own and own <= 25 * usual for own in squares]
+    usual_effort = int(lower_middle([one for one, of in zip(efforts, ordinary, strict=True) if of and one > 0] or [0]))
     found = []
     for at, row in enumerate(updates):
-        if squares[at] > 25 * usual or 400 * squares[at] < usual:
+        of = parts[at]
+        known = of is not None and of.shares[0][0] >= 5 * 10**8 and 0 < efforts[at] <= 3 * usual_effort
+        if (squares[at] > 25 * usual and not known) or 400 * squares[at] < usual:
             found.append("odd")
         else:
             like = [floor_cosine(dot(row, updates[j]), squares[at], squares[j]) for j in range(at)]
@@ -435,10 +475,12 @@ def decomposed(
 ) -> Judged:
     """The thetas of a round; `servers[i]` are those that published something at entry i's base version."""
     records = {client: list(values) for client, values in history.items()}
-    refused = refusals(updates)
+    parts = [taken_apart(update, own) for update, own in zip(updates, servers, strict=True)]
+    refused = refusals(updates, servers, parts)
     pairs, new, seen = [], [], []
     for at, update in enumerate(updates):
-        q, shares = authenticity(update, servers[at]), shares_of_labels(update, servers[at])
+        of = parts[at]
+        q, shares = authenticity(update, servers[at]), of.shares if of else None
         nu = novelty(update, servers[at], window)
         judged = q is not None and shares is not None
         own = [(q or 0 if nu >= 3 * 10**8 else min(q or 0, 0), 10**9), *(shares or [(0, 0)] * 3)]

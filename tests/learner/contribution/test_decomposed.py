@@ -1,5 +1,6 @@
 """The rule `decomposed`: beside an oracle that was written from RULES.md alone, and who is paid beside whom."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.contribution import REST
+from learner.contribution import REST, Label, Slope
 from learner.contribution.decomposed import (
     MEASURES,
     NOTHING,
@@ -26,7 +27,7 @@ from learner.rounds import Outcome, RoundResult
 from tests.learner.contribution import oracles
 from tests.learner.contribution.test_anchored import vector, window
 from tests.learner.contribution.test_calibrated import FLIPPED, honest, world
-from tests.learner.contribution.worlds import CLASSES, NUMBER, World, drawn
+from tests.learner.contribution.worlds import CLASSES, NUMBER, SLOPE, World, drawn
 
 PPB = 10**9
 SEEDS = st.integers(0, 10_000)
@@ -42,14 +43,21 @@ def remembered(*ratios: int, count: int = 8) -> tuple[int, ...]:
 
 def judged(around: World) -> oracles.Judged:
     """The oracle's word."""
-    kinds = [*around.sketches, *[None] * 128]
     servers = {
-        version: [oracles.published(table, kind) for table, kind in zip(tables, kinds, strict=False)]
+        version: [
+            oracles.published(table, kind, None if told is None else {label: bits(told, label) for label in table})
+            for table, kind, told in zip(tables, *around.kinds, strict=False)
+        ]
         for version, tables in around.tables.items()
     }
     published = [servers.get(base, []) for base in around.bases]
     seen = [[int(x) for x in row] for row in window(around).tolist()]
     return oracles.decomposed(around.updates, around.clients, published, seen, around.history)
+
+
+def bits(slopes: Mapping[Label, Slope], label: Label) -> int:
+    """Those of a gradient by an update as it is encoded: ten bits of fraction."""
+    return slopes.get(label, SLOPE).bits + 10
 
 
 def check(around: World) -> RoundResult:
@@ -91,7 +99,13 @@ def varied(seed: int) -> World:
     }
     kinds = ((b"seed", 16), (b"seed", 8), None)
     sketches = [kinds[at] for at in rng.choice(3, 5, p=(0.6, 0.2, 0.2))] if rng.random() < 0.3 else []
-    return replace(around, tables=tables, updates=updates, history=history, sketches=sketches)
+    slopes = [
+        None
+        if rng.random() < 0.2
+        else {(k, k): Slope(int(rng.integers(-256, 257)), 0) for k in range(CLASSES) if rng.random() < 0.5}
+        for _ in range(5)
+    ]
+    return replace(around, tables=tables, updates=updates, history=history, sketches=sketches, slopes=slopes)
 
 
 @settings(max_examples=60)
@@ -169,6 +183,51 @@ def test_a_near_copy_earns_nothing_and_is_not_held_against_its_sender() -> None:
 def test_an_update_beyond_five_usual_lengths_or_under_a_twentieth_is_refused(length: int, refused: int) -> None:
     usual = [vector(c0=4200), vector(c1=4200), vector(c2=4200)]
     assert check(world(*usual, vector(c9=length))).parts["refused"] == (0, 0, 0, refused)
+
+
+STEEP = {(2, 2): Slope(SLOPE.bits - 3, 0)}
+"""The gradient of label 2 is eight times as long as the others, as that of a label which the model does not know."""
+
+
+@pytest.mark.parametrize(("length", "refused"), [(7_200, 0), (7_201, PPB)])
+def test_a_length_passes_that_the_gradient_of_its_label_explains(length: int, refused: int) -> None:
+    """Up to three times the usual effort, 24 usual lengths here."""
+    around = world(vector(c0=300), vector(c1=300), vector(c2=length))
+    assert check(replace(around, slopes=[STEEP] * 3)).parts["refused"] == (0, 0, refused)
+    assert check(around).parts["refused"] == (0, 0, PPB)
+    assert check(replace(around, slopes=[None] * 3)).parts["refused"] == (0, 0, PPB)
+
+
+def test_who_alone_has_a_label_is_paid_for_long_updates() -> None:
+    alone = [8 * x for x in honest(2, 11)]
+    result = check(replace(world(honest(0), honest(1, 10), alone), slopes=[STEEP] * 3))
+    assert result.thetas == (PPB, PPB, PPB)
+    assert sum(result.weights[:2]) > result.weights[2] > 0, "and cut in the step"
+
+
+def test_a_length_that_right_labels_do_not_explain_passes_by_no_effort() -> None:
+    result = check(replace(world(honest(0), honest(1, 10), vector(c2=1_600, c11=3_000)), slopes=[STEEP] * 3))
+    assert result.parts["explained"][2] == 0, "what it has counts as nothing"
+    assert result.parts["refused"] == (0, 0, PPB)
+
+
+def test_a_short_update_is_refused_at_any_effort() -> None:
+    usual = [vector(c0=4200), vector(c1=4200), vector(c2=4200)]
+    assert check(world(*usual, vector(c0=209))).parts["refused"][3] == PPB
+
+
+def test_who_is_too_long_is_no_vote_on_the_usual_effort() -> None:
+    """Efforts of an eighth, an eighth, one, one and, too long, 2.9: the lower median of the first four counts."""
+    usual = [vector(c2=300, c9=100), vector(c2=300, c10=100), vector(c0=300), vector(c1=300)]
+    result = check(replace(world(*usual, vector(c2=7_000)), slopes=[STEEP] * 3))
+    assert result.parts["refused"] == (0, 0, 0, 0, PPB)
+
+
+def test_one_lying_server_of_three_explains_no_length() -> None:
+    lie = {(k, k): Slope(-200, 0) for k in range(CLASSES)}
+    around = world(vector(c0=300), vector(c1=300), vector(c2=3_000))
+    assert check(replace(around, slopes=[{(2, 2): Slope(-200, 0)}])).parts["refused"] == (0, 0, PPB)
+    assert check(replace(around, slopes=[lie])).parts["refused"] == (0, 0, PPB)
 
 
 def test_an_odd_length_is_held_against_its_sender_by_as_much_as_it_would_have_told() -> None:
@@ -449,6 +508,9 @@ def test_whatever_comes_there_is_an_answer_and_it_is_the_oracles(data: st.DataOb
         records={NUMBER - 1: pool},
         history=history,
         sketches=data.draw(st.lists(st.sampled_from((None, (b"", 1), (b"x", 2))), max_size=2)),
+        slopes=data.draw(
+            st.lists(st.sampled_from((None, {(0, 0): Slope(-256, 0)}, {(1, 1): Slope(256, 0)})), max_size=4)
+        ),
     )
     result = check(around)
     assert all(0 <= theta <= PPB for theta in result.thetas)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 
 import numpy as np
 
@@ -18,6 +17,7 @@ NUMBER = 9
 
 CLASSES = 3
 SLOPE = Slope(10, 10**9 // 4)
+MOST_SERVERS = 128
 LABELS: tuple[Label, ...] = tuple((of, labelled) for of in range(CLASSES) for labelled in range(CLASSES))
 
 
@@ -26,6 +26,7 @@ class World:
     """A round as plain vectors: `tables[v][s]` are the references of server s at version v, by label.
 
     `sketches[s]`: the seed and buckets of what server s publishes; none, or none named, publishes whole vectors.
+    `slopes[s]`: its slopes, `SLOPE` for labels that are not named; None: it publishes none.
     """
 
     updates: Sequence[Sequence[int]]
@@ -38,6 +39,12 @@ class World:
     sums: Mapping[int, Sequence[int]] = field(default_factory=dict)
     weights: tuple[int, ...] = ()
     sketches: Sequence[tuple[bytes, int] | None] = ()
+    slopes: Sequence[Mapping[Label, Slope] | None] = ()
+
+    @property
+    def kinds(self) -> tuple[list[tuple[bytes, int] | None], list[Mapping[Label, Slope] | None]]:
+        """Sketches and slopes of as many servers as there may be."""
+        return [*self.sketches, *[None] * MOST_SERVERS], [*self.slopes, *[{}] * MOST_SERVERS]
 
     def inputs(self, scoring: str, *, staleness: str = "constant") -> RoundInputs:
         dimension = len(self.updates[0])
@@ -55,8 +62,8 @@ class World:
         context = Context(
             references={
                 version: [
-                    published(table, dimension, sketch)
-                    for table, sketch in zip_longest(servers, self.sketches[: len(servers)])
+                    published(table, dimension, sketch, slopes)
+                    for table, sketch, slopes in zip(servers, *self.kinds, strict=False)
                 ]
                 for version, servers in self.tables.items()
             },
@@ -87,11 +94,16 @@ class World:
         return replace(self, updates=updates)
 
 
-def published(table: Mapping[Label, Sequence[int]], dimension: int, sketch: tuple[bytes, int] | None) -> References:
+def published(
+    table: Mapping[Label, Sequence[int]],
+    dimension: int,
+    sketch: tuple[bytes, int] | None,
+    slopes: Mapping[Label, Slope] | None = None,
+) -> References:
     whole = References(
         tuple(table),
         np.array(list(table.values()), dtype=np.int16).reshape(-1, dimension),
-        slopes=(SLOPE,) * len(table),
+        slopes=() if slopes is None else tuple(slopes.get(label, SLOPE) for label in table),
     )
     return whole if sketch is None else whole.sketched(Sketch(*sketch))
 
