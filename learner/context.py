@@ -254,7 +254,7 @@ def _tables(
             at for at in rows[number] if server.labels[at] != ROOT and server.labels[at][0] == server.labels[at][1]
         ]
     asked = [server.vectors[at] for number, server in servers.items() for at in rows[number]]
-    if rows == right:  # as it is but for `anchored`: each reference is read once
+    if rows == right:  # as under `decomposed`: each reference is read once
         products = inner([*ours, *theirs], asked)
         products, explained = products[: len(ours)], products[len(ours) :]
     else:

@@ -8,6 +8,8 @@ UNIT = 10**8
 RIDGE = 10**5
 """A thousandth on the diagonal: directions that are nearly alike share what they explain, and sizes stay below 64."""
 SWEEPS = 64
+MOST_NUMBERS = 1 << 22
+"""Numbers in the rows of vectors that are taken at a time, 32 MB."""
 
 
 def coefficients(cosines: ArrayLike, products: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -33,6 +35,10 @@ def coefficients(cosines: ArrayLike, products: NDArray[np.int64]) -> NDArray[np.
     """
     others = np.array(cosines, dtype=np.int64)
     count = others.shape[-1]
+    most = max(1, MOST_NUMBERS // max(1, 2 * count * count))
+    if others.ndim > 2 and len(products) > most:  # noqa: PLR2004 - a table for each vector
+        parts = [slice(start, start + most) for start in range(0, len(products), most)]
+        return np.concatenate([coefficients(others[part], products[part]) for part in parts])
     others[..., range(count), range(count)] = 0
     rows = np.concatenate([-others, np.broadcast_to(np.eye(count, dtype=np.int64), others.shape)], axis=-1)
     known = np.concatenate([np.zeros_like(products), -UNIT * products], axis=1)
