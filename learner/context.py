@@ -140,16 +140,15 @@ def _neighbours(
         raise InvalidRound(reason=f"a vector of the window has not {len(updates[0])} parameters")
     if not vectors:
         return (Neighbours(),) * len(updates), ((),) * len(updates)
-    between, squared = inner_and_norms(updates, vectors)
+    whole, norms = inner_and_norms(updates, vectors)
+    between: list[list[int]] = whole.tolist()
+    squared: list[int] = norms.tolist()
     chosen: list[list[int]] = []
-    for at, row in enumerate(between):
-        own = int(products[at, at])
-        # the squared cosine, negated so that the nearest come first; a vector of zeros is near nothing
-        far = [
-            -(PPB * PPB * b * b // (own * norm)) if own and norm else 1 for b, norm in zip(row, squared, strict=True)
-        ]
-        near = sorted((index for index, value in enumerate(far) if value <= 0), key=far.__getitem__)
-        chosen.append(near[: window.nearest])
+    owns = np.diagonal(products)
+    for row, near, own in zip(between, _near(whole, norms, owns, window.nearest), owns.tolist(), strict=True):
+        # the squared cosine, negated so that the nearest come first
+        far = {index: -(PPB * PPB * row[index] * row[index] // (own * squared[index])) for index in near if own}
+        chosen.append(sorted(far, key=far.__getitem__)[: window.nearest])
     pairs = sorted({(x, y) for near in chosen for x, y in combinations(sorted(near), 2)})
     together = dict(zip(pairs, dots([vectors[x] for x, _ in pairs], [vectors[y] for _, y in pairs]), strict=True))
     found = tuple(
@@ -160,6 +159,21 @@ def _neighbours(
         for row, near in zip(between, chosen, strict=True)
     )
     return found, tuple([vectors[index] for index in near] for near in chosen)
+
+
+def _near(
+    between: NDArray[np.int64], squared: NDArray[np.int64], own: NDArray[np.int64], count: int
+) -> list[list[int]]:
+    """Give of each update in ascending order some vectors, among them its `count` nearest; none of zeros.
+
+    They are told by b^2 / |x|^2, at most |u|^2. One is left out that is below the greatest but `count` - 1 by more than
+    float64 rounds, here 2^-40 of it, and than one part in 10^18 of |u|^2, below which cosines may come out equal.
+    """
+    products = between.astype(np.float64)
+    along = np.where(squared, products * products / np.maximum(squared, 1), -1.0)
+    least = np.sort(along, axis=1)[:, -min(count, len(squared))]
+    near = (along >= (least * (1 - 2.0**-40) - own * 2.0**-59)[:, None]) & (squared > 0)
+    return [np.flatnonzero(row).tolist() for row in near]
 
 
 def _comparisons(
@@ -218,8 +232,9 @@ def _pooled(
         if table.sketch is not None:
             own = table.sketch.of(own)
             squared = squared_norms(own)
-        gram = tuple(tuple(row) for row in inner(table.vectors, table.vectors))
-        for at, row, norm in zip(entries, inner(own, table.vectors), squared, strict=True):
+        products = inner([*own, *table.vectors], table.vectors)
+        gram = tuple(tuple(row) for row in products[len(entries) :])
+        for at, row, norm in zip(entries, products, squared, strict=False):
             found[at] = Pooled(table.labels, tuple(row), gram, norm)
     return tuple(found.get(at) for at in range(len(versions)))
 
@@ -238,8 +253,13 @@ def _tables(
         right[number] = [
             at for at in rows[number] if server.labels[at] != ROOT and server.labels[at][0] == server.labels[at][1]
         ]
-    products = inner(ours, [server.vectors[at] for number, server in servers.items() for at in rows[number]])
-    explained = inner(theirs, [server.vectors[at] for number, server in servers.items() for at in right[number]])
+    asked = [server.vectors[at] for number, server in servers.items() for at in rows[number]]
+    if rows == right:  # as under `decomposed`: each reference is read once
+        products = inner([*ours, *theirs], asked)
+        products, explained = products[: len(ours)], products[len(ours) :]
+    else:
+        products = inner(ours, asked)
+        explained = inner(theirs, [server.vectors[at] for number, server in servers.items() for at in right[number]])
     found: dict[int, _Products] = {}
     start = right_start = 0
     for number in servers:

@@ -11,15 +11,16 @@ power of two moves the exponent alone, and `rint` then rounds once what is exact
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learner.contribution.geometry import cosine, median
+from learner.contribution.geometry import cosines, median
 from learner.contribution.round import REST, ROOT, Label
 from learner.gram import CHUNK_COLUMNS
-from learner.products import Integers, inner
+from learner.products import Integers, grams
 from learner.references import References
 
 UNIT_BITS = 44
@@ -46,44 +47,44 @@ def pooled(servers: Sequence[References]) -> References | None:
     alike = [server for server in servers if server.sketch == sketch]
     places = [{label: at for at, label in enumerate(server.labels) if server.squared[at]} for server in alike]
     classes = sorted({k for place in places for of, k in place if of == k != ROOT[1]})
-    table = np.empty((2 * len(classes), alike[0].vectors.shape[1]), dtype=np.int16 if sketch is None else np.int64)
+    pairs: list[list[Label]] = [[(k, k), (REST, k)] for k in classes]
+    published = {
+        label: [
+            (server.vectors[place[label]], server.squared[place[label]])
+            for server, place in zip(alike, places, strict=True)
+            if label in place
+        ]
+        for pair in pairs
+        for label in pair
+    }
+    agreed = agreeing([[row for row, _ in rows] for rows in published.values()])
+    counting = {
+        label: [rows[at] for at in chosen] for (label, rows), chosen in zip(published.items(), agreed, strict=True)
+    }
+    table = np.empty((len(counting), alike[0].vectors.shape[1]), dtype=np.int16 if sketch is None else np.int64)
     total = np.empty(table.shape[1])
     labels: list[Label] = []
-    for k in classes:
-        pair: list[Label] = [(k, k), (REST, k)]
+    for pair in pairs:
         into = table[len(labels) : len(labels) + 2]
-        if all(_add_up(alike, places, label, total, row) for label, row in zip(pair, into, strict=True)):
+        if all(_add_up(counting[label], total, row) for label, row in zip(pair, into, strict=True)):
             labels += pair
     return References(tuple(labels), table[: len(labels)], sketch) if labels else None
 
 
-def _add_up(
-    servers: Sequence[References],
-    places: Sequence[dict[Label, int]],
-    label: Label,
-    total: NDArray[np.float64],
-    into: Integers,
-) -> bool:
-    """Write the sum of a label's rows that agree, as directions, rounded, a tie to even; say whether it is any.
+def _add_up(rows: Sequence[tuple[Integers, int]], total: NDArray[np.float64], into: Integers) -> bool:
+    """Write the sum of rows, given with their squared norms, as directions, rounded, a tie to even; say if it is any.
 
     Chunk by chunk: all but the sum itself stays in cache, and nothing else grows with the rows' length. `total` is room
     for it, the same for all labels: fresh memory costs more than the sum.
     """
-    rows: list[Integers] = []
-    squared: list[int] = []
-    for server, place in zip(servers, places, strict=True):
-        if label in place:
-            rows.append(server.vectors[place[label]])
-            squared.append(server.squared[place[label]])
-    chosen = agreeing(rows, squared)
-    weights = np.array([(1 << UNIT_BITS) // isqrt(squared[at]) for at in chosen], dtype=np.float64)
+    weights = np.array([(1 << UNIT_BITS) // isqrt(squared) for _, squared in rows], dtype=np.float64)
     widest = 0.0
-    chunk = np.empty((len(chosen), min(CHUNK_COLUMNS, len(into))))
-    for start in range(0, len(into) if chosen else 0, CHUNK_COLUMNS):
+    chunk = np.empty((len(rows), min(CHUNK_COLUMNS, len(into))))
+    for start in range(0, len(into) if rows else 0, CHUNK_COLUMNS):
         part = total[start : start + CHUNK_COLUMNS]
         seen = chunk[:, : len(part)]
-        for line, at in zip(seen, chosen, strict=True):
-            line[:] = rows[at][start : start + CHUNK_COLUMNS]
+        for line, (row, _) in zip(seen, rows, strict=True):
+            line[:] = row[start : start + CHUNK_COLUMNS]
         np.matmul(weights, seen, out=part)
         widest = max(widest, part.max(), -part.min())
     if not widest:
@@ -96,13 +97,26 @@ def _add_up(
     return True
 
 
-def agreeing(rows: Sequence[Integers], squared: Sequence[int]) -> list[int]:
-    """Say which servers' rows count: those that agree with the others half as well as the median server's does."""
-    if len(rows) < 3:  # noqa: PLR2004 - of two nobody knows which one is wrong
-        return list(range(len(rows)))
-    agreement = [
-        median([cosine(product, squared[at], squared[other]) for other, product in enumerate(line) if other != at])
-        for at, line in enumerate(inner(rows, rows))
-    ]
-    typical = median(agreement)
-    return [at for at, value in enumerate(agreement) if value >= min(typical, typical // 2)]
+def agreeing(tables: Sequence[Sequence[Integers]]) -> list[list[int]]:
+    """Say of each table which rows count: those that agree with the others half as well as the median row does."""
+    # of two nobody knows which one is wrong
+    judged = [rows if len(rows) > 2 else () for rows in tables]  # noqa: PLR2004
+    pairs = [(of, *pair) for of, rows in enumerate(judged) for pair in combinations(range(len(rows)), 2)]
+    products = grams(judged)
+    found = cosines(
+        [products[of][one][other] for of, one, other in pairs],
+        [products[of][one][one] for of, one, _ in pairs],
+        [products[of][other][other] for of, _, other in pairs],
+    )
+    agreement: list[list[list[int]]] = [[[] for _ in rows] for rows in judged]
+    for (of, one, other), value in zip(pairs, found.tolist(), strict=True):
+        agreement[of][one].append(value)
+        agreement[of][other].append(value)
+    return [_counting(each) if each else list(range(len(rows))) for each, rows in zip(agreement, tables, strict=True)]
+
+
+def _counting(agreement: Sequence[Sequence[int]]) -> list[int]:
+    """Say which rows count, from each one's cosines with the others."""
+    medians = [median(cosines_of_row) for cosines_of_row in agreement]
+    typical = median(medians)
+    return [at for at, value in enumerate(medians) if value >= min(typical, typical // 2)]

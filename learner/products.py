@@ -54,14 +54,29 @@ def inner(left: Rows, right: Rows) -> list[list[int]]:
     return _composed(total, rows, columns)
 
 
-def inner_and_norms(left: Rows, right: Rows) -> tuple[list[list[int]], list[int]]:
-    """Give `inner(left, right)` and |right_j|^2 in one pass over rows of int16."""
+def inner_and_norms(left: Rows, right: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give `inner(left, right)`, int64[n, m], and |right_j|^2, int64[m], in one pass over rows of int16."""
     total = np.zeros((len(right), len(left)), dtype=np.int64)
     squared = np.zeros(len(right), dtype=np.int64)
     for theirs, ours in _chunks((right, 1), (left, 1), turned=True):
         total += _times(theirs, ours)[: len(right), : len(left)]
         squared += np.vecdot(theirs, theirs).astype(np.int64)[: len(right)]
-    return total.T.tolist(), squared.tolist()
+    return total.T, squared
+
+
+def grams(tables: Sequence[Sequence[Integers]]) -> list[list[list[int]]]:
+    """Give `inner(rows, rows)` of each of several tables, all vectors of one length; of int16 in one pass."""
+    most = max((len(rows) for rows in tables), default=0)
+    if not most or any(row.dtype != np.int16 for rows in tables for row in rows):
+        return [inner(rows, rows) for rows in tables]
+    nothing = next(np.zeros_like(row) for rows in tables for row in rows)
+    filled = [row for rows in tables for row in (*rows, *[nothing] * (most - len(rows)))]
+    total = np.zeros((len(tables), most, most), dtype=np.int64)
+    for (chunk,) in _chunks((filled, 1)):
+        each = chunk[: len(filled)].reshape(len(tables), most, -1)
+        # a copy, as in `inner`
+        total += np.matmul(each, each.copy().swapaxes(1, 2)).astype(np.int64)
+    return [found[: len(rows), : len(rows)].tolist() for rows, found in zip(tables, total, strict=True)]
 
 
 def dots(left: Rows, right: Rows) -> list[int]:

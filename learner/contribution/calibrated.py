@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from learner.contribution import loss_shapley
-from learner.contribution.anchored.labels import authenticity
+from learner.contribution.anchored.labels import authenticity, right_cosines
 from learner.contribution.anchored.novelty import novelty
 from learner.contribution.anchored.pay import shapley_pay
 from learner.contribution.anchored.refusal import near_copies, odd_lengths
@@ -108,11 +108,12 @@ def score(scored: Round, *, pay: Pay | None) -> Scored:
     """
     odd, copied = odd_lengths(scored, LIMITS), near_copies(scored, LIMITS)
     history = dict(scored.history)
+    right = right_cosines(scored.comparisons)
     found: list[tuple[int, int, int, bool]] = []
     for at, client in enumerate(scored.clients):
         servers = scored.comparisons[at]
-        q, b = authenticity(servers), honesty(servers)
-        new = clip(PPB * novelty(scored.neighbours[at], servers) // LIMITS.novelty_ramp, 0, PPB)
+        q, b = authenticity(right[at]), honesty(servers)
+        new = clip(PPB * novelty(scored.neighbours[at], servers, right[at]) // LIMITS.novelty_ramp, 0, PPB)
         judged = odd[at] or (q is not None and b is not None)
         q, b = q or 0, b or 0
         if new < LIMITS.stale_novelty:

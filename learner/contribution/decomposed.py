@@ -11,13 +11,14 @@ from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from learner.contribution.anchored.labels import authenticity
+from learner.contribution.anchored.labels import authenticity, right_cosines
 from learner.contribution.anchored.novelty import novelty
 from learner.contribution.anchored.refusal import near_copies, odd_lengths
 from learner.contribution.anchored.thresholds import Thresholds
 from learner.contribution.calibrated import MEMORY, WINDOW, Pay, loss_pay
-from learner.contribution.geometry import PPB, clip, cosine, lower_median, median
+from learner.contribution.geometry import PPB, clip, cosines, lower_median, median
 from learner.contribution.gram_shapley import bounds
 from learner.contribution.nonnegative import UNIT, coefficients
 from learner.contribution.price import priced
@@ -147,15 +148,15 @@ def score(scored: Round, *, pay: Pay | None) -> Scored:
     `Record.values`. The parts: each measure, its mean_ and its typical_; new (nu); refused, judged and accepted are 0
     or 10^9; with `pay` usefulness, which is theta before it.
     """
-    taken_apart = _decompositions(scored.pooled)
+    taken_apart, right = _decompositions(scored.pooled), right_cosines(scored.comparisons)
     odd, copied = unusual(scored, taken_apart), near_copies(scored, LIMITS)
     history = dict(scored.history)
     found: list[tuple[tuple[Share, ...], int, bool]] = []
     for at, client in enumerate(scored.clients):
-        servers, apart = scored.comparisons[at], taken_apart[at]
+        apart, q = taken_apart[at], authenticity(right[at])
         of = apart.shares if apart else None
-        q = authenticity(servers)
-        new = clip(PPB * novelty(scored.neighbours[at], servers) // LIMITS.novelty_ramp, 0, PPB)
+        unexplained = novelty(scored.neighbours[at], scored.comparisons[at], right[at])
+        new = clip(PPB * unexplained // LIMITS.novelty_ramp, 0, PPB)
         judged = odd[at] or (q is not None and of is not None)
         if odd[at]:
             rest = [Share(0, share.whole) for share in of or ()] or [NOTHING] * 3
@@ -269,27 +270,30 @@ def effort(servers: Sequence[Comparison], right: Mapping[int, int], squared: int
 
 
 def _decompositions(pooled: Sequence[Pooled | None]) -> list[Apart | None]:
-    """Take each update apart, those of one version together."""
+    """Take each update apart, those beside tables with the same labels together."""
     found: list[Apart | None] = [None] * len(pooled)
-    versions: dict[tuple[tuple[Label, ...], tuple[tuple[int, ...], ...]], list[tuple[int, Pooled]]] = {}
+    alike: dict[tuple[Label, ...], list[int]] = {}
     for at, table in enumerate(pooled):
         if table is not None:
-            versions.setdefault((table.labels, table.gram), []).append((at, table))
-    for (labels, gram), entries in versions.items():
-        norms = [row[at] for at, row in enumerate(gram)]
-        cosines = [
-            [cosine(dot, own, other) // 10 for dot, other in zip(row, norms, strict=True)]
-            for row, own in zip(gram, norms, strict=True)
-        ]
-        products = [
-            [cosine(dot, table.own_squared, norm) // 10 for dot, norm in zip(table.products, norms, strict=True)]
-            for _, table in entries
-        ]
-        sizes = coefficients(cosines, np.array(products, dtype=np.int64))
-        for (at, _), own, of in zip(entries, products, sizes.tolist(), strict=True):
+            alike.setdefault(table.labels, []).append(at)
+    for labels, entries in alike.items():
+        tables = [table for at in entries if (table := pooled[at])]
+        versions = list(dict.fromkeys(table.gram for table in tables))
+        version = [versions.index(table.gram) for table in tables]
+        norms = np.array([[row[at] for at, row in enumerate(gram)] for gram in versions], dtype=object)
+        between = _units(cosines(versions, norms[:, :, None], norms[:, None, :]))[version]
+        squared = [[table.own_squared] for table in tables]
+        products = _units(cosines([table.products for table in tables], squared, norms[version]))
+        sizes = coefficients(between, products)
+        for at, rows, own, of in zip(entries, between.tolist(), products.tolist(), sizes.tolist(), strict=True):
             right = {k: size for (c, k), size in zip(labels, of, strict=True) if c == k}
-            found[at] = Apart(_shares(labels, cosines, own, of), right)
+            found[at] = Apart(_shares(labels, rows, own, of), right)
     return found
+
+
+def _units(ppb: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give cosines in the units of `coefficients`, rounded down."""
+    return ppb // (PPB // UNIT)
 
 
 def _shares(

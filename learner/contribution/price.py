@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from learner.contribution.anchored.labels import right_classes
+from learner.contribution.anchored.labels import Classes, right_cosines
 from learner.contribution.geometry import PPB, median
-from learner.contribution.round import Comparison, Round
+from learner.contribution.round import Round
 from learner.contribution.rule import Step
 
 
@@ -15,7 +15,7 @@ def prices(scored: Round) -> list[int]:
     The median over servers of sum_c weight_c max(0, a[c,c]) // sum_c max(0, a[c,c]), a[c,c] = cos(u, g[c,c]). A server
     by whose references the update teaches nothing does not count; 0 if none counts.
     """
-    return [_price(servers, scored.weights) for servers in scored.comparisons]
+    return [_price(right, scored.weights) for right in right_cosines(scored.comparisons)]
 
 
 def priced(scored: Round, thetas: Sequence[int], step: Step) -> tuple[Sequence[int], Step, dict[str, tuple[int, ...]]]:
@@ -39,10 +39,10 @@ def priced(scored: Round, thetas: Sequence[int], step: Step) -> tuple[Sequence[i
     )
 
 
-def _price(servers: Sequence[Comparison], weights: Sequence[int]) -> int:
+def _price(right: Sequence[Classes], weights: Sequence[int]) -> int:
     found = []
-    for server in servers:
-        taught = {of: value for of, value in right_classes(server) if value > 0}
+    for classes in right:
+        taught = {of: value for of, value in classes if value > 0}
         if taught:
             found.append(sum(weights[of] * value for of, value in taught.items()) // sum(taught.values()))
     return median(found) if found else 0

@@ -1,9 +1,12 @@
 """What a round is scored beside: windows, references, sums."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from learner.context import Context, add_to_sums, step_between, view
 from learner.contribution import ROOT, Needs, Round, Window
@@ -13,6 +16,7 @@ from learner.gram import gram
 from learner.references import References
 from learner.sketch import Sketch
 from learner.terms import Terms, check_terms
+from tests.learner.contribution.oracles import dot
 
 
 def int16(*values: int) -> np.ndarray:
@@ -71,6 +75,25 @@ def test_neighbours_are_the_nearest_of_the_window_by_squared_cosine() -> None:
     assert found.neighbours[0].gram == ((1, -10), (-10, 101))
     assert found.neighbours[1].products == ()
     assert found.neighbours[2].products == (25, 28)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_neighbours_are_those_that_all_squared_cosines_in_order_say(seed: int, nearest: int) -> None:
+    """Vectors of zeros, multiples and opposites of one another among them: of equal cosines the older is nearer."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.integers(-2, 3, (4, 3)).astype(np.int16)
+    vectors = [kinds[at] * np.int16(factor) for at, factor in rng.integers((0, -3), (4, 4), (9, 2))]
+    updates = [int16(*rng.integers(-3, 4, 3)), int16(0, 0, 0), vectors[0]]
+    found = seen(Needs(window=Window(rounds=1, steps=0, nearest=nearest)), Context(records={4: vectors}), *updates)
+    for update, neighbours in zip(updates, found.neighbours, strict=True):
+        own = [int(x) for x in update]
+        rows = [[int(x) for x in vector] for vector in vectors]
+        near = [
+            (-Fraction(dot(own, row) ** 2, dot(own, own) * dot(row, row)), at)
+            for at, row in enumerate(rows)
+            if any(own) and any(row)
+        ]
+        assert neighbours.products == tuple(dot(own, rows[at]) for _, at in sorted(near)[:nearest])
 
 
 def test_neighbours_are_held_beside_the_references_of_the_updates_base() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learner import products
-from learner.products import MOST_COLUMNS, SLICE, dots, inner, inner_and_norms, squared_norms
+from learner.products import MOST_COLUMNS, SLICE, dots, grams, inner, inner_and_norms, squared_norms
 
 VALUES = st.one_of(st.integers(-(2**62), 2**62), st.sampled_from((2**15, -(2**15), 2**31 - 1, -(2**31), 2**47, 0, 1)))
 
@@ -39,7 +39,11 @@ def test_one_pass_finds_what_plain_integers_do(count: int, others: int, columns:
     plain = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in right.tolist()] for x in left.tolist()]
     norms = [sum(a * a for a in y) for y in right.tolist()]
     assert inner(left, right) == plain
-    assert inner_and_norms(list(left), list(right)) == (plain, norms)
+    products, squared = inner_and_norms(list(left), list(right))
+    assert (products.tolist(), squared.tolist()) == (plain, norms)
+    tables = [list(left), [], list(right)]
+    assert grams(tables) == grams([list(table.astype(np.int32)) for table in (left, left[:0], right)])
+    assert grams(tables) == [inner(rows, rows) for rows in tables]
     assert squared_norms(right) == tuple(norms)
     few = min(count, others)
     assert dots(left[:few], right[:few]) == [plain[at][at] for at in range(few)]
@@ -52,7 +56,7 @@ def test_however_narrow_the_chunks_the_products_are_the_same(numbers: int, monke
     wide = rows.astype(np.int64) << 30
     expected, expected_wide = inner(rows, rows), inner(wide, rows)
     monkeypatch.setattr(products, "MOST_NUMBERS", numbers)
-    assert inner(rows, rows) == inner_and_norms(rows, rows)[0] == expected
+    assert inner(rows, rows) == inner_and_norms(rows, rows)[0].tolist() == grams([rows])[0] == expected
     assert inner(wide, rows) == expected_wide == [[x << 30 for x in line] for line in expected]
 
 
@@ -61,3 +65,5 @@ def test_no_rows_give_no_products() -> None:
     assert inner(np.ones((2, 4), dtype=np.int64), np.empty((0, 4), dtype=np.int64)) == [[], []]
     assert squared_norms(np.empty((0, 4), dtype=np.int16)) == ()
     assert dots([], []) == []
+    assert grams([]) == []
+    assert grams([[], []]) == [[], []]

@@ -1,7 +1,9 @@
 """Refusal: updates that nothing about their direction can excuse."""
 
+import numpy as np
+
 from learner.contribution.anchored.thresholds import Thresholds
-from learner.contribution.geometry import cosine, lower_median
+from learner.contribution.geometry import cosines, lower_median
 from learner.contribution.round import Round
 
 
@@ -19,9 +21,6 @@ def odd_lengths(scored: Round, limits: Thresholds) -> list[bool]:
 
 def near_copies(scored: Round, limits: Thresholds) -> list[bool]:
     """Say of each entry whether it is a near copy of an earlier entry of the round."""
-    rows: list[list[int]] = scored.gram.tolist()
-    squared = [row[at] for at, row in enumerate(rows)]
-    return [
-        any(cosine(row[other], own, squared[other]) > limits.copy for other in range(at))
-        for at, (row, own) in enumerate(zip(rows, squared, strict=True))
-    ]
+    squared = np.diagonal(scored.gram)
+    alike = cosines(np.tril(scored.gram, -1), squared[:, None], squared)
+    return [bool(row.max(initial=0) > limits.copy) for row in alike]

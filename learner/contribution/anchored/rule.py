@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from learner.contribution.anchored.labels import authenticity, honesty
+from learner.contribution.anchored.labels import authenticity, honesty, right_cosines, wrong_cosines
 from learner.contribution.anchored.novelty import novelty
 from learner.contribution.anchored.pay import shapley_pay
 from learner.contribution.anchored.refusal import refusals
@@ -54,11 +54,11 @@ def score(scored: Round, *, limits: Thresholds, shapley: bool) -> Scored:
         )
     }
     thetas: list[int] = []
+    right, wrong = right_cosines(scored.comparisons), wrong_cosines(scored.comparisons)
     for at, client in enumerate(scored.clients):
-        servers = scored.comparisons[at]
-        found = authenticity(servers)
-        q, m = found or 0, honesty(servers) or 0
-        unexplained = novelty(scored.neighbours[at], servers)
+        found = authenticity(right[at])
+        q, m = found or 0, honesty(right[at], wrong[at]) or 0
+        unexplained = novelty(scored.neighbours[at], scored.comparisons[at], right[at])
         new = clip(PPB * unexplained // limits.novelty_ramp, 0, PPB)
         counted_q = limits.refused_authenticity if refused[at] else q
         counted_m = limits.refused_honesty if refused[at] else m

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
+from learner.contribution import nonnegative
 from learner.contribution.nonnegative import RIDGE, UNIT, coefficients
 from tests.learner.contribution import oracles
 
@@ -96,6 +97,19 @@ def test_an_entry_does_not_depend_on_the_others_nor_on_their_order(seed: int) ->
     found = solved(cosines, products)
     assert solved(cosines, products[::-1]) == found[::-1]
     assert [solved(cosines, [row])[0] for row in products] == found
+
+
+@settings(max_examples=30)
+@given(SEEDS, SEEDS)
+def test_each_vector_may_have_directions_of_its_own(seed: int, other_seed: int) -> None:
+    (cosines, products, _, _), (others, of_others, _, _) = (drawn(at, most=3) for at in (seed, other_seed))
+    assume(len(cosines) == len(others))
+    tables, whole = [cosines] * len(products) + [others] * len(of_others), products + of_others
+    expected = solved(cosines, products) + solved(others, of_others)
+    assert coefficients(tables, np.array(whole)).tolist() == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nonnegative, "MOST_NUMBERS", 6 * len(cosines) ** 2)  # three vectors at a time
+        assert coefficients(tables, np.array(whole)).tolist() == expected
 
 
 @settings(max_examples=20)
