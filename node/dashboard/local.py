@@ -62,8 +62,9 @@ class RunDashboard:
             self._dashboard.insight.scored(scored)
 
     async def pause(self) -> None:
-        """Go on with what is known: the network ends."""
+        """Go on with what is known by now: the network ends."""
         if self._dashboard is not None:
+            await self._dashboard.catch_up()
             await self._dashboard.detach()
 
     async def stay(self, directory: Path) -> None:

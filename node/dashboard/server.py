@@ -67,7 +67,8 @@ class Dashboard:
         self._url = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_at = float("-inf")  # by the clock
-        self._due = asyncio.Event()  # in the thread's own loop
+        self._due = asyncio.Event()  # in the thread's own loop, as the next
+        self._behind: list[Future[None]] = []
         self._ending = False
         self._thread = threading.Thread(target=self._work, name="dashboard", daemon=True)
         self._ready: Future[str] = Future()
@@ -92,7 +93,21 @@ class Dashboard:
         """Show the ledger of the node that answers by this dispatcher, and what this edge server knows of it."""
         self.insight.watch(server)
         self._gateway.attach(dispatcher)
-        self._wake()
+
+    async def catch_up(self) -> None:
+        """Return when all is read that ledger and edge server say by now, or something cannot be read."""
+        if self._loop is not None:
+            done: Future[None] = Future()
+            with contextlib.suppress(RuntimeError):  # its loop is closed already
+                self._loop.call_soon_threadsafe(self._wait_for_reading, done)
+                await asyncio.wrap_future(done)
+
+    def _wait_for_reading(self, done: Future[None]) -> None:
+        if self._ending:
+            _resolve([done])
+        else:
+            self._behind.append(done)
+            self._due.set()
 
     async def detach(self) -> None:
         """Ask the ledger nothing more; the pages go on showing what is known."""
@@ -104,15 +119,13 @@ class Dashboard:
         if self._loop is None:
             return
         await self.detach()
-        self._ending = True
-        self._wake()
+        with contextlib.suppress(RuntimeError):  # its loop is closed already
+            self._loop.call_soon_threadsafe(self._end)
         await asyncio.to_thread(self._thread.join)
 
-    def _wake(self) -> None:
-        """Let the thread read now, or end."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # its loop is closed already
-                self._loop.call_soon_threadsafe(self._due.set)
+    def _end(self) -> None:
+        self._ending = True
+        self._due.set()
 
     def _asked(self) -> None:
         """Note that somebody looks, who is not kept waiting until the next reading would have been due."""
@@ -153,10 +166,21 @@ class Dashboard:
             self._ready.set_result(http.url)
             while not self._ending:
                 self._due.clear()
+                behind = len(self._behind)
                 more = await asyncio.to_thread(partial(follower.step, watched=self._watched))
+                if not more:
+                    _resolve(self._behind[:behind])
+                    del self._behind[:behind]
                 pause = 0.01 if more else LOOK_EVERY_S if self._watched else LOOK_UNWATCHED_S
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._due.wait(), pause)
         finally:
+            self._ending = True
+            _resolve(self._behind)
             await http.stop()
             index.close()
+
+
+def _resolve(waiting: Sequence[Future[None]]) -> None:
+    for one in waiting:
+        one.set_result(None)

@@ -202,6 +202,18 @@ def test_a_page_that_is_opened_wakes_the_reading(stage: Stage, tmp_path: Path, m
         replace(stage, http=http).until("/blocks", 'id="block-1"')
 
 
+def test_all_that_the_ledger_says_is_read_before_it_goes(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LOOK_UNWATCHED_S", 3600.0)
+    with another(stage, tmp_path) as (dashboard, http):
+        dashboard.attach(stage.network.network.dispatcher())
+        stage.network.run(dashboard.catch_up())
+        stage.network.run(dashboard.detach())
+        assert 'id="block-1"' in http.get("/blocks").text
+    stage.network.run(dashboard.catch_up())  # there is nothing to wait for after its end
+
+
 def test_pages_stay_when_the_ledger_goes_and_are_whole_when_it_is_back(stage: Stage) -> None:
     stage.network.run(stage.dashboard.detach())
     assert 'id="block-1"' in stage.http.get("/blocks").text
