@@ -31,6 +31,8 @@ LIMITS = Thresholds(longest=5)
 LEAST_EXPLAINED = PPB // 2
 MOST_EFFORT = 3
 """A longer one passes if right labels explain so much of it and its `effort` is at most so many times the usual."""
+TOGETHER = 4
+"""So many times less counts in authenticity how like an update is to all right labels together."""
 MEASURES = ("authenticity", "explained", "honesty", "consistency")
 STANDING = (400, 500, 650, 750)
 """A client is paid while each measure is above so many thousandths of the median client's (ADR-decomposed.md)."""
@@ -70,10 +72,14 @@ class Typical(NamedTuple):
 
 
 class Apart(NamedTuple):
-    """An update taken apart: explained, honesty and consistency, and by class how much it has of its right label."""
+    """An update taken apart: explained, honesty and consistency, and by class how much it has of its right label.
+
+    `together` is its cosine in ppb with the sum of all right labels.
+    """
 
     shares: tuple[Share, ...]
     right: Mapping[int, int]
+    together: int
 
 
 class Record(NamedTuple):
@@ -139,14 +145,15 @@ def decomposed(*, losses: bool = False) -> Rule:
 def score(scored: Round, *, pay: Pay | None) -> Scored:
     """Take all updates apart, then hold each and its client beside the median client, clients of this round included.
 
-    Of each update: `authenticity` as in `calibrated`; `explained`, the root of the part of its square that right labels
-    explain; `honesty`, the share of right labels in what explains it, each label by how much the update has of it; and
-    `consistency`, the same with all labels alike, which finds what is spread over many wrong ones. A client stands if
-    its mean of each, with one more update at the median client's, is above `STANDING` of that; then theta_i =
-    nu_i * min over the measures of `worth`(update and mean together), else 0. Lengths are judged by `unusual`; near
-    copies, what is not new, what cannot be judged, the step and the price are as in `calibrated`. `history` holds
-    `Record.values`. The parts: each measure, its mean_ and its typical_; new (nu); refused, judged and accepted are 0
-    or 10^9; with `pay` usefulness, which is theta before it.
+    Of each update: `authenticity` as in `calibrated`, or a quarter of its cosine with all right labels together, which
+    an update of many labels is more like than any one of them; `explained`, the root of the part of its square that
+    right labels explain; `honesty`, the share of right labels in what explains it, each label by how much the update
+    has of it; and `consistency`, the same with all labels alike, which finds what is spread over many wrong ones. A
+    client stands if its mean of each, with one more update at the median client's, is above `STANDING` of that; then
+    theta_i = nu_i * min over the measures of `worth`(update and mean together), else 0. Lengths are judged by
+    `unusual`; near copies, what is not new, what cannot be judged, the step and the price are as in `calibrated`.
+    `history` holds `Record.values`. The parts: each measure, its mean_ and its typical_; new (nu); refused, judged and
+    accepted are 0 or 10^9; with `pay` usefulness, which is theta before it.
     """
     taken_apart, right = _decompositions(scored.pooled), right_cosines(scored.comparisons)
     odd, copied = unusual(scored, taken_apart), near_copies(scored, LIMITS)
@@ -163,6 +170,8 @@ def score(scored: Round, *, pay: Pay | None) -> Scored:
             seen = (Share(LIMITS.refused_authenticity, PPB), *rest)
         else:
             q = q or 0
+            if apart and apart.together > 0:  # else q, which may be lower still: what harms counts in full
+                q = max(q, apart.together // TOGETHER)
             seen = (Share(min(q, 0) if new < LIMITS.stale_novelty else q, PPB), *(of or [NOTHING] * 3))
         found.append((seen, new, judged))
         if judged:
@@ -287,7 +296,7 @@ def _decompositions(pooled: Sequence[Pooled | None]) -> list[Apart | None]:
         sizes = coefficients(between, products)
         for at, rows, own, of in zip(entries, between.tolist(), products.tolist(), sizes.tolist(), strict=True):
             right = {k: size for (c, k), size in zip(labels, of, strict=True) if c == k}
-            found[at] = Apart(_shares(labels, rows, own, of), right)
+            found[at] = Apart(_shares(labels, rows, own, of), right, _together(labels, rows, own))
     return found
 
 
@@ -321,3 +330,10 @@ def _shares(
         Share(right // UNIT**2, whole // UNIT**2),
         Share(right_alike // UNIT, whole_alike // UNIT),
     )
+
+
+def _together(labels: Sequence[Label], cosines: Sequence[Sequence[int]], products: Sequence[int]) -> int:
+    """Give the cosine in ppb of an update and the sum of the rows (k, k), each of unit length; 0 if that is nothing."""
+    right = [row for row, (of, k) in enumerate(labels) if of == k]
+    squared = sum(cosines[row][other] for row in right for other in right)
+    return min(PPB, PPB * sum(products[row] for row in right) // isqrt(UNIT * squared)) if squared > 0 else 0

@@ -325,6 +325,7 @@ class Parts(NamedTuple):
 
     shares: list[tuple[int, int]]
     right: dict[int, int]
+    like_all: int
 
 
 def taken_apart(update: Sequence[int], servers: Sequence[Plain]) -> Parts | None:
@@ -357,7 +358,9 @@ def taken_apart(update: Sequence[int], servers: Sequence[Plain]) -> Parts | None
         (consistency(right), consistency(everything)),
     ]
     labels = list(rows)
-    return Parts(shares, {labels[j][1]: x[j] for j in right})
+    length = sum(like[i][j] for i in right for j in right)
+    like_all = min(10**9, 10**9 * sum(p[j] for j in right) // isqrt(10**8 * length)) if length > 0 else 0
+    return Parts(shares, {labels[j][1]: x[j] for j in right}, like_all)
 
 
 def effort(update: Sequence[int], right: Mapping[int, int], servers: Sequence[Plain]) -> int:
@@ -483,6 +486,8 @@ def decomposed(
         q, shares = authenticity(update, servers[at]), of.shares if of else None
         nu = novelty(update, servers[at], window)
         judged = q is not None and shares is not None
+        if of and of.like_all > 0:
+            q = max(q or 0, of.like_all // 4)
         own = [(q or 0 if nu >= 3 * 10**8 else min(q or 0, 0), 10**9), *(shares or [(0, 0)] * 3)]
         if refused[at] == "odd":
             own = [(-5 * 10**8, 10**9), *((0, whole) for _, whole in own[1:])]

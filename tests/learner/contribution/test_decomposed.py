@@ -159,6 +159,15 @@ def test_a_blend_earns_nothing_among_honest_ones(of: int, one: int, other: int, 
     assert result.thetas == (*[PPB] * 9, 0)
 
 
+@pytest.mark.parametrize(("third", "authentic"), [(-210, 190 / 4), (-410, -210 * 3**0.5)])
+def test_right_labels_together_count_for_what_helps_and_not_against_what_harms(third: int, authentic: float) -> None:
+    """Two labels learned and one unlearned as much: like none of them, but like their sum, if that is more."""
+    update = vector(c0=200, c1=200, c2=third)
+    result = check(world(honest(0), honest(1, 10), honest(2, 11), update))
+    length = float(np.linalg.norm(update)) * 3**0.5
+    assert result.parts["authenticity"][3] == pytest.approx(PPB * authentic / length, abs=50)
+
+
 def test_what_is_spread_over_many_wrong_labels_is_found_by_consistency() -> None:
     """As honest as need be where each label counts by how much the update has of it, and yet half of it is wrong."""
     spread = vector(c0=300, c4=80, c5=80, c6=80, c7=80)
