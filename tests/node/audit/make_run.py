@@ -1,6 +1,6 @@
 """Makes a small run in a directory: python -m tests.node.audit.make_run DIRECTORY [LIE]
 
-Softmax on digits, four edge servers, five clients, three rounds or a few more. With LIE, edge servers lie on purpose:
+Softmax on digits, four edge servers, five clients, five rounds or a few more. With LIE, edge servers lie on purpose:
 
     quorum    all of them attest, and post, other thetas than round 2 gives, and another model than round 3 gives
     minority  one alone attests other thetas: edge server 1 in odd rounds, 4 in even ones
@@ -46,7 +46,7 @@ from node.rounds.log import Selection
 from node.run.config import Allocation, Clients, Data, Network, References, RunFile, Vesting
 from node.run.session import Session
 
-ROUNDS = 3
+ROUNDS = 5
 FIRST, LAST = 1, 4
 LIED = 2
 FALLEN = fallen_words(range(5, 10))
@@ -214,7 +214,7 @@ async def main(directory: Path, kind: str) -> None:
     if kind in {"vesting", "fallen"}:
         run = msgspec.structs.replace(
             RUN,
-            rounds=5,
+            rounds=7,
             rules=Rules(scoring="decomposed", aggregation="delta"),
             round=msgspec.structs.replace(RUN.round, record_deadline=8),
             vesting=Vesting(rounds=1 if kind == "fallen" else 2),
